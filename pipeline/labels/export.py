@@ -136,7 +136,7 @@ def _frame(key: str, file_name: str, width: int, height: int, labels: Labels) ->
         frame["size"] = {"width": width, "height": height}
     if "frames" in frame:
         frame["frames"][0]["objects"] = kept
-    elif kept or "labels" in frame:
+    elif kept or frame.get("labels") is not None:
         frame["labels"] = kept
     return frame
 
