@@ -1,0 +1,1 @@
+"""CycleGAN-Turbo: unpaired image translation in one step of SD-Turbo (Parmar et al., arXiv 2403.12036, section 3.3)."""

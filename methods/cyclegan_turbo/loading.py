@@ -1,0 +1,125 @@
+"""Building the generator of one direction from an official file or one of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from methods import weights as store
+from methods.cyclegan_turbo.params import CycleGANTurboParams
+from methods.errors import InputError
+from methods.turbo.base_model import BaseModel
+from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
+from methods.turbo.lora import merge_lora
+from methods.turbo.native import is_safetensors, read_native
+from methods.turbo.official import PEFT_ALPHA, collect_adapters, read_official
+from methods.turbo.vae import SkipVAE
+
+METHOD = "cyclegan_turbo"
+_VAE_PREFIX = {"a2b": "vae.", "b2a": "vae_b2a."}
+_UNET_ADAPTERS = {
+    "sd_encoder": "l_target_modules_encoder",
+    "sd_decoder": "l_target_modules_decoder",
+    "sd_other": "l_modules_others",
+}
+
+
+def load_generator(params: CycleGANTurboParams, uri: str) -> tuple[OneStepGenerator, Tensor]:
+    """The generator of ``params.direction``, float32 on the CPU, and its caption embedding (1, L, D).
+
+    Raises:
+        InputError: weights that cannot be found or do not fit; file, found and expected are named.
+    """
+    path = store.fetch(uri)
+    if path.is_dir():
+        raise InputError(f"{path}: found a folder, expected an official .pkl or a .safetensors file")
+    if is_safetensors(path):
+        return _from_native(path, params)
+    return _from_official(path, params)
+
+
+def _from_native(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGenerator, Tensor]:
+    config, tensors = read_native(path, METHOD, only_vae=params.direction)
+    if params.direction not in config.vaes:
+        raise InputError(f"{path}: holds the directions {', '.join(config.vaes)}, expected {params.direction}")
+    caption = params.caption or config.default_captions[params.direction]
+    if caption not in config.captions:
+        known = ", ".join(f"'{known}'" for known in config.captions)
+        raise InputError(f"{path}: holds no embedding of the caption '{caption}', it has: {known}")
+    embedding = tensors[f"captions.{config.captions.index(caption)}"].float()[None]
+    unet = build_unet(config.unet)
+    vae = SkipVAE(config.vae)
+    fill(unet, _below(tensors, "unet."), f"{path} (unet)")
+    fill(vae, _below(tensors, f"{config.vaes[params.direction]}."), f"{path} ({config.vaes[params.direction]})")
+    return OneStepGenerator(unet, vae, alpha_bar_of(config.scheduler)), embedding
+
+
+def _from_official(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGenerator, Tensor]:
+    if params.caption is None:
+        raise InputError(f"{path}: an official file stores no caption: set method.params.caption, or use a preset")
+    state = read_official(path, METHOD)
+    base = BaseModel(store.fetch(params.base))
+    unet = base.unet()
+    weights = dict(unet.state_dict())
+    for key, listed in _UNET_ADAPTERS.items():
+        adapters = collect_adapters(state[key], state["rank_unet"], f"{path} ({key})", state.get(listed))
+        # the UNet's alpha is its rank: scale 1
+        _merge(weights, adapters, 1.0, f"{path} ({key})", base)
+    unet.load_state_dict(weights)
+    vae = SkipVAE(base.vae_config)
+    fill(vae, _merged_vae(state, path, params.direction, base), f"{path} (sd_vae_dec)")
+    return OneStepGenerator(unet, vae, base.alpha_bar), base.embed(params.caption)
+
+
+def _merged_vae(state: Mapping, path: Path, direction: str, base: BaseModel) -> dict[str, Tensor]:
+    """One VAE's weights with LoRA merged. ``sd_vae_dec`` wins, as the release loads it last into the same modules."""
+    prefix = _VAE_PREFIX[direction]
+    found = _below({**state["sd_vae_enc"], **state["sd_vae_dec"]}, prefix)
+    if not found:
+        raise InputError(
+            f"{path}: no weights under '{prefix}' in sd_vae_dec, expected the VAE of direction {direction}"
+        )
+    adapters = collect_adapters(found, state["rank_vae"], f"{path} (sd_vae_dec)")
+    weights = {
+        name.replace(".base_layer.", "."): tensor.float() for name, tensor in found.items() if ".lora_" not in name
+    }
+    _merge(weights, adapters, PEFT_ALPHA / state["rank_vae"], f"{path} (sd_vae_dec)", base)
+    return weights
+
+
+def _merge(weights: dict[str, Tensor], adapters: Mapping, scale: float, where: str, base: BaseModel) -> None:
+    try:
+        merge_lora(weights, adapters, scale)
+    except KeyError as error:
+        raise InputError(
+            f"{where}: adapts '{error.args[0]}', which the base model {base.folder} does not have"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{where}: does not fit the base model {base.folder}: {error}") from None
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load all of ``state`` into ``module``.
+
+    Raises:
+        InputError: names that are missing or too many, or shapes that differ: the first one, with found and expected.
+    """
+    own = module.state_dict()
+    missing, extra = [name for name in own if name not in state], [name for name in state if name not in own]
+    if missing:
+        shape = tuple(own[missing[0]].shape)
+        raise InputError(f"{where}: '{missing[0]}' {shape} missing ({len(missing)} of {len(own)} tensors)")
+    if extra:
+        raise InputError(f"{where}: found '{extra[0]}' ({len(extra)} tensors too many), which the model does not have")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise InputError(f"{where}: '{name}' is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
+    with torch.no_grad():
+        module.load_state_dict({name: tensor.float() for name, tensor in state.items()})

@@ -1,0 +1,1 @@
+"""Networks and arithmetic that several methods share."""

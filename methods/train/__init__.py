@@ -1,0 +1,1 @@
+"""What trains the methods that are trained: plain torch loops, data from disk."""

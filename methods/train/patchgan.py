@@ -1,0 +1,57 @@
+"""A conditional PatchGAN that also sees where in the picture it looks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PositionPatchGAN(nn.Module):
+    """Judges patches of (output, input) pairs (Isola et al., arXiv 1611.07004, section 3.2.2), with spectral norm.
+
+    Street pictures have a strong prior of position (sky above, road below); two coordinate planes make it visible to a
+    network whose receptive field is a patch.
+
+    Args:
+        width: channels after the first convolution; they double twice.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
+            return spectral_norm(nn.Conv2d(inputs, outputs, 4 if stride == 2 else 3, stride, 1))
+
+        self.layers = nn.Sequential(
+            conv(8, width, 2),
+            nn.LeakyReLU(0.2),
+            conv(width, 2 * width, 2),
+            nn.LeakyReLU(0.2),
+            conv(2 * width, 4 * width, 2),
+            nn.LeakyReLU(0.2),
+            conv(4 * width, 4 * width, 1),
+            nn.LeakyReLU(0.2),
+        )
+        self.coarse = conv(4 * width, 1, 1)
+        self.fine = conv(2 * width, 1, 1)
+
+    def forward(self, output: Tensor, condition: Tensor) -> list[Tensor]:
+        """Two (B, 3, H, W) images in [-1, 1] -> logits (B, 1, H / 4, W / 4) and (B, 1, H / 8, W / 8)."""
+        count, _, height, width = output.shape
+        y = torch.linspace(-1, 1, height, device=output.device).view(1, 1, -1, 1).expand(count, 1, height, width)
+        x = torch.linspace(-1, 1, width, device=output.device).view(1, 1, 1, -1).expand(count, 1, height, width)
+        h = torch.cat([output, condition, x, y], dim=1)
+        middle = self.layers[:4](h)
+        return [self.fine(middle), self.coarse(self.layers[4:](middle))]
+
+
+def hinge_for_discriminator(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """Mean over the scales of ``relu(1 - D(real)) + relu(1 + D(fake))``."""
+    terms = [torch.relu(1 - r).mean() + torch.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def hinge_for_generator(fake: list[Tensor]) -> Tensor:
+    """Mean over the scales of ``-D(fake)``."""
+    return torch.stack([-f.mean() for f in fake]).mean()

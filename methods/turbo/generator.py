@@ -1,0 +1,90 @@
+"""One step of SD-Turbo from an image to an image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+
+from methods.turbo.vae import SkipVAE
+
+TIMESTEP = 999
+
+
+class OneStepGenerator(nn.Module):
+    """Encode, one UNet call at t = 999, closed-form x0, decode with skips (section 3 of arXiv 2403.12036).
+
+    Args:
+        unet: predicts epsilon.
+        vae: the VAE of one translation direction.
+        alpha_bar: cumulative alpha at t = 999 (0.00466 for SD-Turbo).
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, vae: SkipVAE, alpha_bar: float) -> None:
+        super().__init__()
+        self.unet = unet
+        self.vae = vae
+        self.alpha_bar = alpha_bar
+
+    def denoise(self, z: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """x0 (B, C, h, w) float32 from latents z: ``(z - sqrt(1 - a) * eps) / sqrt(a)``.
+
+        This is DDPM's last step with its 1e-10 noise left out. On SD-Turbo it multiplies errors by 15, and the
+        decoder's scale by another 5.5: latents and step stay in float32 whatever the network's dtype.
+        """
+        dtype = self.unet.conv_in.weight.dtype
+        timestep = torch.full((z.shape[0],), TIMESTEP, device=z.device, dtype=torch.int64)
+        embedding = encoder_hidden_states.to(dtype).expand(z.shape[0], -1, -1)
+        epsilon = self.unet(z.to(dtype), timestep, embedding, return_dict=False)[0]
+        return (z - math.sqrt(1.0 - self.alpha_bar) * epsilon.float()) / math.sqrt(self.alpha_bar)
+
+    def forward(self, x: Tensor, encoder_hidden_states: Tensor, noise: Tensor) -> Tensor:
+        """Translate a batch.
+
+        Args:
+            x: (B, 3, H, W) in the range the weights were trained on; H, W multiples of ``vae.downscale``.
+            encoder_hidden_states: (1 or B, L, D) caption embedding.
+            noise: (B, C, h, w) float32 standard normal, the draw of the latent's posterior.
+
+        Returns:
+            (B, 3, H, W) float32, about [-1, 1], not clamped.
+        """
+        encoded = self.vae.encode(x)
+        z = encoded.sample(noise) * self.vae.scaling_factor
+        x0 = self.denoise(z, encoder_hidden_states)
+        return self.vae.decode(x0 / self.vae.scaling_factor, encoded.activations).float()
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of one sample's latent noise for an image of this size."""
+        return (self.vae.latent_channels, height // self.vae.downscale, width // self.vae.downscale)
+
+
+def build_unet(config: Mapping[str, Any]) -> UNet2DConditionModel:
+    """The UNet of a diffusers configuration, with fresh weights."""
+    return cast(UNet2DConditionModel, UNet2DConditionModel.from_config(dict(config)))
+
+
+def alpha_bar_of(config: Mapping[str, Any], timestep: int = TIMESTEP) -> float:
+    """Cumulative alpha at ``timestep`` from a diffusers scheduler configuration.
+
+    Raises:
+        ValueError: a beta schedule or prediction type the one-step formula does not cover.
+    """
+    if config.get("prediction_type", "epsilon") != "epsilon":
+        raise ValueError(f"prediction_type {config['prediction_type']!r}, expected 'epsilon'")
+    steps = int(config.get("num_train_timesteps", 1000))
+    start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+    schedule = config.get("beta_schedule", "linear")
+    if config.get("trained_betas") is not None:
+        betas = torch.tensor(config["trained_betas"], dtype=torch.float32)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+    elif schedule == "linear":
+        betas = torch.linspace(start, end, steps, dtype=torch.float32)
+    else:
+        raise ValueError(f"beta_schedule {schedule!r}, expected 'scaled_linear' or 'linear'")
+    return float(torch.cumprod(1.0 - betas, dim=0)[timestep])

@@ -1,0 +1,99 @@
+"""Reading the official ``.pkl`` files of img2img-turbo without running what is in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.errors import InputError
+
+KINDS = {
+    "cyclegan_turbo": ("rank_unet", "rank_vae", "sd_encoder", "sd_decoder", "sd_other", "sd_vae_enc", "sd_vae_dec"),
+    "pix2pix_turbo": ("rank_unet", "rank_vae", "state_dict_unet", "state_dict_vae"),
+}
+# PEFT's default, which the release used wherever it named no alpha; the file does not hold it
+PEFT_ALPHA = 8
+
+Adapters = dict[str, tuple[Tensor, Tensor]]
+
+
+def read_official(path: Path, method: str) -> dict[str, Any]:
+    """The dictionary of an official file, its tensors mapped from disk where the format allows.
+
+    Args:
+        path: the ``.pkl`` file.
+        method: ``cyclegan_turbo`` or ``pix2pix_turbo``.
+
+    Raises:
+        InputError: code in the pickle (refused without running it), not such a file, the other method's file, or
+            missing keys.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        said = str(error)
+        # torch names what it met: "Unsupported global: GLOBAL os.system was not an allowed global by default"
+        named = said.partition("GLOBAL ")[2].split(" ")[0]
+        if named:
+            raise InputError(
+                f"{path}: refused, it holds code ({named}), expected tensors, numbers and text only"
+            ) from None
+        raise InputError(f"{path}: not an official checkpoint (no readable pickle)") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: not an official checkpoint ({first[:160]})") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: found a {type(state).__name__}, expected the dictionary of an official checkpoint")
+    missing = [key for key in KINDS[method] if key not in state]
+    if missing:
+        other = next(
+            (kind for kind, keys in KINDS.items() if kind != method and all(key in state for key in keys)), None
+        )
+        if other:
+            raise InputError(f"{path}: found a {other} checkpoint, expected one for {method}: use method {other}")
+        found = ", ".join(sorted(map(str, state))[:8]) or "nothing"
+        raise InputError(f"{path}: {', '.join(missing)} missing, expected a {method} checkpoint; found {found}")
+    for key in ("rank_unet", "rank_vae"):
+        if not isinstance(state[key], int) or state[key] < 1:
+            raise InputError(f"{path}: {key} is {state[key]!r}, expected a positive whole number")
+    for key in KINDS[method][2:]:
+        if not isinstance(state[key], dict) or not all(isinstance(value, Tensor) for value in state[key].values()):
+            raise InputError(f"{path}: {key} is no dictionary of tensors")
+    return state
+
+
+def collect_adapters(state: Mapping[str, Tensor], rank: int, where: str, modules: list[str] | None = None) -> Adapters:
+    """(A, B) by module from names such as ``conv1.lora_A.weight`` or ``conv1.lora_A.vae_skip.weight``.
+
+    Args:
+        state: names and tensors; those without ``.lora_A.`` or ``.lora_B.`` are passed over.
+        rank: what every adapter must have.
+        where: file and key, for messages.
+        modules: the modules that must be there, if the file lists them.
+
+    Raises:
+        InputError: half an adapter, a listed module without one, or another rank.
+    """
+    halves: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in state.items():
+        for half in ("lora_A", "lora_B"):
+            module, found, _ = name.partition(f".{half}.")
+            if found:
+                halves.setdefault(module, {})[half] = tensor
+    lost = [m for m in (modules or []) if m not in halves] + [m for m, pair in halves.items() if len(pair) < 2]
+    if lost:
+        raise InputError(
+            f"{where}: LoRA weights missing for {lost[0]} ({len(lost)} modules in all), expected A and B for each"
+        )
+    adapters = {module: (pair["lora_A"], pair["lora_B"]) for module, pair in halves.items()}
+    for module, (a, b) in adapters.items():
+        if a.shape[0] != rank or b.shape[1] != rank:
+            found = a.shape[0] if a.shape[0] != rank else b.shape[1]
+            raise InputError(f"{where}: {module} has LoRA rank {found}, expected {rank} as the file states")
+    return adapters
