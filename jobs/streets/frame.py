@@ -26,7 +26,7 @@ class Frame:
         camera = perspective((view.x, view.height, 0), view.yaw, view.pitch, view.fov, columns, rows)
         self.view: GBuffer = see(scene, camera, amodal=True)
         self._mirror: GBuffer | None = None
-        self._shadow = SunShadow(scene, 400 if max(width, height) <= 160 else 640)
+        self._shadow = SunShadow(scene, _shadow_texels(max(width, height)))
 
     def render(self, condition: str | Condition) -> Array:
         """The photograph under a condition (a name of :data:`CONDITIONS`), uint8 (height, width, 3)."""
@@ -54,6 +54,11 @@ class Frame:
         source = np.clip(columns + ripple, 0, linear.shape[1] - 1)
         linear[rows, columns] = mix(linear[rows, columns], smeared[rows, source], share)
         return linear
+
+
+def _shadow_texels(pixels: int) -> int:
+    """Side of the shadow map for pictures of ``pixels`` a side: about as fine as what it falls on."""
+    return 400 if pixels <= 160 else min(max(640, 2 * pixels), 2048)
 
 
 def _smear(image: Array, reach: int) -> Array:

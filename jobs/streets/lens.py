@@ -66,12 +66,12 @@ def _halo(linear: Array, factor: int, gain: float) -> Array:
 
 
 def _precipitation(image: Array, condition: Condition, rng: np.random.Generator) -> Array:
-    """Streaks or flakes, drawn at twice the size."""
+    """Streaks or flakes, as many and as large against the picture at any size; drawn at twice the size."""
     height, width = image.shape[:2]
     rain = condition.weather.name == "rain"
     layer = Image.new("L", (width * 2, height * 2), 0)
     draw = ImageDraw.Draw(layer)
-    for _ in range(int(width * height / 256 * (1.1 if rain else 2.6))):
+    for _ in range(int(height / width * (280 if rain else 560))):
         x, y, near = rng.random() * width * 2, rng.random() * height * 2, rng.random() ** 2
         if rain:
             length = (6 + 26 * near) * width / 256 * 2

@@ -27,7 +27,7 @@ class SunShadow:
         self._depth: Array | None = None
 
     def lit(self, position: Array, normal: Array) -> Array:
-        """Share of sunlight that reaches points (m, 3), filtered over 2 x 2 texels; (m,)."""
+        """Share of sunlight that reaches points (m, 3), interpolated between 2 x 2 texels; (m,)."""
         camera = self._camera
         if self._depth is None:
             self._depth = rasterise(self._scene.geometry, camera, ground=False).depth
@@ -35,11 +35,14 @@ class SunShadow:
         depth = dot(offset, camera.forward)
         x, y = camera.to_pixels(dot(offset, camera.right), dot(offset, camera.up), depth)
         share = np.zeros(len(position), np.float32)
+        left, top = np.floor(x - 0.5), np.floor(y - 0.5)
+        from_left, from_top = x - 0.5 - left, y - 0.5 - top
         for column, row in ((0, 0), (1, 0), (0, 1), (1, 1)):
-            i, j = (x + column - 0.5).astype(int), (y + row - 0.5).astype(int)
+            i, j = (left + column).astype(int), (top + row).astype(int)
+            weight = (from_left if column else 1 - from_left) * (from_top if row else 1 - from_top)
             inside = (i >= 0) & (i < camera.width) & (j >= 0) & (j < camera.height)
             blocker = self._depth[np.clip(j, 0, camera.height - 1), np.clip(i, 0, camera.width - 1)]
-            share += np.where(inside, depth < blocker + 0.15, True) * np.float32(0.25)
+            share += np.where(inside, depth < blocker + 0.15, True) * weight
         return share
 
 

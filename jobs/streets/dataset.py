@@ -17,7 +17,8 @@ from jobs.streets.dataset_card import GENERATOR, dataset_card
 from jobs.streets.encode import EncodedScene, RenderJob, render_scene, to_json
 from methods.errors import InputError
 
-SMALLEST, LARGEST = 32, 2048
+SMALLEST, LARGEST, MOST_PIXELS = 32, 2048, 1280 * 1280
+"""Sides and area of pictures; the largest take about 2 GB of memory in every worker."""
 LAST_SEED = 10**8 - 1
 """Keys have eight digits."""
 
@@ -117,8 +118,9 @@ def _checked(
         raise InputError(f"scenes: {scenes} is not a number of scenes: give 1 or more.")
     if scenes_per_file < 1:
         raise InputError(f"scenes_per_file: {scenes_per_file} scenes do not fill a file: give 1 or more.")
-    if min(width, height) < SMALLEST or max(width, height) > LARGEST:
-        raise InputError(f"size: {width}x{height} is out of range: give sides of {SMALLEST} to {LARGEST} pixels.")
+    if min(width, height) < SMALLEST or max(width, height) > LARGEST or width * height > MOST_PIXELS:
+        limits = f"sides of {SMALLEST} to {LARGEST} pixels, {MOST_PIXELS} pixels in all"
+        raise InputError(f"size: {width}x{height} is out of range: give {limits}.")
     if seed < 0 or seed + scenes - 1 > LAST_SEED:
         raise InputError(f"seed: {seed} to {seed + scenes - 1} is out of range: seeds run from 0 to {LAST_SEED}.")
     if format not in FORMATS:
