@@ -20,6 +20,7 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from methods.errors import InputError
 
+_RETRY_AFTER = (0.3, 1.0)
 BUNDLED = Path(__file__).parent / "bundled"
 _HUB = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+?))?(?:/(?P<file>[\w./-]+))?")
 # what from_pretrained reads of a model folder; a repository holds the same weights in several formats and precisions
@@ -167,34 +169,44 @@ def _remote(uri: str) -> Path:
 
 
 def _download(uri: str, target: Path) -> dict[str, Any]:
-    """Fetch into ``target`` (a file, or a folder's files) and return what to remember of it."""
-    from fsspec.core import url_to_fs
-
+    """Fetch into ``target`` (a file, or a folder's files), trying again what may pass, and return what to remember."""
     part = target.with_name(f".part-{target.name}")
-    if part.is_dir():
-        shutil.rmtree(part)
-    try:
-        store, path = url_to_fs(uri)
-        if urlsplit(uri).scheme not in ("http", "https") and store.isdir(path):
-            store.get(f"{path.rstrip('/')}/", f"{part}/", recursive=True)
-        else:
-            with store.open(path, "rb") as source, part.open("wb") as sink:
-                shutil.copyfileobj(source, sink, 1 << 22)
-    except FileNotFoundError:
-        raise InputError(f"weights '{redacted(uri)}': nothing there") from None
-    except PermissionError:
-        raise InputError(f"weights '{redacted(uri)}': access denied, check the credentials") from None
-    except (ImportError, ValueError) as error:
-        raise InputError(f"weights '{redacted(uri)}': cannot be opened ({_first_line(error)})") from None
-    except Exception as error:
-        # stores raise classes of their own (aiohttp, botocore, ...), whose texts may hold signed URLs
-        raise InputError(f"weights '{redacted(uri)}': cannot be fetched ({type(error).__name__})") from None
+    for wait in (*_RETRY_AFTER, None):
+        if part.is_dir():
+            shutil.rmtree(part)
+        try:
+            _copy(uri, part)
+            break
+        except PermissionError:
+            raise InputError(f"weights '{redacted(uri)}': access denied, check the credentials") from None
+        except (ImportError, ValueError) as error:
+            raise InputError(f"weights '{redacted(uri)}': cannot be opened ({_first_line(error)})") from None
+        except Exception as error:
+            # fsspec's HTTP store reports a refused connection as a missing file too, with the reason as its cause
+            reason = error.__cause__ or error
+            if isinstance(reason, FileNotFoundError):
+                raise InputError(f"weights '{redacted(uri)}': nothing there") from None
+            if wait is None:
+                # stores raise classes of their own (aiohttp, botocore, ...), whose texts may hold signed URLs
+                raise InputError(f"weights '{redacted(uri)}': cannot be fetched ({type(reason).__name__})") from None
+            time.sleep(wait)
     if target.is_dir():
         shutil.rmtree(target)
     os.replace(part, target)
     if target.is_dir():
         return {"files": _sizes(target)}
     return {"size": target.stat().st_size, "sha256": _sum(target)}
+
+
+def _copy(uri: str, part: Path) -> None:
+    from fsspec.core import url_to_fs
+
+    store, path = url_to_fs(uri)
+    if urlsplit(uri).scheme not in ("http", "https") and store.isdir(path):
+        store.get(f"{path.rstrip('/')}/", f"{part}/", recursive=True)
+    else:
+        with store.open(path, "rb") as source, part.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 22)
 
 
 def _as_recorded(target: Path, record: dict[str, Any]) -> bool:

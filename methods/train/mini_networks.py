@@ -57,8 +57,8 @@ SCHEDULER: dict[str, Any] = {
 class MiniTurbo(nn.Module):
     """One UNet, a VAE for each direction, and one learned caption embedding for each direction.
 
-    The learned embedding stands where the full model has the text encoder's output for its one fixed caption. The UNet's
-    last layer starts at zero, so that the first thing learned is to pass the picture through.
+    The learned embedding stands where the full model has the text encoder's output for its one fixed caption. The
+    UNet's last layer starts at zero, so that the first thing learned is to pass the picture through.
     """
 
     def __init__(self) -> None:

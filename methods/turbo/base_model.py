@@ -47,7 +47,7 @@ class BaseModel:
     def unet(self) -> UNet2DConditionModel:
         """The UNet with its base weights, float32, on the CPU."""
         try:
-            return UNet2DConditionModel.from_pretrained(self.folder, subfolder="unet", torch_dtype=torch.float32)
+            return UNet2DConditionModel.from_pretrained(str(self.folder), subfolder="unet", torch_dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.folder / 'unet'}: cannot be loaded ({_first_line(error)})") from None
 
@@ -57,14 +57,23 @@ class BaseModel:
         The text encoder is loaded for the call and dropped: one caption serves the whole job.
         """
         from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
 
+        # one bar a worker process, for a load of half a second, would only litter the log
+        talkative = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
-            tokenizer = CLIPTokenizer.from_pretrained(self.folder, subfolder="tokenizer")
-            encoder = CLIPTextModel.from_pretrained(self.folder, subfolder="text_encoder", torch_dtype=torch.float32)
+            tokenizer = CLIPTokenizer.from_pretrained(str(self.folder), subfolder="tokenizer")
+            encoder = CLIPTextModel.from_pretrained(
+                str(self.folder), subfolder="text_encoder", torch_dtype=torch.float32
+            )
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(
                 f"{self.folder}: tokenizer or text_encoder cannot be loaded ({_first_line(error)})"
             ) from None
+        finally:
+            if talkative:
+                logging.enable_progress_bar()
         tokens = tokenizer(
             caption, max_length=tokenizer.model_max_length, padding="max_length", truncation=True, return_tensors="pt"
         )

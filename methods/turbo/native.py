@@ -44,10 +44,15 @@ class NativeConfig:
 def save_native(path: Path, config: NativeConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write the file beside its place and move it in, so that a reader never sees half of it."""
     fields = {name: value for name, value in vars(config).items() if name != "about"}
+    for part in ("unet", "vae", "scheduler"):
+        # diffusers keeps the path a configuration was read from: no business of the file's readers
+        fields[part] = {name: value for name, value in fields[part].items() if name != "_name_or_path"}
     metadata = {"format": FORMAT, "config": json.dumps(fields, sort_keys=True), "about": json.dumps(config.about)}
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, part, metadata)
-    os.replace(part, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, partial, metadata)
+    # safetensors makes files only their owner may read
+    partial.chmod(0o644)
+    os.replace(partial, path)
 
 
 def is_safetensors(path: Path) -> bool:
