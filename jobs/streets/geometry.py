@@ -51,7 +51,7 @@ class Geometry:
 
     A parallelogram has ``origin`` and edges ``edge_u``, ``edge_v``; ``dual_u`` . (p - origin) is the texture
     coordinate u of a point p in its plane. An ellipsoid has its centre in ``origin``, and ``to_unit`` (n, 3, 3) takes
-    (p - centre) into the unit sphere (rows: right, up, ahead); its edges are two of the semi-axes, unused otherwise.
+    (p - centre) into the unit sphere (rows: right, up, ahead); its three edges are its semi-axes.
     """
 
     origin: Array
