@@ -184,7 +184,7 @@ def _download(uri: str, target: Path) -> dict[str, Any]:
         except Exception as error:
             # fsspec's HTTP store reports a refused connection as a missing file too, with the reason as its cause
             reason = error.__cause__ or error
-            if isinstance(reason, FileNotFoundError):
+            if isinstance(reason, FileNotFoundError) or getattr(reason, "status", None) == 404:
                 raise InputError(f"weights '{redacted(uri)}': nothing there") from None
             if wait is None:
                 # stores raise classes of their own (aiohttp, botocore, ...), whose texts may hold signed URLs
