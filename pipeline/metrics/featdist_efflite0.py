@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pipeline.metrics.base import Measured, Pictures
-from pipeline.metrics.efflite0 import Features, shared
 
 if TYPE_CHECKING:
     import torch
+
+    from pipeline.metrics.efflite0 import Features
 
 
 class FeatDistEffLite0:
@@ -26,13 +27,16 @@ class FeatDistEffLite0:
     columns: ClassVar[tuple[str, ...]] = ("featdist_efflite0", "featdist_efflite0_target")
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
-        self._features = shared(str(device))
+        self._device = str(device)
 
     def measure(self, pictures: Pictures) -> Measured:
         """One value a sample in each column."""
-        output = self._features.of(pictures, "output")
-        source = self._features.of(pictures, "source")
-        target = self._features.of(pictures, "target")
+        # Imported here, as finalise builds every metric and needs no network for it.
+        from pipeline.metrics.efflite0 import shared
+
+        extractor = shared(self._device)
+        output, source = extractor.of(pictures, "output"), extractor.of(pictures, "source")
+        target = extractor.of(pictures, "target")
         return Measured(
             {
                 "featdist_efflite0": [_distance(a, b) for a, b in zip(output, source, strict=True)],

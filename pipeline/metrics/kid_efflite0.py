@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pipeline.metrics.base import Measured, Pictures
-from pipeline.metrics.efflite0 import Features, Role, shared
 
 if TYPE_CHECKING:
     import torch
+
+    from pipeline.metrics.efflite0 import Features, Role
 
 _SUBSET, _SUBSETS = 1000, 50
 
@@ -34,7 +35,10 @@ class KidEffLite0:
 
         A row of nan stands for a target that is not there.
         """
-        extractor = shared(self._device)  # not built earlier: `combine` needs no network
+        # Imported here, as `combine` needs neither torch nor the network.
+        from pipeline.metrics.efflite0 import shared
+
+        extractor = shared(self._device)
         other: Role = "target" if any(target is not None for target in pictures.target) else "source"
         return Measured(
             features={

@@ -158,6 +158,7 @@ def test_exif_orientation(format: str, orientation: int) -> None:
     np.testing.assert_array_equal(codec.upright(np.asarray(stored), orientation), gradient())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says of broken TIFF and EXIF
 def test_broken_exif_is_no_orientation() -> None:
     data = saved(Image.fromarray(gradient()), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff")
     assert codec.decode(data).orientation == 1
@@ -198,6 +199,7 @@ _SAMPLES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says of broken TIFF and EXIF
 @settings(max_examples=150, deadline=None)
 @given(format=st.sampled_from(sorted(_SAMPLES)), share=st.floats(0, 1))
 def test_a_cut_anywhere_is_refused_or_harmless(format: str, share: float) -> None:
@@ -210,6 +212,7 @@ def test_a_cut_anywhere_is_refused_or_harmless(format: str, share: float) -> Non
     np.testing.assert_array_equal(got.pixels, codec.decode(whole).pixels)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says of broken TIFF and EXIF
 @settings(max_examples=300, deadline=None)
 @given(
     format=st.sampled_from(sorted(_SAMPLES)),

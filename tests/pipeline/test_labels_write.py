@@ -112,6 +112,7 @@ def coco_file(tmp_path: Path, document: dict[str, Any]) -> PyCoco:
     return PyCoco(str(path))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:pycocotools")
 def test_coco_export_loads_in_pycocotools(tmp_path: Path) -> None:
     rows = [("k/1", "data/1.jpg", 80, 60, RICH), ("k/2", "data/2.jpg", 80, 60, EMPTY)]
     document = to_coco(rows)
