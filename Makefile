@@ -1,0 +1,42 @@
+# Every target makes its own environment: pip installs uv, uv installs the exact versions of requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+export OMP_NUM_THREADS ?= 1
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: demo test check bench s3-demo lock clean
+
+demo: $(STAMP)
+	$(BIN)/python -m jobs.demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/pipeline.py
+
+s3-demo: $(STAMP)
+	$(BIN)/python deploy/s3_demo.py
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)/bootstrap
+	$(VENV)/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check uv
+	test -x $(BIN)/python || $(VENV)/bootstrap/bin/uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(VENV)/bootstrap/bin/uv pip sync --quiet --python $(BIN)/python requirements.lock
+	$(VENV)/bootstrap/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $(STAMP)
+
+# Writes the exact versions anew after a change of pyproject.toml.
+lock: $(STAMP)
+	$(VENV)/bootstrap/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-out bench-out

@@ -1,0 +1,5 @@
+"""`python -m jobs` is `sceneshift`."""
+
+from jobs.cli import main
+
+main()

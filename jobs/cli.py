@@ -1,0 +1,172 @@
+"""`sceneshift`: the command line. Imports of torch, Ray and the rest happen inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.console import Console, run_safely
+
+app = typer.Typer(
+    name="sceneshift",
+    help="Translate whole labelled image datasets into another domain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Spec = Annotated[Path, typer.Argument(help="The job file (YAML).", show_default=False)]
+Output = Annotated[str, typer.Argument(help="An output folder or URI, or the job file that wrote it.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, such as method.params.caption=snow."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]
+
+
+@app.command()
+def run(
+    spec: Spec,
+    set_: Set = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on; none starts one here.")] = None,
+    max_rejects: Annotated[
+        float | None, typer.Option(help="Share (below 1) or count of rejected samples that stops the job.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away what the output holds.")] = False,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Translate a dataset, or do what is left of it."""
+    from jobs.commands.run import run_command
+
+    overrides = list(set_ or [])
+    overrides += [f"compute.workers={workers}"] if workers is not None else []
+    overrides += [f"compute.address={address}"] if address is not None else []
+    overrides += [f"max_rejects={max_rejects}"] if max_rejects is not None else []
+    run_safely(
+        Console(json),
+        lambda console: run_command(console, spec, overrides, local=local, fresh=fresh, steal_lock=steal_lock),
+    )
+
+
+@app.command()
+def plan(spec: Spec, set_: Set = None, json: Json = False) -> None:
+    """Show what a run would do: counts, shards, time and bytes. Touches nothing."""
+    from jobs.commands.plan import plan_command
+
+    run_safely(Console(json), lambda console: plan_command(console, spec, list(set_ or [])))
+
+
+@app.command()
+def preview(
+    spec: Spec,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=64, help="How many samples.")] = 4,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("preview.png"),
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Translate a few samples and put them side by side with their sources."""
+    from jobs.commands.preview import preview_command
+
+    run_safely(Console(json), lambda console: preview_command(console, spec, list(set_ or []), count, out))
+
+
+@app.command()
+def status(output: Output, json: Json = False) -> None:
+    """How far an output is, who is at work on it, and what was rejected."""
+    from jobs.commands.status import status_command
+
+    run_safely(Console(json), lambda console: status_command(console, output))
+
+
+@app.command()
+def verify(
+    output: Output,
+    quick: Annotated[bool, typer.Option("--quick", help="Do not decode the pictures.")] = False,
+    json: Json = False,
+) -> None:
+    """Check every commit: rows, checksums, places, pictures, the merged index."""
+    from jobs.commands.verify import verify_command
+
+    run_safely(Console(json), lambda console: verify_command(console, output, decode=not quick))
+
+
+@app.command()
+def report(output: Output, json: Json = False) -> None:
+    """Write the HTML report, card and summaries of an output anew."""
+    from jobs.commands.report import report_command
+
+    run_safely(Console(json), lambda console: report_command(console, output))
+
+
+@app.command()
+def export(
+    output: Output,
+    out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+    format: Annotated[str, typer.Option("--format", "-f", help="coco or bdd100k.")] = "coco",
+    json: Json = False,
+) -> None:
+    """Write the labels of an output as one COCO or BDD100K file."""
+    from jobs.commands.export import export_command
+
+    run_safely(Console(json), lambda console: export_command(console, output, out, format))
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show one method's presets and parameters.")] = None,
+    json: Json = False,
+) -> None:
+    """List the translation methods, or one method's presets and parameters."""
+    from jobs.commands.methods import methods_command
+
+    run_safely(Console(json), lambda console: methods_command(console, name))
+
+
+@app.command("sample-data")
+def sample_data(
+    out: Annotated[str, typer.Argument(help="Folder to write to.")],
+    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 32,
+    size: Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT.")] = "256",
+    conditions: Annotated[str, typer.Option(help="Comma-separated: day, night, fog, rain, snow.")] = "day",
+    seed: Annotated[int, typer.Option(help="First scene's seed.")] = 0,
+    format: Annotated[str, typer.Option("--format", "-f", help="webdataset, parquet or folder.")] = "webdataset",
+    truth: Annotated[
+        str | None, typer.Option(help="Put this condition's true picture beside every other one (night, ...).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Render labelled street scenes with exact truth."""
+    from jobs.commands.sample_data import sample_data_command
+
+    run_safely(
+        Console(json),
+        lambda console: sample_data_command(console, out, scenes, size, conditions, seed, format, truth),
+    )
+
+
+def main() -> None:
+    """Entry point of the `sceneshift` script; exit codes: 0 done, 1 over the reject limit, 2 wrong input, 3 failed."""
+    try:
+        result: Any = app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("sceneshift: stopped; what is committed stays, run it again to go on", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        # click's usage errors format themselves; anything else is a bug and keeps its traceback.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(2)
+    sys.exit(result if isinstance(result, int) else 0)

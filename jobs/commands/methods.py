@@ -1,0 +1,51 @@
+"""`sceneshift methods`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jobs.console import DONE, Console
+from methods.registry import info, registered
+
+
+def methods_command(console: Console, name: str | None) -> int:
+    """List the methods, or show one."""
+    if name is None:
+        known = sorted(registered().values(), key=lambda each: each.name)
+        console.result([{"name": each.name, "summary": each.summary, "presets": list(each.presets)} for each in known])
+        rows = [(each.name, each.summary, ", ".join(each.presets) or "-") for each in known]
+        console.table(["method", "what it does", "presets"], rows)
+        return DONE
+    method = info(name)
+    schema = method.params.model_json_schema()
+    console.result(
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "paper": method.paper,
+            "inputs": method.inputs,
+            "shard_size": method.shard_size,
+            "presets": {key: {"summary": p.summary, "weights": p.weights} for key, p in method.presets.items()},
+            "params": schema,
+        }
+    )
+    console.say(f"[bold]{method.name}[/bold]  {method.summary}\n{method.paper}")
+    presets = [(key, preset.summary, preset.weights or "-") for key, preset in method.presets.items()]
+    console.table(["preset", "what it does", "weights"], presets)
+    params = [
+        (
+            key,
+            each.get("type") or each.get("enum") or "",
+            repr(each.get("default", "required")),
+            each.get("description", ""),
+        )
+        for key, each in schema.get("properties", {}).items()
+    ]
+    console.table(["parameter", "type", "default", "meaning"], params)
+    return DONE
+
+
+def _type(each: dict[str, Any]) -> str:
+    if "enum" in each:
+        return " | ".join(map(str, each["enum"]))
+    return each.get("type") or " | ".join(str(choice.get("type", "?")) for choice in each.get("anyOf", []))

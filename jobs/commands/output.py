@@ -1,0 +1,24 @@
+"""Finding an output from what the user typed: its folder or URI, or the job file that wrote it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from methods.errors import InputError
+from pipeline.job import stored_job
+from pipeline.spec import JobSpec
+from pipeline.storage import Store, absolute, redact
+
+
+def open_output(output: str) -> tuple[Store, dict[str, Any]]:
+    """The output's store and its ``job.json``. Raises InputError when there is no output of ours."""
+    if output.endswith((".yaml", ".yml")) and Path(output).is_file():
+        spec = JobSpec.load(output)
+        store = Store(spec.output.uri, spec.output.storage)
+    else:
+        store = Store(absolute(output))
+    tree = stored_job(store)
+    if tree is None:
+        raise InputError(f"{redact(store.uri())}: no sceneshift output here (no _sceneshift/job.json); check the path")
+    return store, tree

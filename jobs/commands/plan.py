@@ -1,0 +1,62 @@
+"""`sceneshift plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.console import DONE, Console
+from pipeline.estimate import estimate
+from pipeline.run import settle
+from pipeline.spec import JobSpec
+from pipeline.storage import redact
+
+
+def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
+    """Print what a run would do; writes nothing anywhere."""
+    spec = JobSpec.load(path, overrides)
+    job, plan = settle(spec)
+    guess = estimate(job, plan)
+    tree = {
+        "name": spec.name,
+        "source": [redact(uri) for uri in spec.source.uris],
+        "format": job.source_format,
+        "layout": job.layout.model_dump(mode="json"),
+        "method": job.method_label,
+        "weights": job.weights_identity,
+        "fingerprint": job.fingerprint,
+        "output": redact(job.store.uri()),
+        "source_files": len(plan.files),
+        "shard_size": job.shard_size,
+        "batch_size": job.batch_size,
+        "shards_committed": plan.committed,
+        **guess,
+    }
+    console.result(tree)
+    approx = "" if guess["exact"] else "about "
+    rows = [
+        ("source", f"{len(plan.files)} {job.source_format} files, {approx}{guess['samples']} samples"),
+        ("pictures", f"'{job.layout.image}'" + (f", true target '{job.layout.target}'" if job.layout.target else "")),
+        ("labels", spec.source.labels.uri or job.layout.labels or "none"),
+        ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
+        ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
+        ("output", redact(job.store.uri())),
+        ("shards", f"{approx}{guess['shards']} of {job.shard_size} samples; {plan.committed} committed already"),
+        ("bytes to read", f"{approx}{_size(guess['bytes_in'])}"),
+        ("fingerprint", job.fingerprint),
+    ]
+    if guess["seconds"] is not None:
+        rows.insert(-1, ("time", f"about {guess['seconds']:.0f} s, from {guess['seconds_from']}"))
+    else:
+        rows.insert(-1, ("time", "not known before a first shard; `sceneshift preview` times a few samples"))
+    console.table(["", spec.name], rows)
+    for uri in plan.changed:
+        console.problem(f"note: {redact(uri)} changed since its shards were made")
+    return DONE
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,17 @@
+"""`sceneshift report`."""
+
+from __future__ import annotations
+
+from jobs.commands.output import open_output
+from jobs.console import DONE, Console
+from pipeline.finalise import SUCCESS_FILE, finalise
+from pipeline.job import Job
+
+
+def report_command(console: Console, output: str) -> int:
+    """Compute index, metrics, card and report of an output anew from what is committed."""
+    store, tree = open_output(output)
+    finalise(Job.from_description(tree, store), complete=store.exists(SUCCESS_FILE))
+    console.result({"report": store.uri("report/index.html")})
+    console.say(f"Wrote {store.uri('report/index.html')}")
+    return DONE

@@ -1,0 +1,85 @@
+"""`sceneshift run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jobs.console import DONE, OVER_LIMIT, Console
+from jobs.progress import progress_view
+from pipeline.run import Outcome, run_job
+from pipeline.spec import JobSpec
+
+
+def run_command(
+    console: Console, path: Path, overrides: list[str], *, local: bool, fresh: bool, steal_lock: bool
+) -> int:
+    """Run a job with progress on standard error; returns the exit code."""
+    spec = JobSpec.load(path, overrides)
+    with progress_view(console.as_json) as watch:
+        outcome = run_job(spec, local=local, fresh=fresh, steal_lock=steal_lock, watch=watch)
+    for warning in outcome.warnings:
+        console.problem(f"note: {warning}")
+    console.result(_document(outcome))
+    _tell(console, outcome)
+    return OVER_LIMIT if outcome.state == "too_many_rejects" else DONE
+
+
+def _document(outcome: Outcome) -> dict[str, Any]:
+    progress = outcome.progress
+    return {
+        "state": outcome.state,
+        "output": outcome.job.store.uri(),
+        "run": outcome.run,
+        "fingerprint": outcome.job.fingerprint,
+        "this_run": {
+            "shards": progress.shards,
+            "ok": progress.ok,
+            "filtered": progress.filtered,
+            "rejected": progress.rejected,
+            "bytes_in": progress.bytes_in,
+            "bytes_out": progress.bytes_out,
+            "images_per_second": round(progress.images_per_second, 3),
+            "startup_seconds": None if progress.first_started is None else progress.first_started - progress.began,
+        },
+        "metrics": outcome.summary,
+        "warnings": outcome.warnings,
+    }
+
+
+def _tell(console: Console, outcome: Outcome) -> None:
+    store = outcome.job.store
+    if outcome.state == "nothing_to_do":
+        console.say(f"Nothing to do: all {outcome.progress.before} shards of {store.uri()} are committed.")
+        return
+    rows = outcome.summary["rows"]
+    verb = "Stopped, too many rejects" if outcome.state == "too_many_rejects" else "Done"
+    console.say(
+        f"[bold]{verb}[/bold]: {rows['ok']} translated, {rows['filtered']} filtered, {rows['rejected']} rejected "
+        f"of {rows['attempted']}; this run {outcome.progress.images_per_second:.1f} images/s"
+    )
+    columns = outcome.summary["columns"]
+    if columns:
+        table = [
+            (
+                name,
+                each["count"],
+                _number(each["mean"]),
+                _number(each["std"]),
+                _number(each["min"]),
+                _number(each["max"]),
+            )
+            for name, each in columns.items()
+        ]
+        console.table(["metric", "samples", "mean", "std", "min", "max"], table)
+    for name, value in outcome.summary["dataset"].items():
+        console.say(f"  {name}: {value:.4f}")
+    if outcome.summary["reasons"]:
+        console.table(["rejected because", "samples"], sorted(outcome.summary["reasons"].items(), key=lambda r: -r[1]))
+    console.say(f"  images   {store.uri('data')}")
+    console.say(f"  index    {store.uri('index.parquet')}")
+    console.say(f"  report   {store.uri('report/index.html')}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,42 @@
+"""`sceneshift sample-data`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from jobs.console import DONE, Console
+from methods.errors import InputError
+
+
+def sample_data_command(
+    console: Console, out: str, scenes: int, size: str, conditions: str, seed: int, format: str, truth: str | None
+) -> int:
+    """Render street scenes on all cores."""
+    from jobs.streets.dataset import write_dataset
+
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", size)
+    if match is None:
+        raise InputError(f"--size {size}: write pixels a side (256) or WIDTHxHEIGHT (320x192)")
+    pixels = (int(match[1]), int(match[2] or match[1]))
+    names = [name.strip() for name in conditions.split(",") if name.strip()]
+    with _bar(console, scenes) as advance:
+        summary = write_dataset(out, scenes, pixels, names, seed, format, paired_with=truth, progress=advance)
+    console.result({"out": out, "scenes": scenes, "conditions": names, "format": format, "summary": str(summary)})
+    console.say(f"Rendered {scenes} scenes in {', '.join(names)} to {out}")
+    return DONE
+
+
+@contextlib.contextmanager
+def _bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
+    if console.as_json or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console as Rich
+    from rich.progress import Progress
+
+    with Progress(console=Rich(stderr=True), transient=True) as bar:
+        task = bar.add_task("rendering scenes", total=total)
+        yield lambda done: bar.update(task, completed=done)

@@ -1,0 +1,60 @@
+"""`sceneshift status`."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from jobs.commands.output import open_output
+from jobs.console import DONE, Console
+from pipeline.finalise import SUCCESS_FILE
+from pipeline.lock import holder, is_stale
+from pipeline.plan import read_plan
+from pipeline.sink.index import FOLDER, read_note
+from pipeline.storage import redact
+
+
+def status_command(console: Console, output: str) -> int:
+    """Print how far an output is, from its index parts alone."""
+    store, tree = open_output(output)
+    paths = [entry.path for entry in store.list(FOLDER)]
+    with ThreadPoolExecutor(8) as pool:
+        notes = list(pool.map(lambda path: read_note(store.read(path)), paths))
+    files = read_plan(store)
+    numbers = [each.shards for each in files]
+    total = None if not files or any(n is None for n in numbers) else sum(n or 0 for n in numbers)
+    counts = {name: sum(getattr(note, name) for note in notes) for name in ("ok", "filtered", "rejected")}
+    reasons: dict[str, int] = {}
+    for note in notes:
+        for reason, number in note.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + number
+    lock = holder(store)
+    finished = store.exists(SUCCESS_FILE)
+    state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"
+    console.result(
+        {
+            "output": redact(store.uri()),
+            "state": state,
+            "method": tree["method"],
+            "fingerprint": tree["fingerprint"],
+            "source_files": len(files),
+            "shards_committed": len(paths),
+            "shards_total": total,
+            "rows": counts,
+            "reasons": reasons,
+            "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
+        }
+    )
+    rows = [
+        ("state", state + (", run it again to go on" if state == "interrupted" else "")),
+        ("method", tree["method"]),
+        ("shards", f"{len(paths)}" + (f" of {total}" if total is not None else "")),
+        ("rows", ", ".join(f"{number} {name}" for name, number in counts.items())),
+    ]
+    if lock:
+        age = time.time() - float(lock.get("beat", 0))
+        rows.append(("driver", f"{lock.get('host')} pid {lock.get('pid')}, last seen {age:.0f} s ago"))
+    console.table(["", redact(store.uri())], rows)
+    if reasons:
+        console.table(["rejected because", "samples"], sorted(reasons.items(), key=lambda r: -r[1]))
+    return DONE

@@ -1,0 +1,28 @@
+"""`sceneshift verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from pipeline.verify import verify
+
+from jobs.commands.output import open_output
+from jobs.console import DONE, FAILED, Console
+from pipeline.storage import redact
+
+
+def verify_command(console: Console, output: str, *, decode: bool) -> int:
+    """Check an output; exit code 3 when something is wrong with it."""
+    store, _ = open_output(output)
+    verdict = verify(store, decode=decode)
+    console.result(asdict(verdict))
+    counts = f"{verdict.parts} shards, {verdict.rows} rows ({verdict.ok} ok)"
+    if verdict.problems:
+        for problem in verdict.problems:
+            console.problem(problem)
+        console.say(f"[bold red]Damaged[/bold red]: {redact(store.uri())}, {counts}, {len(verdict.problems)} problems")
+        return FAILED
+    console.say(f"[bold]Sound[/bold]: {redact(store.uri())}, {counts}")
+    if verdict.orphans:
+        console.say(f"  {len(verdict.orphans)} data files are not committed; a run overwrites them")
+    return DONE

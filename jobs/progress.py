@@ -1,0 +1,74 @@
+"""Progress of a run: a live line on a terminal, a plain line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from pipeline.progress import Progress
+
+EVERY_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def progress_view(quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield the function that shows running totals; nothing is shown when ``quiet``."""
+    if quiet:
+        yield lambda progress: None
+    elif sys.stderr.isatty():
+        with _live() as show:
+            yield show
+    else:
+        with _lines() as show:
+            yield show
+
+
+def describe(progress: Progress) -> str:
+    """Counts, rate, rejects and time left in one line."""
+    shards = f"{progress.shards}" + (f"/{progress.shards_total}" if progress.shards_total is not None else "")
+    samples = f"{progress.attempted}" + (f"/{progress.samples_total}" if progress.samples_total is not None else "")
+    left = progress.eta_seconds
+    return (
+        f"{samples} images, {progress.images_per_second:.1f} images/s, {shards} shards, "
+        f"{progress.rejected} rejected" + (f", {_duration(left)} left" if left is not None else "")
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@contextlib.contextmanager
+def _lines() -> Iterator[Callable[[Progress], None]]:
+    print("sceneshift: starting", file=sys.stderr, flush=True)
+    shown = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= EVERY_SECONDS:
+            shown = time.monotonic()
+            print(f"sceneshift: {describe(progress)}", file=sys.stderr, flush=True)
+
+    yield show
+
+
+@contextlib.contextmanager
+def _live() -> Iterator[Callable[[Progress], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (SpinnerColumn(), BarColumn(bar_width=30), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting workers", total=None)
+
+        def show(progress: Progress) -> None:
+            total = progress.samples_total or progress.shards_total
+            done = progress.attempted if progress.samples_total else progress.shards
+            bar.update(task, total=total, completed=done, description=describe(progress))
+
+        yield show

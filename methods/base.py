@@ -1,0 +1,158 @@
+"""What a translation method is: the contract between `methods` and whoever runs them.
+
+A method is described by a light :class:`MethodInfo` (no torch import, so that listing methods is instant) and built
+by :func:`methods.load`. The description names the class that does the work; that class follows :class:`Method`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+class MethodParams(BaseModel):
+    """Base of every method's parameters: frozen, hashable into the job fingerprint, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named choice of weights and parameters, such as ``day_to_night``."""
+
+    summary: str
+    weights: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """The light description of a method, registered under the entry-point group ``sceneshift.methods``.
+
+    Attributes:
+        name: the name used in specs.
+        summary: one line for people.
+        paper: where the method is published.
+        implementation: ``module:Class`` of the class that follows :class:`Method`; imported only when it is built.
+        params: the parameters the method takes.
+        presets: named weights + parameters.
+        inputs: what a sample must carry (``image``, ``caption``, ``label_map``, ...).
+        shard_size: samples in one unit of work; hundreds for a one-step model, tens for a 100-step one.
+        batch_size: default images per call of ``translate`` on (cpu, gpu).
+        weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    implementation: str
+    params: type[MethodParams]
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("image",)
+    shard_size: int = 128
+    batch_size: tuple[int, int] = (4, 16)
+    weight_uris: Callable[[Any, str | None], Sequence[str]] = lambda params, weights: [weights] if weights else []
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One decoded sample as a method sees it.
+
+    Attributes:
+        key: the sample's key.
+        image: (H, W, 3) uint8 RGB, upright (EXIF orientation applied); ``None`` where the source has no image.
+        caption: the sample's caption, if any.
+        columns: everything else the sample carries (label maps as uint8/uint16 arrays, scalars such as ``gamma``).
+    """
+
+    key: str
+    image: np.ndarray | None
+    caption: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sample_seed(job_seed: int, key: str, variant: int = 0) -> int:
+    """The 63-bit seed of one sample: a function of job seed, key and variant alone, never of rank or order."""
+    digest = hashlib.blake2b(f"{job_seed}\0{key}\0{variant}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass
+class Batch:
+    """What ``translate`` gets: samples of one prepared shape.
+
+    Attributes:
+        inputs: (B, C, H, W) float32, the stacked results of ``prepare``, on the method's device.
+        seeds: one seed a sample (see :func:`sample_seed`).
+        keys, captions, columns: one entry a sample.
+        draws: recorded noise by stream name, (B, *shape) each; a stream found here is not drawn. For replaying the
+            random numbers of a reference run.
+    """
+
+    inputs: torch.Tensor
+    seeds: Sequence[int]
+    keys: Sequence[str] = ()
+    captions: Sequence[str | None] = ()
+    columns: Sequence[Mapping[str, Any]] = ()
+    draws: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    def noise(self, shape: Sequence[int], stream: str) -> torch.Tensor:
+        """Standard normal noise (B, *shape), float32, on the device of ``inputs``.
+
+        Each sample draws from its own generator seeded by (sample seed, stream), on the CPU: the numbers are the same
+        on every device, in every batch and in every order.
+        """
+        import torch
+
+        if stream in self.draws:
+            return self.draws[stream].to(self.inputs.device)
+        rows = []
+        for seed in self.seeds:
+            digest = hashlib.blake2b(f"{seed}\0{stream}".encode(), digest_size=8).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+            rows.append(torch.randn(*shape, generator=generator))
+        return torch.stack(rows).to(self.inputs.device)
+
+
+class Method(Protocol):
+    """A loaded translator.
+
+    ``prepare`` runs on the CPU, many samples in parallel threads; ``translate`` runs on the device, one batch at a
+    time. A batch of B gives what B batches of one give, to float rounding.
+    """
+
+    info: ClassVar[MethodInfo]
+    params: MethodParams
+    device: torch.device
+
+    @classmethod
+    def build(cls, params: Any, weights: str | None, device: torch.device, dtype: torch.dtype) -> Method:
+        """Load weights and return a method ready to translate. Raises InputError naming file, found and expected."""
+        ...
+
+    def prepare(self, inputs: Inputs) -> torch.Tensor:
+        """The (C, H, W) float32 tensor of one sample. Raises BadSample for what the method cannot take."""
+        ...
+
+    def translate(self, batch: Batch) -> torch.Tensor:
+        """(B, 3, H, W) float32 in [-1, 1]."""
+        ...
+
+
+def to_uint8(images: torch.Tensor) -> np.ndarray:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8 as ``floor(255 * (0.5 * y + 0.5))``.
+
+    Truncation, not rounding, is what torchvision's ToPILImage does and so what the official releases write.
+    """
+    return images.mul(0.5).add(0.5).mul(255).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()

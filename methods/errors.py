@@ -1,0 +1,26 @@
+"""The two errors that are about the user's material rather than about our code."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """The user asked for something that cannot be done.
+
+    The message is one line for a person: what is wrong, where, and what to do about it. The command line prints it
+    without a traceback and leaves with exit code 2. It must never hold a secret.
+    """
+
+
+class BadSample(Exception):
+    """One sample cannot be translated; the rest of the dataset can.
+
+    The sample becomes an index row with status ``rejected``; ``str(error)`` is the row's message and ``reason`` a short
+    stable word for counting (``too_large``, ``not_an_image``, ...).
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[BadSample], tuple[str, str]]:
+        return (type(self), (self.reason, str(self)))

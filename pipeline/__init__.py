@@ -1,0 +1,1 @@
+"""The data plane: plan, read, translate, write, finalise. Knows methods only by their contract."""

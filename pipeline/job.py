@@ -1,0 +1,180 @@
+"""A job made ready: spec, resolved method, layout, identity. What workers are handed, small and picklable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import methods
+from methods.base import MethodInfo
+from methods.errors import InputError
+from pipeline import metrics
+from pipeline.keep import Keep
+from pipeline.sample import SourceFile
+from pipeline.sources import detect, open_source
+from pipeline.sources.base import Source
+from pipeline.sources.layout import Layout
+from pipeline.spec import JobSpec, fingerprint
+from pipeline.storage import Store
+
+FORMAT_VERSION = 1
+JOB_FILE = "_sceneshift/job.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that stays the same while a job runs.
+
+    ``fingerprint`` stands for all that decides the bytes in data/ and index/: method, weights by content, parameters,
+    codec, metrics, layout. Two runs with one fingerprint write the same bytes for the same source file.
+    """
+
+    spec: JobSpec
+    params: dict[str, Any]
+    weights: str | None
+    weights_identity: tuple[str, ...]
+    source_format: str
+    layout: Layout
+    shard_size: int
+    batch_size: int
+    metric_columns: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def store(self) -> Store:
+        """Where the output goes."""
+        return Store(self.spec.output.uri, self.spec.output.storage)
+
+    @property
+    def info(self) -> MethodInfo:
+        """The method's description."""
+        return methods.info(self.spec.method.name)
+
+    @property
+    def device(self) -> str:
+        """``cuda`` when workers have a GPU."""
+        return "cuda" if self.spec.compute.gpus > 0 else "cpu"
+
+    @property
+    def method_label(self) -> str:
+        """How the index names the method: ``cyclegan_turbo/day_to_night``."""
+        preset = self.spec.method.preset
+        return self.spec.method.name + (f"/{preset}" if preset else "")
+
+    def source(self, known: tuple[SourceFile, ...] = ()) -> Source:
+        """The source, opened with the groups of loose images that an earlier plan has fixed."""
+        return open_source(self.spec.source, self.source_format, self.shard_size, known)
+
+    @classmethod
+    def from_description(cls, tree: dict[str, Any], store: Store) -> Job:
+        """The job of an output, from its ``job.json``; the output is where it was found, not where it was made."""
+        spec = JobSpec.model_validate(tree["spec"])
+        output = spec.output.model_copy(update={"uri": store.root, "storage": store.options})
+        return cls(
+            spec=spec.model_copy(update={"output": output}),
+            params=tree["params"],
+            weights=tree["weights"],
+            weights_identity=tuple(tree["weights_identity"]),
+            source_format=tree["source_format"],
+            layout=Layout.model_validate(tree["layout"]),
+            shard_size=tree["shard_size"],
+            batch_size=tree["batch_size"],
+            metric_columns=tuple(tree["metric_columns"]),
+            fingerprint=tree["fingerprint"],
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """What ``_sceneshift/job.json`` holds."""
+        return {
+            "version": FORMAT_VERSION,
+            "fingerprint": self.fingerprint,
+            "method": self.method_label,
+            "params": self.params,
+            "weights": self.weights,
+            "weights_identity": list(self.weights_identity),
+            "source_format": self.source_format,
+            "layout": self.layout.model_dump(mode="json"),
+            "shard_size": self.shard_size,
+            "batch_size": self.batch_size,
+            "metric_columns": list(self.metric_columns),
+            "shaping": self.spec.shaping(),
+            "spec": self.spec.as_tree(),
+        }
+
+
+def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
+    """Resolve a spec: find the method and its weights, look at the source once, settle the fingerprint.
+
+    ``layout`` is the stored one of an output that is being resumed. Nothing is written.
+
+    Raises:
+        InputError: anything of the spec that cannot work, in one line.
+    """
+    from pipeline.sources.peek import settle_layout
+
+    info, params, weights = methods.resolve(
+        spec.method.name, spec.method.preset, spec.method.weights, dict(spec.method.params)
+    )
+    weights = local_absolute(weights)
+    columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
+    if spec.keep is not None:
+        Keep.parse(spec.keep, columns)
+    shard_size = info.shard_size if spec.output.shard_size == "auto" else spec.output.shard_size
+    source_format = detect(spec.source)
+    if layout is None:
+        layout = settle_layout(spec.source, source_format, shard_size)
+    if spec.compute.batch_size == "auto":
+        batch_size = info.batch_size[1 if spec.compute.gpus > 0 else 0]
+    else:
+        batch_size = spec.compute.batch_size
+    from methods.weights import identity
+
+    identities = tuple(identity(uri) for uri in info.weight_uris(params, weights))
+    shaping = spec.shaping()
+    shaping["method"] = {"name": spec.method.name, "params": params.model_dump(mode="json")}
+    tree = {
+        "version": FORMAT_VERSION,
+        "shaping": shaping,
+        "weights": list(identities),
+        "layout": layout.model_dump(mode="json"),
+        "source_format": source_format,
+        "shard_size": shard_size,
+    }
+    return Job(
+        spec=spec,
+        params=params.model_dump(mode="json"),
+        weights=weights,
+        weights_identity=identities,
+        source_format=source_format,
+        layout=layout,
+        shard_size=shard_size,
+        batch_size=batch_size,
+        metric_columns=columns,
+        fingerprint=fingerprint(tree),
+    )
+
+
+def local_absolute(uri: str | None) -> str | None:
+    """A weights path on this disk made absolute (workers run elsewhere); everything else unchanged."""
+    if uri is None or "://" in uri:
+        return uri
+    return str(Path(uri).expanduser().resolve()) if Path(uri).expanduser().exists() else uri
+
+
+def stored_job(store: Store) -> dict[str, Any] | None:
+    """The output's ``job.json``, or ``None`` for a fresh output."""
+    data = store.read_or_none(JOB_FILE)
+    if data is None:
+        return None
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        raise InputError(f"{store.uri(JOB_FILE)}: not readable; the output is damaged or not one of ours") from None
+    if tree.get("version") != FORMAT_VERSION:
+        raise InputError(
+            f"{store.uri()}: written by another version of sceneshift (format {tree.get('version')}, "
+            f"here {FORMAT_VERSION}); use another output folder"
+        )
+    return tree

@@ -1,0 +1,361 @@
+"""The driver: plan, lock, run the graph, isolate what kills processes, finalise."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from methods.errors import InputError
+from pipeline.board import Board
+from pipeline.job import JOB_FILE, Job, prepare, stored_job
+from pipeline.lock import LOCK_FILE, locked
+from pipeline.plan import FilePlan, Plan, make_plan, refresh, write_plan
+from pipeline.progress import Progress
+from pipeline.runlog import RunLog
+from pipeline.sample import Receipt
+from pipeline.sources.layout import Layout
+from pipeline.spec import JobSpec
+from pipeline.storage import Store, redact
+from pipeline.work import Failure
+
+Watch = Callable[[Progress], None]
+_GIVE_UP_AFTER = 8
+
+
+class JobFailed(Exception):
+    """The job could not be finished for reasons that are not the user's input; a rerun goes on where it stopped."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    ``state`` is ``done``, ``nothing_to_do``, or ``too_many_rejects`` (stopped or finished over ``max_rejects``).
+    """
+
+    state: Literal["done", "nothing_to_do", "too_many_rejects"]
+    job: Job
+    run: str
+    progress: Progress
+    summary: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def run_job(
+    spec: JobSpec,
+    *,
+    local: bool = False,
+    fresh: bool = False,
+    steal_lock: bool = False,
+    watch: Watch = lambda progress: None,
+) -> Outcome:
+    """Translate a dataset, or what is left of it.
+
+    Args:
+        local: work in this process, without Ray.
+        fresh: throw away what an earlier run with another spec left in the output.
+        steal_lock: take over the output's lock even if its holder seems alive.
+        watch: called with the running totals after every shard.
+
+    Raises:
+        InputError: the spec cannot work; nothing has been written.
+        JobFailed: the machinery failed; what is committed stays, and a rerun does the rest.
+    """
+    job, plan = settle(spec, fresh=fresh)
+    if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
+        return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
+    run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{time.time_ns() % 1_000_000:06d}"
+    if local or not plan.pending:
+        return _locked_run(job, run, _Local(job), fresh, steal_lock, watch)
+    from pipeline.graph import stop_ray
+
+    executor = _OnRay(job)
+    try:
+        return _locked_run(job, run, executor, fresh, steal_lock, watch)
+    finally:
+        if executor.ours:
+            stop_ray()
+
+
+def settle(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
+    """Check a spec against its output and list the work. Writes nothing.
+
+    Raises InputError when the output belongs to another job, or holds something else.
+    """
+    from pipeline.carry import load_table
+
+    store = Store(spec.output.uri, spec.output.storage)
+    stored = stored_job(store)
+    load_table(spec.source.labels, spec.source.storage)
+    if stored is None or fresh:
+        if stored is None and (found := _foreign(store)):
+            raise InputError(
+                f"{redact(store.uri())}: the folder holds something else already ({found}); "
+                "give the job an output of its own"
+            )
+        job = prepare(spec)
+    else:
+        job = prepare(spec, layout=Layout.model_validate(stored["layout"]))
+        if job.fingerprint != stored["fingerprint"]:
+            raise InputError(
+                f"{redact(store.uri())}: holds the output of another job ({_difference(stored, job.describe())}); "
+                "use another output, or --fresh to throw the old one away"
+            )
+    if stored is not None and fresh:
+        return job, replace_done(make_plan_fresh(job))
+    return job, make_plan(job)
+
+
+def make_plan_fresh(job: Job) -> Plan:
+    """The plan as if the output were empty."""
+    files = job.source().plan()
+    return Plan(tuple(FilePlan(file, shards=1 if job.source_format == "folder" else None) for file in files))
+
+
+def replace_done(plan: Plan) -> Plan:
+    """The plan with nothing committed."""
+    return Plan(tuple(replace(each, done=frozenset()) for each in plan.files))
+
+
+def _foreign(store: Store) -> str | None:
+    """Something in the output folder that no job of ours has put there; the first name of it."""
+    for entry in store.list():
+        if not entry.path.startswith("_sceneshift/"):
+            return entry.path
+    return None
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str:
+    """The first settings in which two job descriptions differ, for a person."""
+    ignored = {"spec", "fingerprint", "params", "weights", "version", "batch_size"}
+    found: list[str] = []
+
+    def walk(a: Any, b: Any, at: str) -> None:
+        if isinstance(a, dict) and isinstance(b, dict):
+            for key in sorted(a.keys() | b.keys()):
+                if at or key not in ignored:
+                    walk(a.get(key), b.get(key), f"{at}.{key}" if at else key)
+        elif a != b:
+            found.append(f"{at.removeprefix('shaping.')}: {a!r} there, {b!r} here")
+
+    walk(old, new, path)
+    return "; ".join(found[:3]) or "its weights or parameters differ"
+
+
+class _Local:
+    """Works through files in this process."""
+
+    ours = False
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.board = Board()
+        self._translator: Any = None
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        from pipeline.sink.commit import commit
+        from pipeline.translate import Translator
+        from pipeline.work import read_file
+
+        if self._translator is None:
+            self._translator = Translator(self.job)
+        for plan in files:
+            try:
+                for shard in read_file(self.job, plan):
+                    translated = self._translator.translate(
+                        shard, lambda shard, what: self.board.write("local", shard, what)
+                    )
+                    self.board.write("local", shard.id, "ends")
+                    yield commit(self.job, translated)
+            except InputError as error:
+                yield Failure(plan.file.relative, str(error))
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        return self.board.read()
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        return plan
+
+
+class _OnRay:
+    """Works through files on a Ray cluster."""
+
+    def __init__(self, job: Job) -> None:
+        from pipeline import graph
+
+        self.job = job
+        self.ours = graph.start_ray(job, graph.default_workers(job)[1])
+        try:
+            self.workers = graph.default_workers(job)
+            graph.check_fit(job, self.workers[0])
+            self.board = graph.make_board()
+        except BaseException:
+            if self.ours:
+                graph.stop_ray()
+            raise
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        from pipeline.graph import run_graph
+
+        return run_graph(self.job, files, self.workers, self.board)
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        import ray
+
+        try:
+            return ray.get(self.board.read.remote(), timeout=10)
+        except ray.exceptions.RayError:
+            return []
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        from pipeline.isolate import find_poison
+
+        return find_poison(self.job, plan)
+
+
+def _locked_run(job: Job, run: str, executor: _Local | _OnRay, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
+    from pipeline.finalise import finalise
+
+    store = job.store
+    with locked(store, run, steal=steal_lock):
+        if fresh:
+            _clear(store)
+        # Looked at again under the lock: another driver may have worked meanwhile.
+        job, plan = settle(job.spec)
+        began_empty = not store.exists(JOB_FILE)
+        store.put_new(JOB_FILE, json.dumps(job.describe(), indent=1, sort_keys=True).encode())
+        write_plan(store, plan.files)
+        store.delete("_sceneshift/success.json")
+        progress = Progress(
+            shards_total=None if plan.shards is None else plan.shards - plan.committed,
+            samples_total=plan.samples if plan.committed == 0 else None,
+            before=plan.committed,
+        )
+        log = RunLog(store, run)
+        try:
+            stopped = _work_off(job, plan, executor, progress, log, watch)
+        except InputError:
+            if began_empty and not progress.shards:
+                _clear(store)
+            raise
+        finally:
+            log.flush()
+        files = refresh(job, plan.files)
+        write_plan(store, files)
+        summary = finalise(job, complete=all(each.complete for each in files))
+    warnings = [f"{uri}: the file changed since its shards were made; --fresh makes them anew" for uri in plan.changed]
+    warnings += [
+        f"member '{name}' is in {count} shards but not in the first source file; name it under source.carry to keep it"
+        for name, count in progress.undeclared.items()
+    ]
+    state = "too_many_rejects" if stopped else "done"
+    return Outcome(state, job, run, progress, summary, warnings)
+
+
+def _clear(store: Store) -> None:
+    """Remove everything of a job from its output, commits first, so that no reader meets a half of it."""
+    for prefix in ("index", "data", "report"):
+        store.delete_all(prefix)
+    for entry in store.list():
+        if entry.path != LOCK_FILE:
+            store.delete(entry.path)
+
+
+def _work_off(
+    job: Job,
+    plan: Plan,
+    executor: _Local | _OnRay,
+    progress: Progress,
+    log: RunLog,
+    watch: Watch,
+) -> bool:
+    """Work until every file is complete. ``True`` when stopped because too much is rejected."""
+    pending = plan.pending
+    for attempt in range(3):
+        if not pending:
+            break
+        if attempt:
+            pending = tuple(executor.isolate(each) for each in pending)
+        failures: list[Failure] = []
+        for event in _watched(executor, pending, job.spec.compute.stall_timeout):
+            if isinstance(event, Failure):
+                if event.fatal:
+                    raise InputError(event.message)
+                failures.append(event)
+                if len(failures) >= _GIVE_UP_AFTER and not progress.shards:
+                    raise JobFailed(f"nothing succeeds; the first failure: {failures[0].where}: {failures[0].message}")
+                continue
+            progress.add(event)
+            log.add(event)
+            watch(progress)
+            if progress.over_limit(job.spec.max_rejects, final=False):
+                return True
+        pending = tuple(each for each in refresh(job, pending) if not each.complete)
+        if failures and pending:
+            first = failures[0]
+            raise JobFailed(
+                f"{len(pending)} source files are not finished; first failure: {first.where}: {first.message}. "
+                "Run the job again to go on"
+            )
+    if pending:
+        names = ", ".join(each.file.relative for each in pending[:3])
+        raise JobFailed(
+            f"{len(pending)} source files keep taking their worker process down and no single sample does it alone "
+            f"({names}); a smaller compute.batch_size or output.shard_size may help. Run the job again to go on"
+        )
+    return progress.over_limit(job.spec.max_rejects, final=True)
+
+
+def _watched(executor: _Local | _OnRay, files: Sequence[FilePlan], stall_timeout: float) -> Iterator[Receipt | Failure]:
+    """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds."""
+    events: queue.Queue[Any] = queue.Queue()
+    stop = threading.Event()
+    ended = object()
+
+    def consume() -> None:
+        try:
+            work = executor.work(files)
+            for event in work:
+                events.put(event)
+                if stop.is_set():
+                    break
+            if hasattr(work, "close"):
+                work.close()  # type: ignore[union-attr]
+            events.put(ended)
+        except BaseException as error:
+            events.put(error)
+
+    threading.Thread(target=consume, name="graph", daemon=True).start()
+    try:
+        while True:
+            try:
+                event = events.get(timeout=stall_timeout)
+            except queue.Empty:
+                raise JobFailed(_stall_message(executor, stall_timeout)) from None
+            if event is ended:
+                return
+            if isinstance(event, (InputError, JobFailed)):
+                raise event
+            if isinstance(event, BaseException):
+                raise JobFailed(f"{type(event).__name__}: {str(event).strip().splitlines()[0][:400]}") from event
+            yield event
+    finally:
+        stop.set()
+
+
+def _stall_message(executor: _Local | _OnRay, seconds: float) -> str:
+    rows = executor.hanging()
+    if rows:
+        worker, shard, what, age = rows[0]
+        where = f"worker {worker} has been at shard {shard} ({what}) for {age:.0f} s"
+    else:
+        where = "no worker has begun anything (does the cluster have room for one?)"
+    return (
+        f"nothing was finished for {seconds:g} s: {where}. The job was stopped; what is committed stays, and running "
+        "it again goes on. A slow method needs a larger compute.stall_timeout"
+    )

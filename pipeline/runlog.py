@@ -1,0 +1,62 @@
+"""What differs from run to run: timings and workers, one row a committed shard, kept apart from data and index."""
+
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sample import Receipt
+from pipeline.sink.parquet import parquet_bytes
+from pipeline.storage import Store
+
+RUNS = "_sceneshift/runs"
+_FLUSH = 5000
+_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("shard", pa.string()),
+        ("source", pa.string()),
+        ("worker", pa.string()),
+        ("started", pa.float64()),
+        ("translated", pa.float64()),
+        ("committed", pa.float64()),
+        ("device_seconds", pa.float64()),
+        ("ok", pa.int64()),
+        ("filtered", pa.int64()),
+        ("rejected", pa.int64()),
+        ("bytes_in", pa.int64()),
+        ("bytes_out", pa.int64()),
+    ]
+)
+
+
+class RunLog:
+    """Collects receipts of one run and writes them in chunks, so that the driver's memory stays bounded."""
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store, self.run = store, run
+        self._rows: list[dict] = []
+        self._chunk = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Note one receipt."""
+        row = {name: getattr(receipt, name) for name in _SCHEMA.names if name != "run"}
+        self._rows.append(row | {"run": self.run})
+        if len(self._rows) >= _FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been collected."""
+        if self._rows:
+            table = pa.Table.from_pylist(self._rows, schema=_SCHEMA)
+            self.store.put(f"{RUNS}/{self.run}-{self._chunk:04d}.parquet", parquet_bytes(table))
+            self._chunk += 1
+            self._rows = []
+
+
+def read_runs(store: Store) -> pa.Table:
+    """Every run of an output, one row a shard that the run committed."""
+    tables = [pq.read_table(io.BytesIO(store.read(entry.path))) for entry in store.list(RUNS)]
+    return pa.concat_tables(tables) if tables else _SCHEMA.empty_table()

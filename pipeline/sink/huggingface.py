@@ -1,0 +1,61 @@
+"""What Hugging Face `datasets` has to be told, in a dataset card's front matter, to open an output as it is meant.
+
+Pictures are plain binary columns in our Parquet files, which every reader understands. `datasets` turns a binary column
+into pictures when the card declares it an ``image``. (Its own metadata in the Parquet file would not do: it is ignored
+unless the column is stored as its struct of bytes and path.) For tars the declaration replaces a guess from the first
+five samples, which fails as soon as a sample lacks a caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.sink.schema import column_name, data_schema
+from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
+
+Feature = dict[str, Any]
+
+
+def parquet_features(layout: Layout, pairs: bool) -> list[Feature]:
+    """The ``dataset_info.features`` of Parquet data files."""
+    schema = data_schema(layout, pairs)
+    own = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"} & set(schema.names)
+    named = [*([layout.target] if layout.target else []), *layout.masks]
+    return _fields(schema, {"image", "source_image", *(column_name(name, own) for name in named)})
+
+
+def webdataset_features(layout: Layout, suffix: str, pairs: bool) -> list[Feature]:
+    """The ``dataset_info.features`` of tars. ``json`` needs `datasets` 4.6 or newer."""
+    names = {suffix: "image"}
+    if layout.caption is not None:
+        names["txt"] = "string"
+    if pairs:
+        # Kept as it came, in its own format, unless it had to be resized or turned upright.
+        came = [layout.image.replace("jpeg", "jpg")] if layout.image in IMAGE_SUFFIXES else ["jpg", "png"]
+        names |= {f"source.{each}": "image" for each in [*came, suffix]}
+    for name in [*([layout.target] if layout.target else []), *layout.masks]:
+        endings = [""] if name.rsplit(".", 1)[-1] in IMAGE_SUFFIXES else [".png", ".jpg"]
+        names |= {name + ending: "image" for ending in endings}
+    names |= {name: "binary" for name, kind in layout.carry.items() if kind == "binary"}
+    names |= {"json": "json", "__key__": "string", "__url__": "string"}
+    return [{"name": name, "dtype": dtype} for name, dtype in names.items()]
+
+
+def _fields(fields: pa.Schema | pa.StructType, images: Collection[str] = ()) -> list[Feature]:
+    return [
+        {"name": field.name, "dtype": "image"} if field.name in images else {"name": field.name, **_feature(field.type)}
+        for field in fields
+    ]
+
+
+def _feature(kind: pa.DataType) -> Feature:
+    if isinstance(kind, pa.StructType):
+        return {"struct": _fields(kind)}
+    if isinstance(kind, pa.ListType):
+        inner = _feature(kind.value_type)
+        # Written short where the item is of one plain type or a struct.
+        return {"list": next(iter(inner.values())) if inner.keys() <= {"dtype", "struct"} else inner}
+    return {"dtype": {"double": "float64", "float": "float32"}.get(str(kind), str(kind))}

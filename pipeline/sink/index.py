@@ -1,0 +1,113 @@
+"""The index part of a shard: the small object whose presence commits it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sample import Row, Translated
+from pipeline.sink.parquet import parquet_bytes
+from pipeline.sink.schema import METRIC, index_schema
+
+_META = b"sceneshift"
+FOLDER = "index"
+
+
+def part_path(shard: str) -> str:
+    """Where a shard's index part lives."""
+    return f"{FOLDER}/{shard}.parquet"
+
+
+@dataclass(frozen=True)
+class PartNote:
+    """What an index part's footer says of its shard; enough to resume and to count without reading rows."""
+
+    shard: str
+    source: str
+    part: int
+    last: bool
+    ok: int
+    filtered: int
+    rejected: int
+    fingerprint: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def attempted(self) -> int:
+        """Rows of the part."""
+        return self.ok + self.filtered + self.rejected
+
+
+def write_index(
+    shard: Translated,
+    places: Mapping[int, Mapping[str, int]],
+    metric_columns: Sequence[str],
+    method: str,
+    fingerprint: str,
+) -> tuple[bytes, PartNote]:
+    """The part's bytes, and its note. ``places`` maps the position of an ok row to where its picture lies."""
+    counts = {status: sum(row.status == status for row in shard.rows) for status in ("ok", "filtered", "rejected")}
+    reasons: dict[str, int] = {}
+    for row in shard.rows:
+        if row.refusal is not None and row.status == "rejected":
+            reasons[row.refusal.error] = reasons.get(row.refusal.error, 0) + 1
+    note = PartNote(
+        shard.shard, shard.source, shard.part, shard.last, **counts, fingerprint=fingerprint, reasons=reasons
+    )
+    schema = index_schema(metric_columns)
+    rows = [
+        _index_row(row, shard.shard, places.get(number, {}), metric_columns, method, fingerprint)
+        for number, row in enumerate(shard.rows)
+    ]
+    table = pa.Table.from_pylist(rows, schema=schema)
+    table = table.replace_schema_metadata({_META: json.dumps(asdict(note), sort_keys=True).encode()})
+    return parquet_bytes(table), note
+
+
+def _index_row(
+    row: Row, shard: str, place: Mapping[str, int], metrics: Sequence[str], method: str, fingerprint: str
+) -> dict:
+    values = {
+        "key": row.key,
+        "variant": row.variant,
+        "status": row.status,
+        "stage": row.refusal.stage if row.refusal else None,
+        "error": row.refusal.error if row.refusal else None,
+        "message": row.refusal.message if row.refusal else None,
+        "shard": shard,
+        "row": place.get("row"),
+        "offset": place.get("offset"),
+        "size": place.get("size"),
+        "source_uri": row.source_uri,
+        "source_sha256": row.source_sha256,
+        "sha256": hashlib.sha256(row.image).hexdigest() if row.image is not None else None,
+        "width": row.width,
+        "height": row.height,
+        "caption": row.caption,
+        "labels": row.labels,
+        "labels_raw": row.labels_raw,
+        "seed": row.seed,
+        "method": method,
+        "fingerprint": fingerprint,
+    }
+    for name in metrics:
+        value = row.metrics.get(name)
+        values[METRIC + name] = None if value is None or value != value else float(value)
+    return values
+
+
+def read_note(data: bytes) -> PartNote:
+    """The note in an index part's footer."""
+    metadata = pq.read_schema(io.BytesIO(data)).metadata or {}
+    return PartNote(**json.loads(metadata[_META]))
+
+
+def read_part(data: bytes) -> pa.Table:
+    """All rows of an index part."""
+    return pq.read_table(io.BytesIO(data))

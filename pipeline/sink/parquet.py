@@ -1,0 +1,48 @@
+"""A shard as one Parquet file: one row a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.sample import Row
+from pipeline.sink.schema import column_name, data_schema
+from pipeline.sources.layout import Layout
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file whose bytes depend on the table alone. Pictures are not compressed twice."""
+    sink = pa.BufferOutputStream()
+    compression = {field.name: "none" if pa.types.is_binary(field.type) else "zstd" for field in table.schema}
+    leaves = _leaf_compression(table.schema, compression)
+    pq.write_table(table, sink, compression=leaves, use_dictionary=False, row_group_size=256, store_schema=True)
+    return sink.getvalue().to_pybytes()
+
+
+def _leaf_compression(schema: pa.Schema, by_field: dict[str, str]) -> dict[str, str]:
+    # pyarrow names codecs by leaf path ("labels.annotations.list.element.id"); only plain columns are set apart.
+    return {name: codec for name, codec in by_field.items() if not pa.types.is_nested(schema.field(name).type)}
+
+
+def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool) -> tuple[bytes, list[dict[str, int]]]:
+    """(file bytes, {row: number} of each picture); ``rows`` are the ok ones, in order."""
+    schema = data_schema(layout, pairs)
+    fixed = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"} & set(schema.names)
+    columns: dict[str, list] = {
+        "key": [row.key for row in rows],
+        "variant": [row.variant for row in rows],
+        "image": [row.image for row in rows],
+        "source_image": [row.source_image for row in rows],
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+        "caption": [row.caption for row in rows],
+        "labels": [row.labels for row in rows],
+    }
+    for name in [*([layout.target] if layout.target else []), *layout.masks]:
+        columns[column_name(name, fixed)] = [row.masks.get(name) for row in rows]
+    for name in layout.carry:
+        columns[column_name(name, fixed)] = [row.carried.get(name) for row in rows]
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    return parquet_bytes(pa.Table.from_arrays(arrays, schema=schema)), [{"row": n} for n in range(len(rows))]

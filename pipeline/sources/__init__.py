@@ -1,0 +1,47 @@
+"""Where samples come from: one file a format, all with the same `plan`, `peek`, `count` and `read`."""
+
+from __future__ import annotations
+
+from methods.errors import InputError
+from pipeline.sample import SourceFile
+from pipeline.sources.base import Source
+from pipeline.sources.folder import FolderSource
+from pipeline.sources.layout import IMAGE_SUFFIXES, Layout, choose
+from pipeline.sources.listing import found_under
+from pipeline.sources.manifest import ManifestSource, uri_column
+from pipeline.sources.parquet import ParquetSource
+from pipeline.sources.webdataset import WebDatasetSource
+from pipeline.spec import SourceSpec
+from pipeline.storage import redact
+
+__all__ = ["Layout", "Source", "choose", "detect", "open_source"]
+
+
+def detect(spec: SourceSpec) -> str:
+    """The format of a source: as the spec says, else by the names that most files have.
+
+    Raises InputError where nothing is found or nothing is recognised.
+    """
+    if spec.format != "auto":
+        return spec.format
+    base, sizes = found_under(spec.uris[0], spec)
+    names = [name.lower() for name in sizes]
+    if any(name.endswith((".tar", ".tar.gz", ".tgz")) for name in names):
+        return "webdataset"
+    if any(name.endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)) for name in names):
+        return "folder"
+    parquet = next((name for name in sorted(sizes) if name.lower().endswith((".parquet", ".pq"))), None)
+    if parquet is not None:
+        columns = ParquetSource(spec).peek(SourceFile(f"{base}/{parquet}", parquet))
+        return "manifest" if "binary" not in columns.values() and uri_column(columns) else "parquet"
+    if any(name.endswith(".csv") for name in names):
+        return "manifest"
+    what = f"{len(names)} files, none of them a tar, Parquet, CSV or image file" if names else "nothing here"
+    raise InputError(f"{redact(spec.uris[0])}: {what}; check `source.uri`")
+
+
+def open_source(spec: SourceSpec, format: str, shard_size: int, known: tuple[SourceFile, ...] = ()) -> Source:
+    """The source of a known format. ``known`` are the groups of loose images that an earlier plan has fixed."""
+    if format == "folder":
+        return FolderSource(spec, shard_size, known)
+    return {"webdataset": WebDatasetSource, "parquet": ParquetSource, "manifest": ManifestSource}[format](spec)

@@ -1,0 +1,277 @@
+"""The job: one YAML file, validated. `JobSpec` is what every other room is handed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from methods.errors import InputError
+from methods.registry import nearest
+from pipeline.storage import StorageOptions, absolute
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelsSpec(_Block):
+    """Where labels come from: one file for the dataset (``uri``), or JSON members / columns of the samples."""
+
+    format: Literal["auto", "coco", "bdd100k"] = "auto"
+    uri: str | None = None
+
+
+class SourceSpec(_Block):
+    """The dataset to translate.
+
+    Attributes:
+        uri: file, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest.
+        format: how to read it; ``auto`` decides by file names.
+        image: member suffix (``jpg``, ``rgb.png``) or column that holds the picture; ``auto`` finds the usual ones.
+        target: member or column with the true picture in the other domain, for paired metrics.
+        caption, labels: likewise; ``labels.uri`` names one COCO or BDD100K file for the whole set.
+        masks: members or columns whose geometry follows the picture (label maps, depth); resized to nearest.
+        carry: other members or columns to pass through; ``auto`` keeps what the first source file has.
+        key: the column that holds the sample key (Parquet and manifests).
+        limit: translate only the first so many samples of every source file; for trying out.
+    """
+
+    uri: str | list[str]
+    format: Literal["auto", "webdataset", "parquet", "folder", "manifest"] = "auto"
+    image: str = "auto"
+    target: str | None = "auto"
+    caption: str | None = "auto"
+    labels: LabelsSpec = LabelsSpec()
+    masks: Literal["auto"] | list[str] = "auto"
+    carry: Literal["auto"] | list[str] = "auto"
+    key: str = "auto"
+    limit: Annotated[int, Field(ge=1)] | None = None
+    storage: StorageOptions = StorageOptions()
+
+    @property
+    def uris(self) -> list[str]:
+        """The URIs as a list."""
+        return [self.uri] if isinstance(self.uri, str) else list(self.uri)
+
+
+class MethodSpec(_Block):
+    """Which translator, with which weights and parameters."""
+
+    name: str
+    preset: str | None = None
+    weights: str | None = None
+    params: dict[str, Any] = {}
+
+
+class ImageSpec(_Block):
+    """How output pictures are compressed."""
+
+    format: Literal["jpeg", "png", "webp"] = "jpeg"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+    @property
+    def suffix(self) -> str:
+        """File name ending without the dot."""
+        return "jpg" if self.format == "jpeg" else self.format
+
+
+class OutputSpec(_Block):
+    """Where the translated dataset goes.
+
+    Attributes:
+        format: shards as Parquet files or WebDataset tars.
+        size: ``source`` gives every picture its source's size back (labels stay exact), ``method`` keeps the size the
+            method works at (labels are scaled).
+        pairs: also store the source picture beside the translated one.
+        shard_size: samples in one shard; ``auto`` asks the method.
+    """
+
+    uri: str
+    format: Literal["parquet", "webdataset"] = "parquet"
+    image: ImageSpec = ImageSpec()
+    size: Literal["source", "method"] = "source"
+    pairs: bool = False
+    shard_size: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"
+    storage: StorageOptions = StorageOptions()
+
+
+class ComputeSpec(_Block):
+    """How the work is spread. Nothing here changes what comes out, but for rounding by batch size and dtype.
+
+    Attributes:
+        workers: a fixed number, or [min, max] for an autoscaling pool; ``auto``: one a GPU, else one a CPU core.
+        gpus: GPUs a worker (0 for CPU); fractions share a device.
+        cpus: CPUs a worker.
+        batch_size: images a call of the method; ``auto`` asks the method.
+        threads: decode / encode threads a worker; ``auto``: 4 beside a GPU, 2 on a CPU.
+        torch_threads: torch threads a CPU worker; more than one on busy cores is far slower.
+        address: Ray cluster (``ray://...``, ``host:port``, ``auto``); none starts one on this machine.
+        stall_timeout: seconds without any finished shard after which the job is stopped as hung.
+        max_attempts: how often a shard may kill its process before it is searched for the sample that does it.
+    """
+
+    workers: Literal["auto"] | Annotated[int, Field(ge=1)] | tuple[int, int] = "auto"
+    gpus: Annotated[float, Field(ge=0)] = 0
+    cpus: Annotated[float, Field(gt=0)] = 1
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    torch_threads: Annotated[int, Field(ge=1)] = 1
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    compile: bool = False
+    address: str | None = None
+    stall_timeout: Annotated[float, Field(gt=0)] = 1800
+    max_attempts: Annotated[int, Field(ge=1)] = 2
+
+    @field_validator("workers")
+    @classmethod
+    def _ordered(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and not 1 <= value[0] <= value[1]:
+            raise ValueError(f"[min, max] needs 1 <= min <= max, got {list(value)}")
+        return value
+
+
+class JobSpec(_Block):
+    """One translation job. ``JobSpec.load`` reads it from YAML."""
+
+    name: str = "job"
+    source: SourceSpec
+    method: MethodSpec
+    output: OutputSpec
+    metrics: list[str] = ["psnr", "ssim", "structure"]
+    keep: str | None = None
+    variants: Annotated[int, Field(ge=1)] = 1
+    compute: ComputeSpec = ComputeSpec()
+    seed: int = 0
+    max_rejects: Annotated[float, Field(ge=0)] = 0.5
+
+    @field_validator("metrics")
+    @classmethod
+    def _once_each(cls, value: list[str]) -> list[str]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} is listed twice")
+        return value
+
+    @model_validator(mode="after")
+    def _separate(self) -> JobSpec:
+        out = self.output.uri
+        if any(uri.rstrip("/") == out.rstrip("/") for uri in self.source.uris):
+            raise ValueError(f"source and output are the same place ({out}); give the output a folder of its own")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> JobSpec:
+        """Read a YAML job; ``overrides`` are ``dotted.key=value`` with YAML values.
+
+        Raises:
+            InputError: unreadable file, bad YAML, unknown key (the nearest is named), or a value that does not fit.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such job file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as a text file ({error})") from None
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            where = getattr(error, "problem_mark", None)
+            line = f"{path}:{where.line + 1}" if where else str(path)
+            raise InputError(f"{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+        if not isinstance(tree, dict):
+            raise InputError(f"{path}: a job is a mapping with `source`, `method` and `output`")
+        for override in overrides:
+            _set(tree, override)
+        return cls.parse(tree, where=str(path))
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> JobSpec:
+        """Validate a mapping: environment variables expand in URIs, local URIs become absolute."""
+        _check_keys(cls, tree, "", where)
+        try:
+            return cls.model_validate(_expand(tree, ()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            loc = ".".join(str(p) for p in first["loc"] if not _is_branch(p))
+            message = first["msg"].removeprefix("Value error, ")
+            got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+            raise InputError(f"{where}: {loc + ': ' if loc else ''}{message}{got}") from None
+
+    def as_tree(self) -> dict[str, Any]:
+        """The spec as plain data, defaults filled in; JSON- and YAML-ready."""
+        return self.model_dump(mode="json")
+
+    def shaping(self) -> dict[str, Any]:
+        """The part of the spec that decides the bytes in data/ and index/ (weights are added by the fingerprint)."""
+        tree = self.as_tree()
+        source = {k: v for k, v in tree["source"].items() if k not in ("uri", "storage", "labels")}
+        source["labels"] = tree["source"]["labels"]["format"]
+        output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
+        keys = ("method", "metrics", "keep", "variants", "seed")
+        return {k: tree[k] for k in keys} | {"source": source, "output": output, "dtype": self.compute.dtype}
+
+
+def fingerprint(tree: Mapping[str, Any]) -> str:
+    """16 hex digits that stand for a JSON-ready mapping, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+_URI_KEYS = {"uri", "weights", "endpoint_url"}
+
+
+def _expand(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _expand(v, (*path, str(k))) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, path) for v in value]
+    if isinstance(value, str) and path and path[-1] in _URI_KEYS:
+        expanded = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda m: _environment(m.group(1) or m.group(2), path), value)
+        if path[-1] == "uri":
+            return absolute(expanded)
+        return expanded
+    return value
+
+
+def _environment(name: str, path: tuple[str, ...]) -> str:
+    if name not in os.environ:
+        raise InputError(f"{'.'.join(path)}: environment variable {name} is not set")
+    return os.environ[name]
+
+
+def _is_branch(part: Any) -> bool:
+    """Whether an error location names the branch of a union rather than a key."""
+    return isinstance(part, str) and (part in ("str", "int", "auto") or "[" in part)
+
+
+def _check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str, where: str) -> None:
+    for key, value in tree.items():
+        if key not in model.model_fields:
+            hint = nearest(str(key), list(model.model_fields))
+            raise InputError(f"{where}: unknown key '{path}{key}': {hint}")
+        inner = model.model_fields[key].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
+            _check_keys(inner, value, f"{path}{key}.", where)
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise InputError(f"--set {override}: write it as key=value, such as method.params.gamma=0.4")
+    *folders, last = dotted.split(".")
+    node: Any = tree
+    for folder in folders:
+        node = node.setdefault(folder, {})
+        if not isinstance(node, dict):
+            raise InputError(f"--set {override}: '{folder}' holds a value, not a block")
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: '{text}' is not a YAML value") from None
