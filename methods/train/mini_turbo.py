@@ -79,8 +79,8 @@ class Trainer:
         self.rng = np.random.default_rng(recipe.seed)
         self.steps, self.seconds = 0, 0.0
 
-    def step(self, progress: float) -> dict[str, float]:
-        """One optimizer step at this share of the run; returns the losses."""
+    def step(self, progress: float) -> tuple[str, dict[str, float]]:
+        """One optimizer step at this share of the run; returns the direction it trained, and the losses."""
         recipe = self.recipe
         size = self.sizes[-1] if self.rng.random() < recipe.large_share else self.sizes[0]
         count = recipe.batch_large if size != self.sizes[0] else recipe.batch_small
@@ -101,7 +101,7 @@ class Trainer:
             with torch.no_grad():
                 for name, value in self.model.state_dict().items():
                     self.averaged[name].lerp_(value, 1 - keep)
-        return {**losses, "direction": float(direction == "b2a"), "size": float(size)}
+        return direction, losses
 
     def _reconstruct(self, images: Tensor, direction: str) -> dict[str, float]:
         output = self.model(images, direction)
@@ -192,14 +192,26 @@ def _save(trainer: Trainer, out: Path, held_out: Pairs) -> None:
     Image.fromarray(trainer.sheet(held_out)).save(out / f"sheet-{trainer.steps:06d}.png")
 
 
-def train(data: Path, out: Path, minutes: float, recipe: Recipe, resume: bool, every: float = 120.0) -> None:
-    """Train for ``minutes`` of wall time in all (over resumed runs), saving about every ``every`` seconds.
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    minutes: float | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    every: float = 120.0,
+) -> None:
+    """Train for ``minutes`` of wall time or for ``steps``, over resumed runs, saving about every ``every`` seconds.
+
+    Learning rate and phases follow the share of the run that is done, so that either budget ends well.
 
     Writes to ``out``: ``model.safetensors`` (averaged weights, fp16), ``state.pt``, ``sheet-*.png``, ``log.jsonl``.
 
     Raises:
-        InputError: data missing or ill-formed; nothing to resume.
+        InputError: data missing or ill-formed; nothing to resume; not exactly one budget.
     """
+    if (minutes is None) == (steps is None):
+        raise InputError("give the length of the run as minutes or as steps, one of the two")
     pairs, held_out = Pairs(data, "train"), Pairs(data, "test")
     out.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, pairs)
@@ -207,13 +219,15 @@ def train(data: Path, out: Path, minutes: float, recipe: Recipe, resume: bool, e
         if not (out / "state.pt").exists():
             raise InputError(f"{out}: nothing to resume, no state.pt there")
         trainer.resume(out / "state.pt")
+
+    def progress() -> float:
+        return trainer.steps / steps if steps is not None else trainer.seconds / (60 * (minutes or 1))
+
     sums: dict[str, list[float]] = {}
     saved = time.monotonic()
-    while trainer.seconds < minutes * 60:
+    while progress() < 1:
         begun = time.monotonic()
-        losses = trainer.step(trainer.seconds / (minutes * 60))
-        side = "b2a" if losses.pop("direction") else "a2b"
-        losses.pop("size")
+        side, losses = trainer.step(progress())
         for name, value in losses.items():
             sums.setdefault(f"{side}.{name}", []).append(value)
         trainer.seconds += time.monotonic() - begun
@@ -230,16 +244,18 @@ def train(data: Path, out: Path, minutes: float, recipe: Recipe, resume: bool, e
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train CycleGAN-Turbo in miniature on pairs.")
-    parser.add_argument("--data", type=Path, required=True, help="folder with {train,test}/<size>/{a,b}.npy")
+    parser.add_argument("--data", type=Path, required=True, help="folder with {train,test}/<size>/{day,night}/images")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints, sheets and the model")
-    parser.add_argument("--minutes", type=float, default=80.0, help="wall time in all, over resumed runs")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--minutes", type=float, help="wall time in all, over resumed runs")
+    budget.add_argument("--steps", type=int, help="steps in all: the same run on a faster or slower machine")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.pt")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     try:
-        train(args.data, args.out, args.minutes, Recipe(seed=args.seed), args.resume)
+        train(args.data, args.out, Recipe(seed=args.seed), args.minutes, args.steps, args.resume)
     except InputError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -130,7 +130,7 @@ def test_our_own_format_says_the_same(golden: Path, tmp_path: Path, stored: torc
     official, base = str(weights / "cyclegan_turbo.pkl"), str(weights)
     tensors: dict[str, torch.Tensor] = {}
     for number, (direction, caption) in enumerate((("a2b", NIGHT), ("b2a", DAY))):
-        params = CycleGANTurboParams(direction=direction, caption=caption, base=base)
+        params = CycleGANTurboParams.model_validate({"direction": direction, "caption": caption, "base": base})
         generator, embedding = load_generator(params, official)
         tensors |= {f"unet.{name}": value.to(stored) for name, value in generator.unet.state_dict().items()}
         tensors |= {f"vae_{direction}.{n}": v.to(stored) for n, v in generator.vae.state_dict().items()}
