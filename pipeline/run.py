@@ -90,6 +90,7 @@ def settle(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
     from pipeline.carry import load_table
 
     store = Store(spec.output.uri, spec.output.storage)
+    store.require_bucket()
     stored = stored_job(store)
     load_table(spec.source.labels, spec.source.storage)
     if stored is None or fresh:

@@ -191,6 +191,17 @@ class Store:
         """The full URI of a relative path."""
         return posixpath.join(self.root, relative) if relative else self.root
 
+    def require_bucket(self) -> None:
+        """Raise InputError when the store lies in a bucket that is not there: listing it would just find nothing.
+
+        Elsewhere folders are made on the way.
+        """
+        if protocol_of(self.root) in ("s3", "s3a"):
+            bucket, _, prefix = self.path().partition("/")
+            with explained(self.root):
+                # With the prefix, for accounts that may list only that.
+                self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
+
     def list(self, prefix: str = "") -> list[Entry]:
         """Every object below ``prefix``, sorted; empty when there is none. Unfinished local puts are left out."""
         with explained(self.uri(prefix)):

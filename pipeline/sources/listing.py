@@ -9,7 +9,7 @@ from fsspec.utils import stringify_path
 from methods.errors import InputError
 from pipeline.sample import SourceFile
 from pipeline.spec import SourceSpec
-from pipeline.storage import HIDDEN, explained, filesystem, protocol_of, redact
+from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, redact
 
 _MAGIC = "*?["
 
@@ -27,7 +27,8 @@ def found_under(uri: str, spec: SourceSpec) -> tuple[str, dict[str, int]]:
             while any(c in "/".join(fixed) for c in _MAGIC):
                 fixed.pop()
             base = "/".join(fixed)
-            _require_bucket(fs, uri, base)
+            # A glob in a bucket that is not there gives an empty list; say which of the two it is.
+            Store(uri, spec.storage).require_bucket()
             found = cast("dict[str, Any]", fs.glob(path, detail=True))
             if not found:
                 raise InputError(f"{redact(uri)}: the pattern matches no file; check it with `sceneshift plan`")
@@ -45,12 +46,6 @@ def found_under(uri: str, spec: SourceSpec) -> tuple[str, dict[str, int]]:
     }
     scheme = "" if protocol_of(uri) == "file" else f"{protocol_of(uri)}://"
     return scheme + base, sizes
-
-
-def _require_bucket(fs: Any, uri: str, base: str) -> None:
-    # A glob in a bucket that is not there gives an empty list; say which of the two it is.
-    if protocol_of(uri) in ("s3", "s3a"):
-        fs.ls(base.split("/")[0], detail=False)
 
 
 def _hidden(relative: str) -> bool:
