@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+import methods
 from methods import InputError
 from methods.weights import BUNDLED, cache_folder, fetch, identity, redacted
 
@@ -175,6 +177,24 @@ def test_a_hub_id_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     for ask in (fetch, identity):
         with pytest.raises(InputError, match="not in the local hub cache"):
             ask("stabilityai/sd-turbo")
+
+
+def test_a_hub_id_from_the_local_hub_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: str, official: Path
+) -> None:
+    from huggingface_hub import constants
+
+    commit = "b" * 40
+    repository = tmp_path / "models--stabilityai--sd-turbo"
+    shutil.copytree(base, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    assert identity("stabilityai/sd-turbo") == f"hub:stabilityai/sd-turbo@{commit}"
+    assert fetch("hf://stabilityai/sd-turbo/unet/config.json").read_bytes().startswith(b"{")
+    method = methods.load("cyclegan_turbo", weights=str(official), caption="driving in the night", direction="b2a")
+    assert method.info.weight_uris(method.params, str(official)) == [str(official), "stabilityai/sd-turbo"]
 
 
 def test_secrets_do_not_reach_messages() -> None:

@@ -47,7 +47,8 @@ def test_unspaced_betas_and_time_embedding() -> None:
     np.testing.assert_allclose(linear_betas()[::37], PITI["linear.betas_1000_every_37"], rtol=1e-12)
     np.testing.assert_allclose(cosine_betas()[::37], PITI["squaredcos_cap_v2.betas_1000_every_37"], rtol=1e-12)
     embedding = timestep_embedding(torch.tensor([0, 1, 37, 571, 999]), 192)
-    np.testing.assert_allclose(embedding.numpy(), PITI["timestep_embedding_192"], rtol=0, atol=1e-7)
+    # one float32 rounding of an angle near 999 is 6e-5, and exp() rounds differently from processor to processor
+    np.testing.assert_allclose(embedding.numpy(), PITI["timestep_embedding_192"], rtol=0, atol=6e-5)
 
 
 @pytest.mark.parametrize("respacing", ["", "0", "1001", "fast", "10,", "10,,3", "ddim7,3", "ddim", "-4", "2.5", "1e2"])
