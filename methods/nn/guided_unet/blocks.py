@@ -15,10 +15,10 @@ Resampling = Literal["up", "down"] | None
 
 
 class GroupNorm(nn.GroupNorm):
-    """32 groups, eps 1e-5. Statistics are taken in float32 whatever the precision of the features."""
+    """eps 1e-5. Statistics are taken in float32 whatever the precision of the features."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(32, channels)
+    def __init__(self, channels: int, groups: int = 32) -> None:
+        super().__init__(groups, channels)
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dtype == self.weight.dtype:
@@ -57,17 +57,18 @@ class ResBlock(nn.Module):
         dropout: float,
         scale_shift_norm: bool,
         direction: Resampling = None,
+        groups: int = 32,
     ) -> None:
         super().__init__()
         self.direction: Resampling = direction
         self.scale_shift_norm = scale_shift_norm
         self.in_layers = nn.Sequential(
-            GroupNorm(in_channels), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            GroupNorm(in_channels, groups), nn.SiLU(), nn.Conv2d(in_channels, out_channels, 3, padding=1)
         )
         per_channel = 2 if scale_shift_norm else 1
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding_channels, per_channel * out_channels))
         self.out_layers = nn.Sequential(
-            GroupNorm(out_channels),
+            GroupNorm(out_channels, groups),
             nn.SiLU(),
             nn.Dropout(dropout),
             zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -97,10 +98,10 @@ class AttentionBlock(nn.Module):
     (B, channels, H, W) -> same. Heads are split first and [q|k|v] lie inside each head (the "legacy" order).
     """
 
-    def __init__(self, channels: int, head_channels: int, encoder_channels: int | None) -> None:
+    def __init__(self, channels: int, head_channels: int, encoder_channels: int | None, groups: int = 32) -> None:
         super().__init__()
         self.heads = channels // head_channels
-        self.norm = GroupNorm(channels)
+        self.norm = GroupNorm(channels, groups)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.encoder_kv = None if encoder_channels is None else nn.Conv1d(encoder_channels, 2 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))

@@ -21,6 +21,7 @@ class UNetConfig:
         conv_resample: whether that resampling has a convolution of its own (without ``resblock_updown``).
         scale_shift_norm: the time embedding scales and shifts the second norm instead of being added before it.
         dropout: inside every ResBlock, while training.
+        norm_num_groups: groups of every GroupNorm; 32 in all published networks.
         encoder_channels: width of the tokens that attention may look at besides the picture; none: no tokens.
     """
 
@@ -35,6 +36,7 @@ class UNetConfig:
     conv_resample: bool = True
     scale_shift_norm: bool = True
     dropout: float = 0.0
+    norm_num_groups: int = 32
     encoder_channels: int | None = None
 
     @property

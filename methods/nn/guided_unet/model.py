@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods.nn.guided_unet.blocks import AttentionBlock, Context, Downsample, GroupNorm, ResBlock, Upsample, zeroed
+from methods.nn.guided_unet.blocks import (
+    AttentionBlock,
+    Context,
+    Downsample,
+    GroupNorm,
+    Resampling,
+    ResBlock,
+    Upsample,
+    zeroed,
+)
 from methods.nn.guided_unet.config import UNetConfig
 
 
@@ -44,7 +53,7 @@ class GuidedUNet(nn.Module):
                 skips.append(channels)
             if level != len(widths) - 1:
                 down = (
-                    ResBlock(channels, channels, emb, config.dropout, config.scale_shift_norm, "down")
+                    self._residual(channels, channels, "down")
                     if config.resblock_updown
                     else Downsample(channels, config.conv_resample)
                 )
@@ -61,14 +70,16 @@ class GuidedUNet(nn.Module):
                 channels = width
                 if level and block == config.num_res_blocks:
                     stage.append(
-                        ResBlock(channels, channels, emb, config.dropout, config.scale_shift_norm, "up")
+                        self._residual(channels, channels, "up")
                         if config.resblock_updown
                         else Upsample(channels, config.conv_resample)
                     )
                     factor //= 2
                 self.output_blocks.append(stage)
         self.out = nn.Sequential(
-            GroupNorm(channels), nn.SiLU(), zeroed(nn.Conv2d(first, config.out_channels, 3, padding=1))
+            GroupNorm(channels, config.norm_num_groups),
+            nn.SiLU(),
+            zeroed(nn.Conv2d(first, config.out_channels, 3, padding=1)),
         )
 
     def forward(
@@ -146,12 +157,21 @@ class GuidedUNet(nn.Module):
             modules.append(self._attention(out_channels))
         return nn.ModuleList(modules)
 
-    def _residual(self, in_channels: int, out_channels: int) -> ResBlock:
+    def _residual(self, in_channels: int, out_channels: int, direction: Resampling = None) -> ResBlock:
         config = self.config
-        return ResBlock(in_channels, out_channels, config.embedding_channels, config.dropout, config.scale_shift_norm)
+        return ResBlock(
+            in_channels,
+            out_channels,
+            config.embedding_channels,
+            config.dropout,
+            config.scale_shift_norm,
+            direction,
+            config.norm_num_groups,
+        )
 
     def _attention(self, channels: int) -> AttentionBlock:
-        return AttentionBlock(channels, self.config.num_head_channels, self.config.encoder_channels)
+        config = self.config
+        return AttentionBlock(channels, config.num_head_channels, config.encoder_channels, config.norm_num_groups)
 
     def _attention_blocks(self) -> Iterator[AttentionBlock]:
         for part in (self.input_blocks, self.middle_block, self.output_blocks):
