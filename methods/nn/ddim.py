@@ -1,0 +1,121 @@
+"""DDIM as pure functions: noise levels from a scheduler file, plans of steps, and the one update that every plan shares.
+
+Nothing here knows a network. A plan is a list of :class:`Step`; who samples walks it, asks a network for the noise and
+calls :func:`ddim_step`. Walking towards more noise is inversion, towards less is sampling: the formula is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Step(NamedTuple):
+    """One DDIM update.
+
+    Attributes:
+        timestep: what the network is told.
+        alpha_from: cumulative alpha of the state before the step.
+        alpha_to: cumulative alpha of the state after it.
+    """
+
+    timestep: int
+    alpha_from: float
+    alpha_to: float
+
+
+def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
+    """Cumulative products of 1 - beta, (T,) float32, from a diffusers scheduler configuration.
+
+    Raises:
+        ValueError: a beta schedule that is not known.
+    """
+    steps = int(config.get("num_train_timesteps", 1000))
+    start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
+    schedule = config.get("beta_schedule", "linear")
+    if config.get("trained_betas") is not None:
+        betas = torch.tensor(config["trained_betas"], dtype=torch.float32)
+    elif schedule == "linear":
+        betas = torch.linspace(start, end, steps, dtype=torch.float32)
+    elif schedule == "scaled_linear":
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+    elif schedule == "squaredcos_cap_v2":
+        share = torch.arange(steps + 1, dtype=torch.float64) / steps
+        level = torch.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
+        betas = (1 - level[1:] / level[:-1]).clamp(max=0.999).float()
+    else:
+        raise ValueError(f"beta_schedule {schedule!r}, expected linear, scaled_linear or squaredcos_cap_v2")
+    return torch.cumprod(1.0 - betas, dim=0)
+
+
+def leading_timesteps(train_steps: int, steps: int, offset: int = 0) -> list[int]:
+    """``i * floor(train_steps / steps) + offset`` for i = 0 .. steps - 1, ascending (diffusers' spacing "leading").
+
+    Raises:
+        ValueError: no steps, or more than the noise schedule has.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps, expected at least 1")
+    stride = train_steps // steps
+    if stride < 1 or (steps - 1) * stride + offset >= train_steps:
+        raise ValueError(f"{steps} steps, expected at most {train_steps - offset}")
+    return [i * stride + offset for i in range(steps)]
+
+
+def plan(timesteps: Sequence[int], alphas: Tensor, last: float) -> list[Step]:
+    """Steps through ``timesteps`` in the given order; the last one goes to cumulative alpha ``last``.
+
+    Descending timesteps sample (``last`` is 1 or ``alphas[0]``); ascending ones invert.
+    """
+    levels = [float(alphas[t]) for t in timesteps]
+    return [Step(t, here, there) for t, here, there in zip(timesteps, levels, [*levels[1:], last], strict=True)]
+
+
+def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
+    """The steps of diffusers' DDIMScheduler for a scheduler configuration of Stable Diffusion 1.x, most noise first.
+
+    The step from t goes to the level of ``t - floor(T / steps)``; below zero, to 1 if ``set_alpha_to_one``, else to the
+    schedule's first level. ``set_alpha_to_one`` counts as false when the file leaves it out, as in the official code.
+
+    Raises:
+        ValueError: as :func:`alphas_cumprod` and :func:`leading_timesteps`.
+    """
+    alphas = alphas_cumprod(config)
+    timesteps = leading_timesteps(len(alphas), steps, int(config.get("steps_offset", 0)))
+    stride = len(alphas) // steps
+    final = 1.0 if config.get("set_alpha_to_one", False) else float(alphas[0])
+    return [
+        Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)
+    ]
+
+
+def ddim_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> Tensor:
+    """The deterministic update (eta = 0; equation 12 of arXiv 2010.02502) between any two noise levels.
+
+    ``sqrt(alpha_to) * x0 + sqrt(1 - alpha_to) * noise`` with ``x0 = (x - sqrt(1 - alpha_from) * noise) / sqrt(alpha_from)``.
+
+    Args:
+        x: state at ``alpha_from``, any shape.
+        noise: predicted noise, same shape.
+    """
+    x0 = predicted_x0(x, noise, alpha_from)
+    return math.sqrt(alpha_to) * x0 + math.sqrt(1.0 - alpha_to) * noise
+
+
+def predicted_x0(x: Tensor, noise: Tensor, alpha: float) -> Tensor:
+    """``(x - sqrt(1 - alpha) * noise) / sqrt(alpha)``."""
+    return (x - math.sqrt(1.0 - alpha) * noise) / math.sqrt(alpha)
+
+
+def add_noise(x0: Tensor, noise: Tensor, alpha: float) -> Tensor:
+    """``sqrt(alpha) * x0 + sqrt(1 - alpha) * noise``: the forward process to cumulative alpha ``alpha``."""
+    return math.sqrt(alpha) * x0 + math.sqrt(1.0 - alpha) * noise
+
+
+def noise_from_velocity(x: Tensor, velocity: Tensor, alpha: float) -> Tensor:
+    """Noise of a network that predicts v (arXiv 2202.00512): ``sqrt(alpha) * v + sqrt(1 - alpha) * x``."""
+    return math.sqrt(alpha) * velocity + math.sqrt(1.0 - alpha) * x
