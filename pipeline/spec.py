@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -174,36 +174,14 @@ class JobSpec(_Block):
         Raises:
             InputError: unreadable file, bad YAML, unknown key (the nearest is named), or a value that does not fit.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such job file") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as a text file ({error})") from None
-        try:
-            tree = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            where = getattr(error, "problem_mark", None)
-            line = f"{path}:{where.line + 1}" if where else str(path)
-            raise InputError(f"{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-        if not isinstance(tree, dict):
-            raise InputError(f"{path}: a job is a mapping with `source`, `method` and `output`")
-        for override in overrides:
-            _set(tree, override)
-        return cls.parse(tree, where=str(path))
+        return cls.parse(
+            read_tree(path, overrides, "a job is a mapping with `source`, `method` and `output`"), str(path)
+        )
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> JobSpec:
         """Validate a mapping: environment variables expand in URIs, local URIs become absolute."""
-        _check_keys(cls, tree, "", where)
-        try:
-            return cls.model_validate(_expand(tree, ()))
-        except ValidationError as error:
-            first = error.errors()[0]
-            loc = ".".join(str(p) for p in first["loc"] if not _is_branch(p))
-            message = first["msg"].removeprefix("Value error, ")
-            got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
-            raise InputError(f"{where}: {loc + ': ' if loc else ''}{message}{got}") from None
+        return validated(cls, tree, where)
 
     def as_tree(self) -> dict[str, Any]:
         """The spec as plain data, defaults filled in; JSON- and YAML-ready."""
@@ -217,6 +195,51 @@ class JobSpec(_Block):
         output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
         keys = ("method", "metrics", "keep", "variants", "seed")
         return {k: tree[k] for k in keys} | {"source": source, "output": output, "dtype": self.compute.dtype}
+
+
+def read_tree(path: str | Path, overrides: Iterable[str], shape: str) -> dict[str, Any]:
+    """A YAML file as plain data with ``dotted.key=value`` overrides put in; ``shape`` says what it should have been.
+
+    Raises:
+        InputError: unreadable file, bad YAML, no mapping, or an override that cannot be put in.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such job file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a text file ({error})") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f"{path}:{where.line + 1}" if where else str(path)
+        raise InputError(f"{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(tree, dict):
+        raise InputError(f"{path}: {shape}")
+    for override in overrides:
+        _set(tree, override)
+    return tree
+
+
+_Spec = TypeVar("_Spec", bound=BaseModel)
+
+
+def validated(model: type[_Spec], tree: Mapping[str, Any], where: str) -> _Spec:
+    """``model`` from plain data: environment variables expand in URIs, local URIs become absolute.
+
+    Raises:
+        InputError: unknown key (the nearest is named), or a value that does not fit.
+    """
+    _check_keys(model, tree, "", where)
+    try:
+        return model.model_validate(_expand(tree, ()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = ".".join(str(p) for p in first["loc"] if not _is_branch(p))
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+        raise InputError(f"{where}: {loc + ': ' if loc else ''}{message}{got}") from None
 
 
 def fingerprint(tree: Mapping[str, Any]) -> str:
@@ -259,6 +282,11 @@ def _check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str, wher
         inner = model.model_fields[key].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
             _check_keys(inner, value, f"{path}{key}.", where)
+        elif get_origin(inner) is dict and isinstance(value, Mapping):
+            named = get_args(inner)[1]
+            for name, block in value.items():
+                if isinstance(named, type) and issubclass(named, BaseModel) and isinstance(block, Mapping):
+                    _check_keys(named, block, f"{path}{key}.{name}.", where)
 
 
 def _set(tree: dict[str, Any], override: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_official(path: Path, method: str) -> dict[str, Any]:
                 f"{path}: refused, it holds code ({named}), expected tensors, numbers and text only"
             ) from None
         raise InputError(f"{path}: not an official checkpoint (no readable pickle)") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, struct.error) as error:
         first = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not an official checkpoint ({first[:160]})") from None
     if not isinstance(state, dict):

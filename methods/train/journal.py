@@ -1,0 +1,76 @@
+"""What a run leaves to look at: TensorBoard events, a line of JSON per log step, validation pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from methods.train.objective import Validation
+
+LOG = "log.jsonl"
+VALIDATION = "validation.jsonl"
+
+
+class Journal:
+    """Writes below ``folder``; a resumed run drops what an interrupted one wrote past its checkpoint.
+
+    Args:
+        folder: the run's folder.
+        start: iterations done; later entries of an earlier attempt are removed.
+        published: called with every file that was written.
+    """
+
+    def __init__(self, folder: Path, start: int, published: Callable[[Path], None]) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self.folder = folder
+        self.published = published
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (LOG, VALIDATION):
+            _cut(folder / name, start)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+
+    def losses(self, step: int, values: Mapping[str, float], seconds: float) -> None:
+        """Mean losses since the last call."""
+        for name, value in values.items():
+            self.board.add_scalar(f"train/{name}", value, step)
+        self._line(LOG, {"step": step, "seconds": round(seconds, 2), **values})
+
+    def validation(self, step: int, found: Validation) -> None:
+        """Metrics and pictures; pictures also go to ``validation/step-.../`` as PNG."""
+        for name, value in found.metrics.items():
+            self.board.add_scalar(f"validation/{name}", value, step)
+        place = self.folder / "validation" / f"step-{step:08d}"
+        for title, pixels in found.pictures.items():
+            self.board.add_image(f"validation/{title}", pixels, step, dataformats="HWC")
+            place.mkdir(parents=True, exist_ok=True)
+            path = place / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', title)}.png"
+            Image.fromarray(pixels).save(path)
+            self.published(path)
+        self._line(VALIDATION, {"step": step, **found.metrics})
+
+    def flush(self) -> None:
+        """Everything written so far is on the disk, and published."""
+        self.board.flush()
+        for path in (self.folder / LOG, self.folder / VALIDATION, *(self.folder / "tensorboard").glob("events.*")):
+            if path.exists():
+                self.published(path)
+
+    def close(self) -> None:
+        """Flush and stop."""
+        self.flush()
+        self.board.close()
+
+    def _line(self, name: str, entry: Mapping[str, float]) -> None:
+        with (self.folder / name).open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _cut(path: Path, start: int) -> None:
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= start]
+        path.write_text("".join(f"{line}\n" for line in lines))

@@ -1,0 +1,201 @@
+"""The loop that drives an objective: data, time, checkpoints, averaging, logs, validation, resume. Plain torch."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from methods.train.average import Average
+from methods.train.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    forget_old,
+    load_checkpoint,
+    save_checkpoint,
+    saved_steps,
+)
+from methods.train.journal import Journal
+from methods.train.objective import Objective, Sample, Streams
+from methods.train.workers import agree_on, alone, average_gradients, same_start
+
+Batches = Callable[[int], Streams]
+"""The batch of iteration ``step`` (from 0), a function of that number alone: a resumed run gets what it would have."""
+
+
+class Diverged(RuntimeError):
+    """A loss is no number any more; the message says which, when, and where the last good checkpoint is."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is, for whoever watches. ``losses`` are means since the last report."""
+
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    seconds: float
+    steps_per_second: float
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How long, and what is kept.
+
+    Attributes:
+        folder: checkpoints, logs, pictures and the final weights go here.
+        steps: iterations in all, over resumed runs.
+        seed: of every random number a step draws, together with step and rank.
+        ema: decay of the averaged weights; ``None`` keeps none.
+        checkpoint_every, validate_every, log_every: iterations; the last one is always a checkpoint and a validation.
+        keep: how many checkpoints stay on disk.
+        validation: held-out samples by stream.
+        metadata: goes into the exported weights.
+        rank, world: this worker among how many; only rank 0 writes.
+    """
+
+    folder: Path
+    steps: int
+    seed: int = 0
+    ema: float | None = None
+    checkpoint_every: int = 500
+    validate_every: int = 500
+    log_every: int = 20
+    keep: int = 2
+    validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a call of :func:`fit` did: iterations done in all, where it began, and the weights if it reached the end."""
+
+    step: int
+    started_at: int
+    weights: Path | None
+
+
+def step_generator(seed: int, step: int, rank: int) -> torch.Generator:
+    """The CPU generator of one iteration on one worker."""
+    digest = hashlib.blake2b(f"{seed}\0{step}\0{rank}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def fit(
+    objective: Objective,
+    batches: Batches,
+    config: FitConfig,
+    *,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    published: Callable[[Path], None] = lambda path: None,
+    removed: Callable[[Path], None] = lambda path: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Train to ``config.steps``, from the newest checkpoint in ``config.folder`` or from the start.
+
+    An interrupted run that is called again ends with the same bits as one that was not interrupted.
+
+    Args:
+        objective: built, on its device.
+        batches: see :data:`Batches`.
+        config: see :class:`FitConfig`.
+        watch: told where the run is after every ``log_every`` iterations.
+        published: told of every file that was written (rank 0), for copying it elsewhere.
+        removed: told of every checkpoint that was deleted.
+        stop: asked after every iteration; true writes a checkpoint and returns early.
+
+    Raises:
+        Diverged: a loss became infinite or not a number.
+        InputError: a checkpoint that cannot be read or belongs to another objective.
+    """
+    lead = config.rank == 0
+    sync = average_gradients if config.world > 1 else alone
+    networks = objective.networks()
+    start = max(saved_steps(config.folder), default=0)
+    if config.world > 1:
+        device = next(iter(next(iter(networks.values())).parameters())).device
+        start = agree_on(start, device)
+    average = Average(networks, config.ema) if config.ema is not None else None
+    if start:
+        found = load_checkpoint(checkpoint_path(config.folder, start), objective.info.name)
+        objective.load_state_dict(found.state)
+        if average is not None:
+            average.load(found.averaged)
+    elif config.world > 1:
+        same_start(networks)
+        if average is not None:
+            average = Average(networks, average.decay)
+    journal = Journal(config.folder, start, published) if lead else None
+
+    def save(step: int) -> None:
+        if journal is None:
+            return
+        averaged = average.values if average is not None else {}
+        path = save_checkpoint(config.folder, Checkpoint(step, objective.info.name, objective.state_dict(), averaged))
+        journal.flush()
+        published(path)
+        for gone in forget_old(config.folder, config.keep):
+            removed(gone)
+
+    def validate(step: int) -> None:
+        if journal is None or not config.validation:
+            return
+        with average.swapped_in() if average is not None else contextlib.nullcontext():
+            journal.validation(step, objective.validate(config.validation))
+
+    sums: dict[str, list[float]] = {}
+    step, begun, since = start, time.monotonic(), start
+    try:
+        while step < config.steps:
+            batch = batches(step)
+            generator = step_generator(config.seed, step, config.rank)
+            # for layers that draw by themselves (dropout): a resumed run must draw the same
+            torch.manual_seed(generator.initial_seed())
+            losses = objective.step(batch, step, generator, sync)
+            step += 1
+            _refuse_divergence(losses, step, config.folder)
+            if average is not None:
+                average.update(step)
+            for name, value in losses.items():
+                sums.setdefault(name, []).append(value)
+            if step % config.log_every == 0 or step == config.steps:
+                seconds = time.monotonic() - begun
+                means = {name: sum(values) / len(values) for name, values in sums.items()}
+                watch(Progress(step, config.steps, means, seconds, (step - since) / max(seconds, 1e-9)))
+                if journal is not None:
+                    journal.losses(step, means, seconds)
+                sums = {}
+            stopping = stop() and step < config.steps
+            if step % config.validate_every == 0 or step == config.steps:
+                validate(step)
+            if step % config.checkpoint_every == 0 or step == config.steps or stopping:
+                save(step)
+            if stopping:
+                return Fitted(step, start, None)
+        weights = None
+        if lead:
+            metadata = {"objective": objective.info.name, "steps": str(step), **config.metadata}
+            averaged = average.values if average is not None else None
+            weights = objective.export(config.folder / "model.safetensors", averaged, metadata)
+            published(weights)
+        return Fitted(step, start, weights)
+    finally:
+        if journal is not None:
+            journal.close()
+
+
+def _refuse_divergence(losses: Mapping[str, float], step: int, folder: Path) -> None:
+    bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
+    if bad:
+        name, value = next(iter(bad.items()))
+        last = max(saved_steps(folder), default=None)
+        where = f"the last good checkpoint is of step {last}" if last else "no checkpoint was written before"
+        raise Diverged(f"loss '{name}' became {value} at step {step}; {where}: try a smaller learning rate or float32")
