@@ -24,11 +24,12 @@ def parquet_features(layout: Layout, pairs: bool) -> list[Feature]:
     schema = data_schema(layout, pairs)
     own = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"} & set(schema.names)
     named = [*([layout.target] if layout.target else []), *layout.masks]
-    return _fields(schema, {"image", "source_image", *(column_name(name, own) for name in named)})
+    pictures = {"image", *(["source_image"] if pairs else []), *(column_name(name, own) for name in named)}
+    return _fields(schema, pictures)
 
 
 def webdataset_features(layout: Layout, suffix: str, pairs: bool) -> list[Feature]:
-    """The ``dataset_info.features`` of tars. ``json`` needs `datasets` 4.6 or newer."""
+    """The ``dataset_info.features`` of tars. ``json`` needs `datasets` 4.7 or newer."""
     names = {suffix: "image"}
     if layout.caption is not None:
         names["txt"] = "string"

@@ -1,0 +1,120 @@
+"""`preview`: what is on the sheet, and that nothing else is touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from methods.errors import InputError
+from pipeline.preview import CELL, preview
+from pipeline.run import run_job
+from tests.support.datasets import encoded, picture, read_tree, street_samples, write_tar, write_tars
+from tests.support.jobs import job
+
+
+def sheet(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image).astype(int)
+
+
+def at(image: np.ndarray, pixels: np.ndarray) -> list[tuple[int, int]]:
+    """(y, x) of every place where these pixels stand on the sheet, to two grey levels."""
+    height, width = pixels.shape[:2]
+    found = []
+    for y in range(image.shape[0] - height + 1):
+        for x in range(image.shape[1] - width + 1):
+            if abs(image[y, x] - pixels[0, 0]).max() <= 2:
+                window = image[y : y + height, x : x + width]
+                if abs(window - pixels).max() <= 2:
+                    found.append((y, x))
+    return found
+
+
+def test_source_output_and_target_stand_side_by_side(tmp_path):
+    one, two = picture(1), picture(2)
+    write_tar(tmp_path / "in" / "a.tar", {"one": {"png": encoded(one, "PNG"), "target.png": encoded(two, "PNG")}})
+    out = preview(job(tmp_path / "in", tmp_path / "out"), 3, tmp_path / "new" / "p.png")
+    assert out == tmp_path / "new" / "p.png"
+    image = sheet(out)
+    (source,), (output,), (target,) = at(image, one), at(image, 255 - one.astype(int)), at(image, two)
+    assert source[0] == output[0] == target[0]
+    assert source[1] < output[1] < target[1]
+
+
+def test_only_the_first_samples_are_shown(tmp_path):
+    keys = write_tars(tmp_path / "in", 2, 3)
+    heights = [
+        sheet(preview(job(tmp_path / "in", tmp_path / "out"), count, tmp_path / "p.png")).shape[0]
+        for count in (1, 2, 4, 6, 60)
+    ]
+    step = heights[1] - heights[0]
+    assert heights[2] == heights[0] + 3 * step
+    assert heights[3] == heights[4] == heights[0] + (len(keys) - 1) * step
+
+
+def test_of_a_folder_only_the_samples_wanted_are_read(tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for n in range(9):
+        (tmp_path / "in" / f"{n}.png").write_bytes(encoded(picture(n), "PNG"))
+    for n in range(2, 9):
+        (tmp_path / "in" / f"{n}.png").chmod(0)
+        (tmp_path / "in" / f"{n}.png").unlink()
+        (tmp_path / "in" / f"{n}.png").symlink_to(tmp_path / "nowhere")
+    image = sheet(preview(job(tmp_path / "in", tmp_path / "out"), 2, tmp_path / "p.png"))
+    assert len(at(image, picture(0))) == len(at(image, picture(1))) == 1
+
+
+def test_output_and_lock_are_left_alone(tmp_path):
+    write_tars(tmp_path / "in", 1, 3)
+    spec = job(tmp_path / "in", tmp_path / "out")
+    preview(spec, 2, tmp_path / "p.png")
+    assert not (tmp_path / "out").exists()
+    run_job(spec, local=True)
+    (tmp_path / "out" / "_sceneshift" / "lock.json").write_text("{}")
+    before = read_tree(tmp_path / "out", ".")
+    preview(job(tmp_path / "in", tmp_path / "out", seed=5, method__name="noisy"), 2, tmp_path / "p.png")
+    assert read_tree(tmp_path / "out", ".") == before
+
+
+def test_rejected_and_filtered_samples_are_shown_as_such(tmp_path, monkeypatch):
+    texts: list[str] = []
+    from pipeline import preview as module
+
+    original = module._sheet
+    monkeypatch.setattr(
+        module, "_sheet", lambda heads, lines: texts.extend(line.text for line in lines) or original(heads, lines)
+    )
+    samples = street_samples(["good"])
+    write_tar(tmp_path / "in" / "a.tar", {**samples, "bad": {"jpg": b"no picture at all"}})
+    spec = job(tmp_path / "in", tmp_path / "out", metrics=["psnr"], keep="psnr > 90", variants=2)
+    image = sheet(preview(spec, 2, tmp_path / "p.png"))
+    assert len(texts) == 4
+    assert "good, variant 0\npsnr " in texts[0]
+    assert "filtered, not kept by: psnr > 90" in texts[0]
+    assert texts[2].startswith("bad, variant 0\nrejected, not_an_image: ")
+    source = np.asarray(Image.open(tmp_path / "p.png").convert("RGB"))
+    assert image.shape == source.shape
+
+
+def test_large_pictures_are_made_small_enough(tmp_path):
+    write_tar(tmp_path / "in" / "a.tar", {"wide": {"jpg": encoded(picture(1, (1000, 100)))}})
+    image = sheet(preview(job(tmp_path / "in", tmp_path / "out"), 1, tmp_path / "p.png"))
+    assert 2 * CELL < image.shape[1] < 2 * CELL + 50
+
+
+@pytest.mark.parametrize("count", [0, -1, 65])
+def test_a_senseless_number_of_samples_is_refused(tmp_path, count):
+    write_tars(tmp_path / "in", 1, 1)
+    with pytest.raises(InputError, match="1 to 64"):
+        preview(job(tmp_path / "in", tmp_path / "out"), count, tmp_path / "p.png")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    write_tars(tmp_path / "in", 1, 1)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"p\.png: cannot be written"):
+        preview(job(tmp_path / "in", tmp_path / "out"), 1, tmp_path / "file" / "p.png")
