@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 
 from pipeline.progress import Progress
@@ -44,16 +44,21 @@ def _duration(seconds: float) -> str:
 
 @contextlib.contextmanager
 def _lines() -> Iterator[Callable[[Progress], None]]:
-    print("sceneshift: starting", file=sys.stderr, flush=True)
-    shown = time.monotonic()
+    latest: list[Progress] = []
+    stop = threading.Event()
 
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= EVERY_SECONDS:
-            shown = time.monotonic()
-            print(f"sceneshift: {describe(progress)}", file=sys.stderr, flush=True)
+    def tell() -> None:
+        while not stop.wait(EVERY_SECONDS):
+            line = describe(latest[0]) if latest else "starting workers"
+            print(f"sceneshift: {line}", file=sys.stderr, flush=True)
 
-    yield show
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield lambda progress: latest.__setitem__(slice(None), [progress])
+    finally:
+        stop.set()
+        thread.join()
 
 
 @contextlib.contextmanager

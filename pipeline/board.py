@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+WAITS, ENDS = "waiting for the device", "ends"
+"""Words with a meaning of their own among the notes: a shard has been taken up; a shard is done."""
+
 
 @dataclass
 class Board:
@@ -13,14 +16,14 @@ class Board:
     entries: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def write(self, worker: str, shard: str, what: str) -> None:
-        """Note what a worker begins to do with a shard; ``"ends"`` takes the note down."""
-        if what == "ends":
+        """Note what a worker begins to do with a shard; ``ENDS`` takes the note down."""
+        if what == ENDS:
             self.entries.pop((worker, shard), None)
         else:
             self.entries[worker, shard] = (what, time.time())
 
     def read(self) -> list[tuple[str, str, str, float]]:
-        """(worker, shard, what, seconds since it said so), longest first."""
+        """(worker, shard, what, seconds since): who holds a device before who waits for one, longest first."""
         now = time.time()
         rows = [(worker, shard, what, now - at) for (worker, shard), (what, at) in self.entries.items()]
-        return sorted(rows, key=lambda row: -row[3])
+        return sorted(rows, key=lambda row: (row[2] == WAITS, -row[3]))

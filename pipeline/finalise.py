@@ -46,10 +46,10 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
     if rows <= MERGE_LIMIT:
         with ThreadPoolExecutor(8) as pool:
             tables = list(pool.map(lambda path: read_part(store.read(path)).replace_schema_metadata(None), paths))
-        merged = pa.concat_tables(tables) if tables else None
-    if merged is not None:
-        merged = merged.sort_by([("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")])
-        store.put("index.parquet", parquet_bytes(merged.combine_chunks()))
+        if tables:
+            order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
+            merged = pa.concat_tables(tables).sort_by(order)
+            store.put("index.parquet", parquet_bytes(merged.combine_chunks()))
     summary = _summary(job, store, paths, merged, notes)
     store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
     described = json.loads(store.read(JOB_FILE))
@@ -72,13 +72,13 @@ def _summary(job: Job, store: Store, paths: list[str], merged: pa.Table | None, 
     columns: dict[str, Summary] = {name: Summary() for name in job.metric_columns}
     duplicates: int | None = None
     if merged is not None:
-        good = merged.filter(pc.equal(merged["status"], "ok"))
+        good = merged.filter(pc.field("status") == "ok")
         _add(columns, good)
         duplicates = good.num_rows - good.group_by(["key", "variant"]).aggregate([]).num_rows
     else:
         for path in paths:
             table = read_part(store.read(path))
-            _add(columns, table.filter(pc.equal(table["status"], "ok")))
+            _add(columns, table.filter(pc.field("status") == "ok"))
     return {
         "rows": {"attempted": sum(counts.values()), **counts},
         "reasons": reasons,

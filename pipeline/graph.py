@@ -16,9 +16,10 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from methods.errors import InputError
+from pipeline.board import ENDS
 from pipeline.job import Job
 from pipeline.plan import FilePlan
 from pipeline.sample import Receipt
@@ -32,8 +33,8 @@ _ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "OMP_NUM_THREADS": "1",
-    # The C++ layer warns about constructor arguments in the object store; the driver holds them while a job runs.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # A thread that outlives the connection must fail, not start a cluster of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 
 
@@ -140,7 +141,7 @@ class _TranslateStage:
         except InputError as error:
             self.failure = Failure("start", str(error), fatal=True)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, batch: Any) -> Any:
         payload = pickle.loads(batch["payload"][0])
         if self.failure is not None:
             return _row(self.failure)
@@ -154,10 +155,10 @@ class _TranslateStage:
         except Exception as error:
             return _row(Failure(payload.id, f"{type(error).__name__}: {str(error)[:300]}"))
         finally:
-            self.board.write.remote(worker, payload.id, "ends")
+            self.board.write.remote(worker, payload.id, ENDS)
 
 
-def _read_stage(batch: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
+def _read_stage(batch: Any, job: Job) -> Iterator[Any]:
     from pipeline.work import read_file
 
     plan: FilePlan = pickle.loads(batch["payload"][0])
@@ -170,7 +171,7 @@ def _read_stage(batch: dict[str, Any], job: Job) -> Iterator[dict[str, Any]]:
         yield _row(Failure(plan.file.relative, f"{type(error).__name__}: {str(error)[:300]}"))
 
 
-def _write_stage(batch: dict[str, Any], job: Job) -> dict[str, Any]:
+def _write_stage(batch: Any, job: Job) -> Any:
     from pipeline.sink.commit import commit
 
     payload = pickle.loads(batch["payload"][0])
@@ -215,6 +216,8 @@ def run_graph(job: Job, files: Sequence[FilePlan], workers: tuple[int, int], boa
     )
     # max_restarts and max_task_retries have no named parameter yet; the package is pinned below their removal.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # One source file cannot occupy several readers; its shards still occupy several actors.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
         .map_batches(partial(_read_stage, job=job), batch_size=1, num_cpus=READ_CPUS, batch_format="numpy")
@@ -232,4 +235,4 @@ def run_graph(job: Job, files: Sequence[FilePlan], workers: tuple[int, int], boa
         .map_batches(partial(_write_stage, job=job), batch_size=1, num_cpus=WRITE_CPUS, batch_format="numpy")
     )
     for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
-        yield pickle.loads(batch["payload"][0])
+        yield pickle.loads(cast("Any", batch)["payload"][0])

@@ -41,10 +41,12 @@ class _Probe:
 def find_poison(job: Job, plan: FilePlan) -> FilePlan:
     """The same file plan with every sample that kills its process on its own noted as poison."""
     import ray
+    from ray.exceptions import ActorDiedError
 
     def probe(known: FilePlan) -> Any:
-        resources = {"num_cpus": job.spec.compute.cpus, "num_gpus": job.spec.compute.gpus}
-        return ray.remote(max_restarts=0, max_concurrency=1, **resources)(_Probe).remote(job, known)
+        compute = job.spec.compute
+        expendable: Any = ray.remote(max_restarts=0, num_cpus=compute.cpus, num_gpus=compute.gpus)(_Probe)
+        return expendable.remote(job, known)
 
     poison = {part: dict(found) for part, found in plan.poison.items()}
     actor = probe(plan)
@@ -56,7 +58,7 @@ def find_poison(job: Job, plan: FilePlan) -> FilePlan:
                     continue
                 try:
                     ray.get(actor.try_one.remote(index, sample))
-                except ray.exceptions.ActorDiedError:
+                except ActorDiedError:
                     message = "the worker process died while translating this sample alone"
                     poison.setdefault(part, {})[sample] = Refusal("translate", "killed_worker", message)
                     plan = replace(plan, poison=poison)

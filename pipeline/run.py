@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from methods.errors import InputError
-from pipeline.board import Board
+from pipeline.board import ENDS, Board
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
 from pipeline.lock import LOCK_FILE, locked
 from pipeline.plan import FilePlan, Plan, make_plan, refresh, write_plan
@@ -171,7 +171,7 @@ class _Local:
                     translated = self._translator.translate(
                         shard, lambda shard, what: self.board.write("local", shard, what)
                     )
-                    self.board.write("local", shard.id, "ends")
+                    self.board.write("local", shard.id, ENDS)
                     yield commit(self.job, translated)
             except InputError as error:
                 yield Failure(plan.file.relative, str(error))
@@ -207,10 +207,11 @@ class _OnRay:
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         import ray
+        from ray.exceptions import RayError
 
         try:
             return ray.get(self.board.read.remote(), timeout=10)
-        except ray.exceptions.RayError:
+        except RayError:
             return []
 
     def isolate(self, plan: FilePlan) -> FilePlan:

@@ -23,6 +23,7 @@ import methods
 from methods.base import Batch, Inputs, sample_seed, to_uint8
 from methods.errors import BadSample
 from pipeline import codec, metrics
+from pipeline.board import WAITS
 from pipeline.carry import carry_picture, carry_source, load_table, move_labels, parse_labels
 from pipeline.job import Job
 from pipeline.keep import Keep
@@ -161,7 +162,7 @@ class _Run:
 
     def result(self) -> Translated:
         started = time.time()
-        self.note(self.shard.id, "begins")
+        self.note(self.shard.id, WAITS)
         batch_size = self.job.batch_size
         lookahead = max(2 * batch_size, 4)
         ahead: deque[tuple[int, Sample, Future[Prepared]]] = deque()

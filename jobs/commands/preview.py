@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.preview import preview
-
 from jobs.console import DONE, Console
+from pipeline.preview import preview
 from pipeline.spec import JobSpec
 
 

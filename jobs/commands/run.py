@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view
+from jobs.quiet import quiet_native_stderr
 from pipeline.run import Outcome, run_job
 from pipeline.spec import JobSpec
 
@@ -16,6 +17,8 @@ def run_command(
 ) -> int:
     """Run a job with progress on standard error; returns the exit code."""
     spec = JobSpec.load(path, overrides)
+    if not local:
+        quiet_native_stderr()
     with progress_view(console.as_json) as watch:
         outcome = run_job(spec, local=local, fresh=fresh, steal_lock=steal_lock, watch=watch)
     for warning in outcome.warnings:

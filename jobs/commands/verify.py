@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from pipeline.verify import verify
-
 from jobs.commands.output import open_output
 from jobs.console import DONE, FAILED, Console
 from pipeline.storage import redact
+from pipeline.verify import verify
 
 
 def verify_command(console: Console, output: str, *, decode: bool) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,15 +17,28 @@ from pipeline.sources.layout import Layout
 def parquet_bytes(table: pa.Table) -> bytes:
     """The table as a Parquet file whose bytes depend on the table alone. Pictures are not compressed twice."""
     sink = pa.BufferOutputStream()
-    compression = {field.name: "none" if pa.types.is_binary(field.type) else "zstd" for field in table.schema}
-    leaves = _leaf_compression(table.schema, compression)
-    pq.write_table(table, sink, compression=leaves, use_dictionary=False, row_group_size=256, store_schema=True)
+    codecs = _codecs(table.schema)
+    pq.write_table(
+        table,
+        sink,
+        compression=cast("Any", codecs),
+        use_dictionary=False,
+        row_group_size=256,
+        # The least and the greatest picture of a file mean nothing, and their bytes would be stored twice.
+        write_statistics=cast("Any", [path for path, codec in codecs.items() if codec != "none"]),
+    )
     return sink.getvalue().to_pybytes()
 
 
-def _leaf_compression(schema: pa.Schema, by_field: dict[str, str]) -> dict[str, str]:
-    # pyarrow names codecs by leaf path ("labels.annotations.list.element.id"); only plain columns are set apart.
-    return {name: codec for name, codec in by_field.items() if not pa.types.is_nested(schema.field(name).type)}
+@cache
+def _codecs(schema: pa.Schema) -> dict[str, str]:
+    """Codec by leaf path (``labels.annotations.list.element.id``), the only names that pyarrow takes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    leaves = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
+    paths = [leaves.column(number).path for number in range(len(leaves))]
+    pictures = {field.name for field in schema if pa.types.is_binary(field.type)}
+    return {path: "none" if path in pictures else "zstd" for path in paths}
 
 
 def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool) -> tuple[bytes, list[dict[str, int]]]:

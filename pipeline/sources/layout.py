@@ -72,6 +72,7 @@ def choose(spec: SourceSpec, seen: Mapping[str, Kind], where: str) -> Layout:
             _pick(name, (), seen, "masks", where)
         masks = tuple(spec.masks)
     taken.update(masks)
+    carry: dict[str, Kind]
     if spec.carry == "auto":
         carry = {name: kind for name, kind in sorted(seen.items()) if name not in taken}
     else:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from pipeline.run import run_job
-from tests.support.datasets import read_tree, write_tars
+from tests.support.datasets import read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import index_rows, job
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
@@ -30,14 +30,14 @@ def start(spec: Path, *more: str) -> subprocess.Popen[str]:
     )
 
 
-def job_file(tmp_path: Path, out: Path, seconds: float) -> Path:
+def job_file(tmp_path: Path, out: Path, seconds: float = 0, **compute: float) -> Path:
     path = tmp_path / f"{out.name}.yaml"
     tree = {
         "source": {"uri": str(tmp_path / "in")},
         "method": {"name": "trouble", "params": {"seconds": seconds}},
         "output": {"uri": str(out), "image": {"format": "png"}},
         "metrics": [],
-        "compute": {"workers": 1},
+        "compute": {"workers": 1, **compute},
     }
     path.write_text(yaml.safe_dump(tree))
     return path
@@ -70,3 +70,18 @@ def test_a_killed_driver_leaves_only_whole_shards_and_a_rerun_does_the_rest(tmp_
     calm = tmp_path / "calm"
     run_job(job(tmp_path / "in", calm, method__name="trouble", method__params={"seconds": 0.6}), local=True)
     assert read_tree(out, "data", "index") == read_tree(calm, "data", "index")
+
+
+def test_a_hanging_worker_ends_the_job_and_is_named(tmp_path):
+    write_tar(tmp_path / "in" / "a.tar", street_samples(["a", "b", "hang-1"]))
+    driver = start(job_file(tmp_path, tmp_path / "out", stall_timeout=60))
+    try:
+        _, problems = driver.communicate(timeout=360)
+    finally:
+        if driver.poll() is None:
+            os.killpg(driver.pid, signal.SIGKILL)
+            driver.wait()
+    assert driver.returncode == 3, problems
+    assert "has been at shard a-" in problems
+    assert "Traceback" not in problems
+    assert not (tmp_path / "out" / "_sceneshift" / "lock.json").exists()

@@ -1,0 +1,185 @@
+"""The command line as a user meets it: exit codes, one-line errors, JSON, and what each command prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.support.datasets import read_tree, write_tars
+
+
+def cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        timeout=240,
+    )
+
+
+def job_file(tmp_path: Path, **changes) -> Path:
+    tree = {
+        "name": "try",
+        "source": {"uri": str(tmp_path / "in")},
+        "method": {"name": "invert"},
+        "output": {"uri": str(tmp_path / "out"), "image": {"format": "png"}},
+        "metrics": ["psnr"],
+        **changes,
+    }
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A finished job: (job file, output)."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_tars(folder / "in", 2, 6)
+    spec = job_file(folder)
+    done = cli("run", spec, "--local", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "done"
+    return spec, folder / "out"
+
+
+def test_help_and_methods_need_no_torch():
+    code = (
+        "import sys, jobs.cli; from jobs.commands.methods import methods_command; from jobs.console import Console;"
+        "methods_command(Console(False), None);"
+        "sys.exit(bool({'torch', 'ray', 'diffusers'} & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
+    assert shown.returncode == 0, shown.stderr
+    assert "cyclegan_turbo" in shown.stdout
+    code = "import sys, jobs.cli; sys.exit(bool({'pydantic', 'pyarrow', 'numpy', 'yaml'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_one_method_shows_its_presets_and_parameters():
+    shown = cli("methods", "cyclegan_turbo")
+    assert shown.returncode == 0
+    assert "day_to_night" in shown.stdout
+    assert "direction" in shown.stdout
+    assert "driving" in json.dumps(json.loads(cli("methods", "cyclegan_turbo", "--json").stdout)["presets"])
+
+
+def test_plan_touches_nothing(tmp_path):
+    write_tars(tmp_path / "in", 2, 9)
+    spec = job_file(tmp_path)
+    tree = json.loads(cli("plan", spec, "--json").stdout)
+    assert (tree["samples"], tree["shards"], tree["source_files"], tree["exact"]) == (18, 4, 2, True)
+    assert "18 samples" in cli("plan", spec).stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_running_a_finished_job_says_so(finished):
+    spec, _ = finished
+    again = cli("run", spec)
+    assert again.returncode == 0
+    assert "Nothing to do: all 2 shards" in again.stdout
+
+
+def test_status_and_verify(finished):
+    spec, out = finished
+    for where in (spec, out):
+        tree = json.loads(cli("status", where, "--json").stdout)
+        assert (tree["state"], tree["rows"]["ok"], tree["shards_total"]) == ("finished", 12, 2)
+    sound = cli("verify", out)
+    assert sound.returncode == 0
+    assert "Sound" in sound.stdout
+    assert "12 ok" in sound.stdout
+
+
+def test_verify_finds_a_flipped_byte(tmp_path):
+    write_tars(tmp_path / "in", 1, 4)
+    assert cli("run", job_file(tmp_path), "--local").returncode == 0
+    data = next((tmp_path / "out" / "data").glob("*.parquet"))
+    content = bytearray(data.read_bytes())
+    content[content.find(b"IDAT") + 40] ^= 0xFF
+    data.write_bytes(bytes(content))
+    damaged = cli("verify", tmp_path / "out")
+    assert damaged.returncode == 3
+    assert "checksum" in damaged.stderr
+
+
+def test_report_is_one_file_without_network(finished):
+    _, out = finished
+    assert cli("report", out).returncode == 0
+    text = (out / "report" / "index.html").read_text()
+    assert not re.search(r"""(src|href)=["']https?:""", text)
+    assert "data:image/" in text
+
+
+def test_preview_writes_a_picture_and_nothing_else(tmp_path):
+    write_tars(tmp_path / "in", 1, 4)
+    done = cli("preview", job_file(tmp_path), "-n", "2", "-o", tmp_path / "p.png")
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "p.png").size[0] > 2 * 48
+    assert not (tmp_path / "out").exists()
+
+
+def test_sample_data_renders_and_runs(tmp_path):
+    done = cli("sample-data", tmp_path / "in", "--scenes", "3", "--size", "64x48", "--conditions", "fog", "--seed", "5")
+    assert done.returncode == 0, done.stderr
+    spec = job_file(tmp_path, source={"uri": str(tmp_path / "in" / "fog" / "*.tar")})
+    assert cli("run", spec, "--local").returncode == 0
+    exported = cli("export", tmp_path / "out", tmp_path / "coco.json")
+    assert exported.returncode == 0, exported.stderr
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert len(coco["images"]) == 3
+    assert coco["annotations"]
+
+
+def test_too_many_rejects_is_exit_code_1(tmp_path):
+    write_tars(tmp_path / "in", 1, 4)
+    for path in (tmp_path / "in").glob("*.tar"):
+        path.write_bytes(path.read_bytes().replace(b"\xff\xd8\xff", b"\0\0\0"))
+    done = cli("run", job_file(tmp_path), "--local")
+    assert done.returncode == 1
+    assert "4 rejected" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "absent.yaml"], "no such job file"),
+        (["run", "{spec}", "--set", "method.nme=x"], "did you mean 'name'"),
+        (["run", "{spec}", "--set", "method.name=invrt"], "did you mean 'invert'"),
+        (["run", "{spec}", "--set", "source.uri=/no/such/place/*.tar"], "no/such/place"),
+        (["run", "{spec}", "--set", "compute.gpus=1", "--set", "method.name=nul"], "null"),
+        (["plan", "{spec}", "--set", "metrics=[pnsr]"], "psnr"),
+        (["status", "/no/such/output"], "no sceneshift output"),
+        (["verify", "/no/such/output"], "no sceneshift output"),
+        (["methods", "cyclegan_trubo"], "did you mean 'cyclegan_turbo'"),
+        (["sample-data", "{out}", "--conditions", "nihgt"], "night"),
+        (["sample-data", "{out}", "--size", "big"], "--size"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, arguments, words):
+    write_tars(tmp_path / "in", 1, 2)
+    spec = job_file(tmp_path)
+    before = read_tree(tmp_path, ".")
+    done = cli(*[a.format(spec=spec, out=tmp_path / "new") for a in arguments])
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments[0] != "frobnicate":
+        assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert read_tree(tmp_path, ".") == before
+
+
+def test_errors_are_documents_with_json(tmp_path):
+    done = cli("run", tmp_path / "absent.yaml", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2

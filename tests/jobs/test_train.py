@@ -1,0 +1,245 @@
+"""`sceneshift train` on a toy objective: data from every source, resume, several workers, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from methods.errors import InputError
+from methods.train import registry
+from methods.train.checkpoint import saved_steps
+from methods.train.loop import Progress
+from pipeline.spec import SourceSpec
+from pipeline.streams import Loader, Stream
+from pipeline.training import train
+from pipeline.trainspec import TrainSpec
+from tests.support.datasets import encoded, picture, street_samples, write_tar
+
+
+def folder_of(place: Path, count: int, size: tuple[int, int] = (24, 16)) -> Path:
+    place.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        (place / f"{number:03d}.png").write_bytes(encoded(picture(number, size), "PNG"))
+    return place
+
+
+def tree(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "objective": {"name": "toy_colour", "params": {}},
+        "data": {"a": {"uri": str(tmp_path / "in")}},
+        "output": {"uri": str(tmp_path / "out")},
+        "steps": 6,
+        "ema": 0.9,
+        "checkpoint_every": 2,
+        "validate_every": 3,
+        "log_every": 1,
+    }
+    for path, value in changes.items():
+        *folders, last = path.split("__")
+        node = spec
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[last] = value
+    return spec
+
+
+def same(first: Path, second: Path) -> bool:
+    one, two = load_file(first), load_file(second)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_cut_short_ends_as_a_whole_one(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 5)
+    validation = {"a": {"uri": str(tmp_path / "in")}}
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "whole"), validation__data=validation)))
+    asked = iter([False, False, True])
+    spec = TrainSpec.parse(tree(tmp_path, validation__data=validation))
+    first = train(spec, stop=lambda: next(asked))
+    assert first.step == 3
+    assert train(spec).started_at == 3
+    assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+    assert (tmp_path / "out" / "validation" / "step-00000006").is_dir()
+    told = json.loads((tmp_path / "out" / "_sceneshift" / "train.json").read_text())
+    assert told["fingerprint"] == spec.fingerprint
+
+
+def test_every_epoch_shows_every_sample_once_and_positions_are_fixed(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("pipeline.streams.WINDOW", 8)
+    for name in range(3):
+        keys = [f"{name}-{i:02d}" for i in range(7 + name)]
+        write_tar(tmp_path / "in" / f"{name}.tar", street_samples(keys))
+    spec = SourceSpec(uri=str(tmp_path / "in"))
+    stream = Stream(spec, seed=1)
+    assert stream.size == 24
+    walked = [next(stream.near(p)).key for p in range(72)]
+    epochs = [walked[i : i + 24] for i in range(0, 72, 24)]
+    assert all(len(set(epoch)) == 24 for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert epochs[0] != sorted(epochs[0])
+    later = Stream(spec, seed=1)
+    assert [next(later.near(p)).key for p in (70, 3, 41)] == [walked[p] for p in (70, 3, 41)]
+    assert [next(Stream(spec, seed=2).near(p)).key for p in range(24)] != epochs[0]
+
+
+@pytest.mark.parametrize("window", [4, 512])
+def test_a_bad_picture_is_stood_in_for(tmp_path: Path, monkeypatch: Any, window: int) -> None:
+    monkeypatch.setattr("pipeline.streams.WINDOW", window)
+    folder_of(tmp_path / "in", 10)
+    (tmp_path / "in" / "003.png").write_bytes(b"no picture")
+    (tmp_path / "in" / "004.png").write_bytes(encoded(picture(1, (12, 12))[:4], "PNG"))
+    objective = registry.build("toy_colour", {}, torch.device("cpu"), torch.float32, 4)
+    stream = Stream(SourceSpec(uri=str(tmp_path / "in")), 0)
+    seen = []
+    for _ in range(2):
+        loader = Loader(objective, {"a": stream}, 5, 0, torch.device("cpu"), 2)
+        batches = [loader(step)["a"] for step in range(4)]
+        loader.close()
+        seen.append(torch.cat([batch["image"] for batch in batches]))  # type: ignore[arg-type]
+        assert not {"003", "004"} & {key for batch in batches for key in batch["key"]}
+    assert torch.equal(*seen)
+
+
+def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 3, (12, 9))
+    with pytest.raises(InputError, match="none of a window of samples can be used; the first: .*needs 64x64"):
+        train(TrainSpec.parse(tree(tmp_path, objective__params={"size": 64})))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectve": 1}, "unknown key 'objectve': did you mean 'objective'"),
+        ({"data__a__ur": "x"}, "unknown key 'data.a.ur': did you mean 'uri'"),
+        ({"compute__wokers": 2}, "unknown key 'compute.wokers': did you mean 'workers'"),
+        ({"objective__name": "toy_color"}, "unknown objective 'toy_color': did you mean 'toy_colour'"),
+        ({"objective__params": {"sise": 1}}, "no parameter 'sise': did you mean 'size'"),
+        ({"data": {"b": {"uri": "x"}}}, r"data names b, but objective 'toy_colour' draws from: a \(pictures\)"),
+        ({"precision": "float16"}, "precision: "),
+        ({"ema": 1.5}, "ema: "),
+        ({"steps": 0}, "steps: "),
+    ],
+)
+def test_wrong_specs_are_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        TrainSpec.parse(tree(tmp_path, **changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_data_and_output_must_differ(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="same place"):
+        TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "in")))
+
+
+def test_another_spec_may_not_go_on_in_the_same_output(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 3)
+    train(TrainSpec.parse(tree(tmp_path, steps=2)))
+    # a longer run is the same run
+    assert train(TrainSpec.parse(tree(tmp_path, steps=3))).started_at == 2
+    other = TrainSpec.parse(tree(tmp_path, steps=3, objective__params={"lr": 0.5}))
+    with pytest.raises(InputError, match=r"another spec \(objective.params.lr was 0.05, is 0.5\)"):
+        train(other)
+    (tmp_path / "out" / "_sceneshift").joinpath("note.txt").write_text("x")
+    assert train(other, fresh=True).started_at == 0
+    assert saved_steps(tmp_path / "out") == [2, 3]
+
+
+def test_an_object_store_holds_all_of_it_and_resumes(tmp_path: Path) -> None:
+    import fsspec
+
+    folder_of(tmp_path / "in", 5)
+    uri = f"memory://train-{tmp_path.name}"
+    spec = TrainSpec.parse(tree(tmp_path, output__uri=uri))
+    asked = iter([False, False, True])
+    train(spec, stop=lambda: next(asked))
+    assert train(spec).started_at == 3
+    train(TrainSpec.parse(tree(tmp_path)))
+    memory = fsspec.filesystem("memory")
+    names = {name.partition(f"{tmp_path.name}/")[2] for name in memory.find(uri)}
+    assert {"model.safetensors", "log.jsonl", "checkpoints/step-00000006.pt"} <= names
+    assert "checkpoints/step-00000002.pt" not in names
+    memory.get_file(f"{uri}/model.safetensors", str(tmp_path / "fetched.safetensors"))
+    assert same(tmp_path / "fetched.safetensors", tmp_path / "out" / "model.safetensors")
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 4)
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(tree(tmp_path, steps=100_000, checkpoint_every=100_000)))
+    command = [sys.executable, "-m", "jobs", "train", str(path)]
+    running = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "log.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGTERM)
+    out, _ = running.communicate(timeout=60)
+    stopped = json.loads(out)
+    assert (running.returncode, stopped["state"]) == (130, "stopped")
+    assert saved_steps(tmp_path / "out") == [stopped["step"]]
+    total = stopped["step"] + 2
+    done = subprocess.run([*command, "--set", f"steps={total}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"step {total}/{total}" in done.stderr
+    assert "Done" in done.stdout
+    exported = [*command, "--set", f"steps={total}", "--export", str(tmp_path / "deep" / "w.safetensors")]
+    assert subprocess.run(exported, capture_output=True, timeout=60).returncode == 0
+    assert same(tmp_path / "deep" / "w.safetensors", tmp_path / "out" / "model.safetensors")
+    wrong = subprocess.run([*command, "--set", "stepps=3"], capture_output=True, text=True, timeout=60)
+    assert wrong.returncode == 2
+    assert wrong.stderr.strip().splitlines() == [f"sceneshift: {path}: unknown key 'stepps': did you mean 'steps'?"]
+
+
+def test_two_workers_train_one_model(tmp_path: Path, ray_cluster: None) -> None:
+    from jobs.train_worker import train_on_ray
+
+    folder_of(tmp_path / "in", 6)
+    spec = TrainSpec.parse(tree(tmp_path, compute={"workers": 2, "cpus": 0.5}))
+    told: list[Progress] = []
+    train_on_ray(spec, fresh=False, steal_lock=False, watch=told.append)
+    assert told[-1].step == 6
+    assert np.isfinite(told[-1].losses["mse"])
+    assert saved_steps(tmp_path / "out") == [4, 6]
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    # the same steps by one worker see other batches, so two workers must end elsewhere
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "one"))))
+    assert not same(tmp_path / "one" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+    wrong = TrainSpec.parse(
+        tree(tmp_path, compute={"workers": 2, "cpus": 0.5, "max_failures": 0}, objective__params={"size": 64})
+        | {"output": {"uri": str(tmp_path / "wrong")}}
+    )
+    with pytest.raises(InputError, match="none of a window of samples can be used"):
+        train_on_ray(wrong, fresh=False, steal_lock=False, watch=told.append)
+
+
+def test_gradients_are_the_mean_over_workers(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch, torch.distributed as d\n"
+        "from methods.train.workers import average_gradients, same_start, agree_on\n"
+        "rank = int(sys.argv[1])\n"
+        f"d.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)\n"
+        "torch.manual_seed(rank)\n"
+        "net = torch.nn.Linear(3, 2)\n"
+        "same_start({'n': net})\n"
+        "torch.manual_seed(0)\n"
+        "x = torch.randn(2, 4, 3)\n"
+        "net(x[rank]).square().mean().backward()\n"
+        "average_gradients(net)\n"
+        "mine = [p.grad.clone() for p in net.parameters()]\n"
+        "net.zero_grad()\n"
+        "net(x.flatten(0, 1)).square().mean().backward()\n"
+        "assert all(torch.allclose(a, p.grad, atol=1e-6) for a, p in zip(mine, net.parameters()))\n"
+        "assert agree_on(7 + rank, torch.device('cpu')) == 7\n"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code, str(rank)], env=dict(os.environ)) for rank in (0, 1)]
+    assert [process.wait(timeout=60) for process in both] == [0, 0]
