@@ -1,0 +1,83 @@
+"""BLIP as a captioner, set as pix2pix-zero's release sets it (section 2.1 of its code: LAVIS ``blip_caption``)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from methods import weights as store
+from methods.errors import InputError
+from methods.nn.captioner_files import captioner_uris
+from methods.nn.stable_diffusion import first_line
+
+_PROMPT = "a picture of"
+_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_STD = (0.26862954, 0.26130258, 0.27577711)
+_BEAM = {"num_beams": 3, "max_length": 30, "min_length": 10, "repetition_penalty": 1.0, "do_sample": False}
+
+
+class Captioner:
+    """A BLIP captioning model, frozen, float32.
+
+    Args:
+        uri: hub id, folder or URI; see :func:`methods.nn.captioner_files.captioner_uris`.
+        device: where it runs.
+
+    Raises:
+        InputError: a file is missing, or not a BLIP captioner's.
+    """
+
+    def __init__(self, uri: str, device: torch.device) -> None:
+        from tokenizers import Tokenizer
+        from transformers import BlipConfig, BlipForConditionalGeneration
+        from transformers.utils import logging
+
+        config_file, weights_file, tokenizer_file = (store.fetch(each) for each in captioner_uris(uri))
+        talkative = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            tree = json.loads(config_file.read_text())
+            if tree.get("model_type") != "blip":
+                raise InputError(f"{config_file}: model_type is {tree.get('model_type')!r}, expected 'blip'")
+            self.tokenizer = Tokenizer.from_file(str(tokenizer_file))
+            self.model, report = BlipForConditionalGeneration.from_pretrained(
+                None, config=BlipConfig(**tree), state_dict=load_file(weights_file), output_loading_info=True
+            )
+        except InputError:
+            raise
+        except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
+            raise InputError(f"captioner '{uri}': cannot be loaded ({first_line(error)})") from None
+        except Exception as error:
+            # tokenizers raises bare Exceptions for files that are not its own
+            raise InputError(f"{tokenizer_file}: not a tokenizer ({first_line(error)})") from None
+        finally:
+            if talkative:
+                logging.enable_progress_bar()
+        lost = sorted(report["missing_keys"])
+        if lost:
+            raise InputError(f"{weights_file}: '{lost[0]}' missing ({len(lost)} tensors in all)")
+        self.model.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]
+        self.size = int(self.model.config.vision_config.image_size)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[str]:
+        """One caption an image: beam search behind the words "a picture of", which are cut off again.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+        """
+        pixels = F.interpolate(images.float(), (self.size, self.size), mode="bicubic", antialias=True)
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (_MEAN, _STD))
+        pixels = ((pixels.clamp(-1, 1) + 1) / 2 - mean) / std
+        prompt = self.tokenizer.encode(_PROMPT).ids
+        ids = torch.tensor([prompt] * len(images), device=images.device)
+        settings: Any = _BEAM
+        written = self.model.generate(pixel_values=pixels, input_ids=ids, **settings)
+        # the start token stands in for the prompt's first, and its end token is left out
+        return [self.tokenizer.decode(row[len(prompt) - 1 :].tolist()).strip() for row in written]

@@ -1,0 +1,60 @@
+"""Where a sample's caption comes from: one for all, the sample's own, or a captioner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from methods.base import Inputs
+from methods.errors import BadSample, InputError
+from methods.nn.captioner import Captioner
+from methods.nn.stable_diffusion import TextEncoder, too_long
+
+
+class CaptionSource:
+    """Captions by one rule for a whole job.
+
+    Args:
+        text: the text encoder that will read them, for their length.
+        fixed: the caption of every sample, if given.
+        captioner: what writes them otherwise; ``None`` takes the samples' own.
+
+    Raises:
+        InputError: the fixed caption is too long.
+    """
+
+    def __init__(self, text: TextEncoder, fixed: str | None, captioner: Captioner | None) -> None:
+        self.text, self.fixed, self.captioner = text, fixed, captioner
+        if fixed is not None:
+            tokens = len(text.ids(fixed))
+            if tokens > text.length:
+                raise InputError(f"method.params.caption: {too_long(fixed, tokens, text.length)}")
+
+    def check(self, inputs: Inputs) -> None:
+        """Raises BadSample (``no_caption``, ``caption_too_long``) for a sample whose own caption is wanted."""
+        if self.fixed is not None or self.captioner is not None:
+            return
+        if not inputs.caption:
+            raise BadSample(
+                "no_caption", "the sample has no caption: set method.params.caption or method.params.captioner"
+            )
+        tokens = len(self.text.ids(inputs.caption))
+        if tokens > self.text.length:
+            raise BadSample("caption_too_long", too_long(inputs.caption, tokens, self.text.length))
+
+    def __call__(self, images: Tensor, own: Sequence[str | None]) -> list[str]:
+        """The captions of a batch.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+            own: the samples' own captions, checked.
+        """
+        if self.fixed is not None:
+            return [self.fixed] * len(images)
+        if self.captioner is not None:
+            return self.captioner(images)
+        captions = [caption for caption in own if caption]
+        if len(captions) != len(images):
+            raise BadSample("no_caption", "the sample has no caption")
+        return captions

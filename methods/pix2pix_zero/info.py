@@ -1,0 +1,53 @@
+"""The light description of pix2pix-zero; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from methods.base import MethodInfo, Preset
+from methods.nn.captioner_files import captioner_uris
+from methods.pix2pix_zero.banks import bank_of
+from methods.pix2pix_zero.params import Pix2PixZeroParams
+
+_SD = "CompVis/stable-diffusion-v1-4"
+
+
+def _concept(name: str) -> str:
+    return f"hf://pix2pix-zero-library/{name}_sd14/{name}_sd14.pt"
+
+
+def _released(summary: str, source: str, target: str) -> Preset:
+    return Preset(summary, _SD, {"source": _concept(source), "target": _concept(target)})
+
+
+def _banks(summary: str, source: str, target: str) -> Preset:
+    return Preset(summary, _SD, {"source": source, "target": target})
+
+
+def _weight_uris(params: Pix2PixZeroParams, weights: str | None) -> Sequence[str]:
+    concepts = [uri for uri in (params.direction, params.source, params.target) if uri is not None]
+    files = [str(bank_of(uri) or uri) for uri in concepts]
+    captioner = captioner_uris(params.captioner) if params.captioner else []
+    return [*([weights] if weights else []), *files, *captioner]
+
+
+INFO = MethodInfo(
+    name="pix2pix_zero",
+    summary="Zero-shot edits on a frozen Stable Diffusion: one concept into another, the layout kept.",
+    paper="https://arxiv.org/abs/2302.03027",
+    implementation="methods.pix2pix_zero.method:Pix2PixZero",
+    params=Pix2PixZeroParams,
+    presets={
+        "cat_to_dog": _released("cats to dogs, the authors' embeddings", "cat", "dog"),
+        "dog_to_cat": _released("dogs to cats, the authors' embeddings", "dog", "cat"),
+        "horse_to_zebra": _released("horses to zebras, the authors' embeddings", "horse", "zebra"),
+        "day_to_night": _banks("driving pictures, day to night", "day", "night"),
+        "clear_to_fog": _banks("driving pictures, clear weather to fog", "clear", "fog"),
+        "clear_to_rain": _banks("driving pictures, clear weather to rain", "clear", "rain"),
+        "clear_to_snow": _banks("driving pictures, clear weather to snow", "clear", "snow"),
+    },
+    inputs=("image", "caption"),
+    shard_size=32,
+    batch_size=(4, 8),
+    weight_uris=_weight_uris,
+)
