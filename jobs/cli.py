@@ -153,6 +153,35 @@ def sample_data(
     )
 
 
+directions_app = typer.Typer(help="Edit directions of pix2pix-zero.", no_args_is_help=True)
+app.add_typer(directions_app, name="directions")
+
+
+@directions_app.command("make")
+def directions_make(
+    source: Annotated[str, typer.Argument(help="What the pictures show, such as cat.")],
+    target: Annotated[str, typer.Argument(help="What they shall show, such as dog.")],
+    sentences: Annotated[
+        list[Path] | None,
+        typer.Option("--sentences", help="A file of sentences, one a line, about the source; twice: source, target."),
+    ] = None,
+    template: Annotated[bool, typer.Option("--template", help="Sentences from patterns around the two words.")] = False,
+    base: Annotated[str, typer.Option(help="The model whose text encoder is used.")] = "CompVis/stable-diffusion-v1-4",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The .safetensors file to write.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json: Json = False,
+) -> None:
+    """Make an edit direction from sentences about two concepts; without any, from the bundled ones."""
+    from jobs.commands.directions import make_direction_command
+
+    run_safely(
+        Console(json),
+        lambda console: make_direction_command(
+            console, source, target, list(sentences or []), template, base, out, device
+        ),
+    )
+
+
 def main() -> None:
     """Entry point of the `sceneshift` script; exit codes: 0 done, 1 over the reject limit, 2 wrong input, 3 failed."""
     try:

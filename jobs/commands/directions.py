@@ -1,0 +1,76 @@
+"""`sceneshift directions make`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.console import DONE, Console
+from methods.errors import InputError
+
+
+def make_direction_command(
+    console: Console,
+    source: str,
+    target: str,
+    sentences: list[Path],
+    template: bool,
+    base: str,
+    out: Path | None,
+    device: str,
+) -> int:
+    """Encode the sentences of two concepts and write their mean embeddings as one file.
+
+    Sentences come from ``sentences`` (one file: the target's are the source's with the word replaced; two: source and
+    target), from patterns, or from the bundled banks of those names.
+    """
+    from methods.pix2pix_zero.banks import bank_of, read_bank, swapped, template_bank
+
+    if template and sentences:
+        raise InputError("set either --sentences or --template")
+    if len(sentences) > 2:
+        raise InputError(f"--sentences was given {len(sentences)} times, expected one file or two (source, target)")
+    out = Path(f"{source}_to_{target}.safetensors") if out is None else out
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: the folder {out.parent} does not exist")
+    if template:
+        banks = template_bank(source), template_bank(target)
+    elif len(sentences) == 1:
+        found = read_bank(sentences[0])
+        banks = found, swapped(found, source, target, str(sentences[0]))
+    elif sentences:
+        banks = read_bank(sentences[0]), read_bank(sentences[1])
+    else:
+        banks = _bundled(bank_of(source), source), _bundled(bank_of(target), target)
+
+    import torch
+
+    from methods import weights
+    from methods.nn.stable_diffusion import TextEncoder
+    from methods.pix2pix_zero.directions import mean_embedding, save_direction
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise InputError(f"--device {device}: this machine has no CUDA device, use cpu")
+    text = TextEncoder(weights.fetch(base), torch.device(device))
+    means = [mean_embedding(text, bank, word) for word, bank in zip((source, target), banks, strict=True)]
+    about = {
+        "source": source,
+        "target": target,
+        "sentences": [len(bank) for bank in banks],
+        "text_encoder": weights.redacted(base) if "://" in base else Path(base).name,
+    }
+    save_direction(out, means[0], means[1], about)
+    length = float((means[1] - means[0]).norm())
+    console.result({"out": str(out), **about, "length": length, "share_of_source": length / float(means[0].norm())})
+    console.say(
+        f"Wrote {out}: {source} to {target} from {len(banks[0])} and {len(banks[1])} sentences, "
+        f"{100 * length / float(means[0].norm()):.0f} % of the source's length"
+    )
+    return DONE
+
+
+def _bundled(path: Path | None, word: str) -> list[str]:
+    from methods.pix2pix_zero.banks import read_bank
+
+    if path is None:
+        raise InputError(f"'{word}' is no word: set --sentences or --template")
+    return read_bank(path)
