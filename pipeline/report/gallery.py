@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from methods.errors import BadSample, InputError
+from methods.errors import BadSample
 from pipeline import codec
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.report.choose import Choice
@@ -29,7 +28,6 @@ COLOURS = 10
 _SHAPES = 300
 _OWN = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"}
 _LONGEST_MEMBER = 64 << 20
-_BROKEN = (InputError, OSError, EOFError, ValueError, LookupError, pa.ArrowException, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -118,8 +116,9 @@ class _Reader:
         found = {_place(row): _Stored() for row in rows}
         try:
             read(data_path(shard, self.format), rows, found)
-        except _BROKEN:
-            # The pictures read so far are shown; the rest says that it is missing.
+        except Exception:
+            # Whatever a store or a damaged file answers, a report must not fail a job that is done. The pictures read
+            # so far are shown; of the rest the page says that they are missing.
             return found
         return found
 

@@ -7,16 +7,13 @@ not take as long as the job. A picture that cannot be had is no error; the reaso
 from __future__ import annotations
 
 import hashlib
-import tarfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow as pa
 from pydantic import ValidationError
 
-from methods.errors import InputError
 from pipeline.sample import Sample, SourceFile
 from pipeline.sink.index import part_path, read_note, read_part
 from pipeline.sources import Layout, open_source
@@ -27,8 +24,8 @@ Place = tuple[str, str, int]
 """Shard, key and variant of an index row."""
 
 SECONDS = 60.0
+_UNREADABLE = "source not shown: it cannot be read any more"
 _LOOSE = ("folder", "manifest")
-_BROKEN = (InputError, OSError, EOFError, ValueError, LookupError, pa.ArrowException, tarfile.TarError)
 
 
 class _TooLong(Exception):
@@ -93,8 +90,9 @@ class _Reader:
             images = self._loose(rows) if self.format in _LOOSE else self._packed(shard, rows)
         except _TooLong:
             images = {_place(row): "source not shown: reading it again takes too long" for row in rows}
-        except _BROKEN:
-            images = {_place(row): "source not shown: it cannot be read any more" for row in rows}
+        except Exception:
+            # Whatever a store or a damaged file answers, a report must not fail a job that is done.
+            images = {_place(row): _UNREADABLE for row in rows}
         return {_place(row): _same(images.get(_place(row)), row) for row in rows}
 
     def _loose(self, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
@@ -104,8 +102,8 @@ class _Reader:
                 raise _TooLong
             try:
                 images[_place(row)] = Store(row["source_uri"], self.spec.source.storage).read("")
-            except _BROKEN:
-                images[_place(row)] = "source not shown: it cannot be read any more"
+            except Exception:
+                images[_place(row)] = _UNREADABLE
         return images
 
     def _packed(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:

@@ -65,7 +65,7 @@ class _Frame:
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers within [low, high], roughly ``about`` of them, at a step of 1, 2 or 5 times a power of ten."""
     span = high - low
-    if not (math.isfinite(span) and span > 0):
+    if not (math.isfinite(span) and span > 1e-300):
         return [low]
     raw = span / about
     power = 10.0 ** math.floor(math.log10(raw))
@@ -75,7 +75,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [n * step for n in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
-def histogram(values: np.ndarray, title: str, bins: int = 36) -> Markup:
+def histogram(values: np.ndarray, title: str) -> Markup:
     """How often each value occurs, with the mean as a line. Values that are not finite are left out."""
     values = values[np.isfinite(values)]
     if not len(values):
@@ -84,6 +84,7 @@ def histogram(values: np.ndarray, title: str, bins: int = 36) -> Markup:
     if high - low <= 1e-9 * max(1e-300, abs(low), abs(high)):
         pad = 0.5 * abs(low) or 0.5
         low, high = low - pad, high + pad
+    bins = min(40, max(8, round(2 * len(values) ** 0.5)))
     counts, edges = np.histogram(values, bins=bins, range=(low, high))
     frame = _Frame(380, 180, (low, high), (0, float(counts.max())))
     bars = (
@@ -156,7 +157,7 @@ def spans(rows: Sequence[tuple[str, np.ndarray]], title: str) -> Markup:
                 '<line class="median" x1="{mid:.1f}" x2="{mid:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/></g>'
             ).format(
                 name=name,
-                short=name if len(name) <= 26 else f"…{name[-25:]}",
+                short=_short_host(name),
                 n=count(len(values)),
                 median=duration(float(np.median(values))),
                 least=duration(float(values.min())),
@@ -173,8 +174,16 @@ def spans(rows: Sequence[tuple[str, np.ndarray]], title: str) -> Markup:
                 mid=middle,
             )
         )
-    marks = [(tick, _clock(tick)) for tick in ticks(0, high, 5)]
+    marks = [(tick, _clock(tick)) for tick in _time_ticks(high)]
     return frame.drawing(title, Markup("").join(parts), frame.x_axis(marks))
+
+
+def _short_host(worker: str, longest: int = 28) -> str:
+    """``host:pid`` without the host's domain where that is too long to stand beside a plot."""
+    if len(worker) > longest:
+        host, colon, pid = worker.rpartition(":")
+        worker = f"{host.split('.')[0]}{colon}{pid}"
+    return worker if len(worker) <= longest else f"…{worker[1 - longest :]}"
 
 
 def _plain(value: float) -> str:

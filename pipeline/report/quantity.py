@@ -50,7 +50,9 @@ def duration(seconds: float | None) -> str:
     """``850 ms``, ``12.3 s``, ``4 min 10 s``, ``3 h 05 min``, ``2 d 3 h``."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
-    if 0 < seconds < 0.9995:
+    if seconds == 0:
+        return "0 s"
+    if seconds < 0.9995:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
