@@ -1,0 +1,36 @@
+"""The light description of Asyrp; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from methods.asyrp.params import AsyrpParams
+from methods.base import MethodInfo, Preset
+from methods.nn.clip_names import released_uri
+
+_SDEDIT = "https://image-editing-test-12345.s3-us-west-2.amazonaws.com/checkpoints"
+
+
+def _weight_uris(params: AsyrpParams, weights: str | None) -> Sequence[str]:
+    tables = [table for table in (params.lpips_x0, params.lpips_x) if table is not None]
+    blocks = [attribute.block for attribute in params.attributes]
+    clips = [released_uri(params.clip)] if params.measures_texts else []
+    return [*([weights] if weights else []), *blocks, *tables, *clips]
+
+
+INFO = MethodInfo(
+    name="asyrp",
+    summary="Attributes changed by a shift in the bottleneck of an unconditional diffusion model.",
+    paper="https://arxiv.org/abs/2210.10960",
+    implementation="methods.asyrp.method:Asyrp",
+    params=AsyrpParams,
+    presets={
+        "celeba_hq": Preset("aligned faces, 256 px; set attributes", f"{_SDEDIT}/celeba_hq.ckpt"),
+        "church": Preset("LSUN churches, 256 px; set attributes", f"{_SDEDIT}/church_outdoor.ckpt"),
+        "bedroom": Preset("LSUN bedrooms, 256 px; set attributes", f"{_SDEDIT}/bedroom.ckpt"),
+    },
+    inputs=("image",),
+    shard_size=32,
+    batch_size=(2, 8),
+    weight_uris=_weight_uris,
+)
