@@ -131,6 +131,33 @@ def methods(
     run_safely(Console(json), lambda console: methods_command(console, name))
 
 
+@app.command()
+def train(
+    spec: Annotated[Path, typer.Argument(help="The training file (YAML).", show_default=False)],
+    set_: Set = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away what the output holds.")] = False,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train nothing: write the newest checkpoint's weights here (.safetensors, or official .pkl)."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a translator, or go on from the last checkpoint."""
+    from jobs.commands.train import train_command
+
+    overrides = list(set_ or []) + ([f"compute.workers={workers}"] if workers is not None else [])
+    run_safely(
+        Console(json),
+        lambda console: train_command(console, spec, overrides, fresh=fresh, steal_lock=steal_lock, export=export),
+    )
+
+
 @app.command("sample-data")
 def sample_data(
     out: Annotated[str, typer.Argument(help="Folder to write to.")],

@@ -86,7 +86,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     def note(number: int, frame: object) -> None:
         nonlocal asked
         asked = True
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
         print("sceneshift: writing a checkpoint, then stopping", file=sys.stderr, flush=True)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -92,9 +92,7 @@ def load_checkpoint(path: Path, objective: str) -> Checkpoint:
     return Checkpoint(tree["step"], tree["objective"], tree["state"], tree["averaged"])
 
 
-def forget_old(folder: Path, keep: int) -> list[Path]:
-    """Delete all but the ``keep`` newest checkpoints; returns what went."""
-    gone = [checkpoint_path(folder, step) for step in saved_steps(folder)[:-keep]]
-    for path in gone:
-        path.unlink()
-    return gone
+def forget_old(folder: Path, keep: int) -> None:
+    """Delete all but the ``keep`` newest checkpoints."""
+    for step in saved_steps(folder)[:-keep]:
+        checkpoint_path(folder, step).unlink()

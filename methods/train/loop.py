@@ -96,7 +96,6 @@ def fit(
     *,
     watch: Callable[[Progress], None] = lambda progress: None,
     published: Callable[[Path], None] = lambda path: None,
-    removed: Callable[[Path], None] = lambda path: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Train to ``config.steps``, from the newest checkpoint in ``config.folder`` or from the start.
@@ -109,7 +108,6 @@ def fit(
         config: see :class:`FitConfig`.
         watch: told where the run is after every ``log_every`` iterations.
         published: told of every file that was written (rank 0), for copying it elsewhere.
-        removed: told of every checkpoint that was deleted.
         stop: asked after every iteration; true writes a checkpoint and returns early.
 
     Raises:
@@ -142,8 +140,7 @@ def fit(
         path = save_checkpoint(config.folder, Checkpoint(step, objective.info.name, objective.state_dict(), averaged))
         journal.flush()
         published(path)
-        for gone in forget_old(config.folder, config.keep):
-            removed(gone)
+        forget_old(config.folder, config.keep)
 
     def validate(step: int) -> None:
         if journal is None or not config.validation:

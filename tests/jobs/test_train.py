@@ -93,7 +93,7 @@ def test_every_epoch_shows_every_sample_once_and_positions_are_fixed(tmp_path: P
     assert [next(Stream(spec, seed=2).near(p)).key for p in range(24)] != epochs[0]
 
 
-@pytest.mark.parametrize("window", [4, 512])
+@pytest.mark.parametrize("window", [6, 512])
 def test_a_bad_picture_is_stood_in_for(tmp_path: Path, monkeypatch: Any, window: int) -> None:
     monkeypatch.setattr("pipeline.streams.WINDOW", window)
     folder_of(tmp_path / "in", 10)
@@ -113,7 +113,7 @@ def test_a_bad_picture_is_stood_in_for(tmp_path: Path, monkeypatch: Any, window:
 
 def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
     folder_of(tmp_path / "in", 3, (12, 9))
-    with pytest.raises(InputError, match="none of a window of samples can be used; the first: .*needs 64x64"):
+    with pytest.raises(InputError, match=r"none of a window of samples can be used; the first: .*needs 64x64"):
         train(TrainSpec.parse(tree(tmp_path, objective__params={"size": 64})))
 
 
@@ -214,12 +214,6 @@ def test_two_workers_train_one_model(tmp_path: Path, ray_cluster: None) -> None:
     # the same steps by one worker see other batches, so two workers must end elsewhere
     train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "one"))))
     assert not same(tmp_path / "one" / "model.safetensors", tmp_path / "out" / "model.safetensors")
-    wrong = TrainSpec.parse(
-        tree(tmp_path, compute={"workers": 2, "cpus": 0.5, "max_failures": 0}, objective__params={"size": 64})
-        | {"output": {"uri": str(tmp_path / "wrong")}}
-    )
-    with pytest.raises(InputError, match="none of a window of samples can be used"):
-        train_on_ray(wrong, fresh=False, steal_lock=False, watch=told.append)
 
 
 def test_gradients_are_the_mean_over_workers(tmp_path: Path) -> None:

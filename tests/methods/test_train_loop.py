@@ -103,11 +103,9 @@ def test_the_average_follows_its_formula(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     published: list[Path] = []
-    removed: list[Path] = []
     reports: list[Progress] = []
-    fit(build(), batches, config(tmp_path), published=published.append, removed=removed.append, watch=reports.append)
+    fit(build(), batches, config(tmp_path), published=published.append, watch=reports.append)
     assert saved_steps(tmp_path) == [8, 10]
-    assert removed == [checkpoint_path(tmp_path, 4)]
     picture = np.asarray(Image.open(tmp_path / "validation" / "step-00000005" / "mirror_first.png"))
     assert picture.shape == (8, 16, 3)
     assert [e["step"] for e in map(json.loads, (tmp_path / "validation.jsonl").read_text().splitlines())] == [5, 10]

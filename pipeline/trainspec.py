@@ -1,0 +1,158 @@
+"""The training job: one YAML file, validated, in the style of :class:`pipeline.spec.JobSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from methods.errors import InputError
+from methods.train import registry
+from pipeline.spec import SourceSpec, fingerprint, read_tree, validated
+from pipeline.storage import StorageOptions
+
+Every = Annotated[int, Field(ge=1)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectiveSpec(_Block):
+    """What is trained, with which parameters."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class ValidationSpec(_Block):
+    """Held-out samples: ``count`` from the beginning of each stream's source."""
+
+    data: dict[str, SourceSpec] = {}
+    count: Every = 8
+
+
+class TrainOutputSpec(_Block):
+    """Where checkpoints, logs, pictures and the final weights go: a folder or an object store."""
+
+    uri: str
+    storage: StorageOptions = StorageOptions()
+
+
+class TrainComputeSpec(_Block):
+    """Where the work is done.
+
+    Attributes:
+        workers: processes that train one model together, each with its own batches.
+        gpus: GPUs a worker, 0 or 1.
+        cpus: CPUs a worker.
+        threads: decoding threads a worker.
+        torch_threads: torch threads of a CPU worker.
+        address: Ray cluster for several workers; none starts one on this machine.
+        max_failures: how often a group of workers that lost one is started again from the last checkpoint.
+    """
+
+    workers: Every = 1
+    gpus: Literal[0, 1] = 0
+    cpus: Annotated[float, Field(gt=0)] = 1
+    threads: Every = 2
+    torch_threads: Every = 1
+    address: str | None = None
+    max_failures: Annotated[int, Field(ge=0)] = 3
+
+
+class TrainSpec(_Block):
+    """One training run. ``TrainSpec.load`` reads it from YAML.
+
+    Attributes:
+        data: a source for every stream the objective draws from.
+        steps, batch_size: ``auto`` takes the objective's published default; ``batch_size`` is per worker.
+        precision: of the networks' arithmetic; weights and optimizers are float32 either way.
+        ema: decay of the averaged weights that are validated and exported; ``null`` for none.
+        checkpoint_every, validate_every, log_every: in steps. The last step always does all three.
+        keep_checkpoints: how many stay.
+    """
+
+    name: str = "training"
+    objective: ObjectiveSpec
+    data: dict[str, SourceSpec]
+    validation: ValidationSpec = ValidationSpec()
+    output: TrainOutputSpec
+    steps: Literal["auto"] | Every = "auto"
+    batch_size: Literal["auto"] | Every = "auto"
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    checkpoint_every: Every = 500
+    validate_every: Every = 500
+    log_every: Every = 20
+    keep_checkpoints: Every = 2
+    compute: TrainComputeSpec = TrainComputeSpec()
+
+    @model_validator(mode="after")
+    def _separate(self) -> TrainSpec:
+        out = self.output.uri.rstrip("/")
+        if any(uri.rstrip("/") == out for source in self.data.values() for uri in source.uris):
+            raise ValueError(f"data and output are the same place ({out}); give the output a folder of its own")
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> TrainSpec:
+        """Read a YAML training job; ``overrides`` are ``dotted.key=value`` with YAML values.
+
+        Raises:
+            InputError: as :meth:`pipeline.spec.JobSpec.load`.
+        """
+        shape = "a training job is a mapping with `objective`, `data` and `output`"
+        return cls.parse(read_tree(path, overrides, shape), str(path))
+
+    @classmethod
+    def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> TrainSpec:
+        """Validate a mapping, the objective's own parameters and streams included."""
+        spec = validated(cls, tree, where)
+        try:
+            info, _ = registry.resolve(spec.objective.name, spec.objective.params)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        for block, given in (("data", spec.data), ("validation.data", spec.validation.data)):
+            unknown = [name for name in given if name not in info.streams]
+            lost = [name for name in info.streams if name not in given]
+            if unknown or (lost and given) or (lost and block == "data"):
+                wanted = ", ".join(f"{name} ({what})" for name, what in info.streams.items())
+                found = ", ".join(given) or "nothing"
+                raise InputError(f"{where}: {block} names {found}, but objective '{info.name}' draws from: {wanted}")
+        return spec
+
+    def as_tree(self) -> dict[str, Any]:
+        """The spec as plain data, defaults filled in."""
+        return self.model_dump(mode="json")
+
+    @property
+    def total_steps(self) -> int:
+        """Iterations of the run."""
+        return registry.info(self.objective.name).steps if self.steps == "auto" else self.steps
+
+    @property
+    def worker_batch(self) -> int:
+        """Samples a stream gives one worker per iteration."""
+        return registry.info(self.objective.name).batch_size if self.batch_size == "auto" else self.batch_size
+
+    def shaping(self) -> dict[str, Any]:
+        """What decides the weights that come out, but for the length of the run, which may be extended."""
+        _, params = registry.resolve(self.objective.name, self.objective.params)
+        tree = self.as_tree()
+        data = {name: {k: v for k, v in source.items() if k != "storage"} for name, source in tree["data"].items()}
+        return {
+            "objective": {"name": self.objective.name, "params": params.model_dump(mode="json")},
+            "data": data,
+            "batch_size": self.worker_batch,
+            "workers": self.compute.workers,
+            **{key: tree[key] for key in ("seed", "precision", "ema")},
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that stand for :meth:`shaping`."""
+        return fingerprint(self.shaping())
