@@ -23,9 +23,10 @@ class Console:
     def say(self, text: str = "") -> None:
         """A sentence for a person; silent with ``--json``."""
         if not self.as_json:
-            from rich import print as rich_print
+            from rich.console import Console as Rich
 
-            rich_print(text)
+            # Paths and commands must stay in one piece to be copied.
+            Rich().print(text, soft_wrap=True, highlight=False)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """A table for a person; silent with ``--json``."""

@@ -48,8 +48,8 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
             tables = list(pool.map(lambda path: read_part(store.read(path)).replace_schema_metadata(None), paths))
         if tables:
             order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
-            merged = pa.concat_tables(tables).sort_by(order)
-            store.put("index.parquet", parquet_bytes(merged.combine_chunks()))
+            merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
+            store.put("index.parquet", parquet_bytes(merged))
     summary = _summary(job, store, paths, merged, notes)
     store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
     described = json.loads(store.read(JOB_FILE))

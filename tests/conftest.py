@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = ROOT / "tests" / "plugin"
@@ -27,6 +28,11 @@ os.environ.update(
         "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
     }
 )
+# The same examples on every run: a build must not turn red by chance. HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("stable", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "stable"))
+
 for folder in (str(ROOT), str(PLUGIN)):
     if folder not in sys.path:
         sys.path.insert(0, folder)

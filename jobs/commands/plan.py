@@ -47,7 +47,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     if guess["seconds"] is not None:
         rows.insert(-1, ("time", f"about {guess['seconds']:.0f} s, from {guess['seconds_from']}"))
     else:
-        rows.insert(-1, ("time", "not known before a first shard; `sceneshift preview` times a few samples"))
+        rows.insert(-1, ("time", "not known before a first run of this output; try one with --set source.limit=32"))
     console.table(["", spec.name], rows)
     for uri in plan.changed:
         console.problem(f"note: {redact(uri)} changed since its shards were made")

@@ -16,10 +16,10 @@ def verify_command(console: Console, output: str, *, decode: bool) -> int:
     verdict = verify(store, decode=decode)
     console.result(asdict(verdict))
     counts = f"{verdict.parts} shards, {verdict.rows} rows ({verdict.ok} ok)"
-    if verdict.problems:
+    if not verdict.sound:
         for problem in verdict.problems:
             console.problem(problem)
-        console.say(f"[bold red]Damaged[/bold red]: {redact(store.uri())}, {counts}, {len(verdict.problems)} problems")
+        console.say(f"[bold red]Damaged[/bold red]: {redact(store.uri())}, {counts}, {verdict.problem_count} problems")
         return FAILED
     console.say(f"[bold]Sound[/bold]: {redact(store.uri())}, {counts}")
     if verdict.orphans:

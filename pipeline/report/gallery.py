@@ -19,14 +19,14 @@ from pipeline.labels.arrow import from_arrow_value
 from pipeline.report.choose import Choice
 from pipeline.report.originals import Place, read_originals
 from pipeline.sink.commit import data_path
-from pipeline.sink.schema import METRIC, column_name
+from pipeline.sink.schema import METRIC, carried_columns
 from pipeline.sink.webdataset import member_stem
+from pipeline.sources.layout import Layout
 from pipeline.storage import Store
 
 THUMBNAIL = 360
 COLOURS = 10
 _SHAPES = 300
-_OWN = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"}
 _LONGEST_MEMBER = 64 << 20
 
 
@@ -108,7 +108,9 @@ class _Reader:
         output = job_tree["spec"]["output"]
         self.store, self.format = store, output["format"]
         self.variants = int(job_tree["spec"].get("variants", 1))
-        self.target: str | None = job_tree["layout"].get("target")
+        layout = Layout.model_validate(job_tree["layout"])
+        self.target = layout.target
+        self.target_column = carried_columns(layout, output["pairs"])[layout.target] if layout.target else ""
 
     def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, _Stored]:
         """The stored pictures of rows of one shard; empty where the data file cannot be read."""
@@ -126,7 +128,7 @@ class _Reader:
         with self.store.open(path, block_size=1 << 20) as raw:
             file = pq.ParquetFile(raw)
             names = file.schema_arrow.names
-            target = column_name(self.target, _OWN & set(names)) if self.target else ""
+            target = self.target_column
             columns = [name for name in ("image", "source_image", target) if name in names]
             start = 0
             for group in range(file.num_row_groups):

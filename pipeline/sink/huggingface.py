@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sink.schema import column_name, data_schema
+from pipeline.sink.schema import carried_columns, data_schema
 from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
 
 Feature = dict[str, Any]
@@ -22,9 +22,9 @@ Feature = dict[str, Any]
 def parquet_features(layout: Layout, pairs: bool) -> list[Feature]:
     """The ``dataset_info.features`` of Parquet data files."""
     schema = data_schema(layout, pairs)
-    own = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"} & set(schema.names)
-    named = [*([layout.target] if layout.target else []), *layout.masks]
-    pictures = {"image", *(["source_image"] if pairs else []), *(column_name(name, own) for name in named)}
+    carried = carried_columns(layout, pairs)
+    shown = [column for name, column in carried.items() if name not in layout.carry]
+    pictures = {"image", *(["source_image"] if pairs else []), *shown}
     return _fields(schema, pictures)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.sample import Row
-from pipeline.sink.schema import column_name, data_schema
+from pipeline.sink.schema import carried_columns, data_schema
 from pipeline.sources.layout import Layout
 
 
@@ -44,7 +44,6 @@ def _codecs(schema: pa.Schema) -> dict[str, str]:
 def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool) -> tuple[bytes, list[dict[str, int]]]:
     """(file bytes, {row: number} of each picture); ``rows`` are the ok ones, in order."""
     schema = data_schema(layout, pairs)
-    fixed = {"key", "variant", "image", "source_image", "width", "height", "caption", "labels"} & set(schema.names)
     columns: dict[str, list] = {
         "key": [row.key for row in rows],
         "variant": [row.variant for row in rows],
@@ -55,9 +54,7 @@ def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool)
         "caption": [row.caption for row in rows],
         "labels": [row.labels for row in rows],
     }
-    for name in [*([layout.target] if layout.target else []), *layout.masks]:
-        columns[column_name(name, fixed)] = [row.masks.get(name) for row in rows]
-    for name in layout.carry:
-        columns[column_name(name, fixed)] = [row.carried.get(name) for row in rows]
+    for name, column in carried_columns(layout, pairs).items():
+        columns[column] = [row.carried.get(name) if name in layout.carry else row.masks.get(name) for row in rows]
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     return parquet_bytes(pa.Table.from_arrays(arrays, schema=schema)), [{"row": n} for n in range(len(rows))]

@@ -51,17 +51,26 @@ def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
 
 def data_schema(layout: Layout, pairs: bool) -> pa.Schema:
     """What one trains on: picture, labels, caption, and everything carried through."""
+    carried = carried_columns(layout, pairs)
+    kinds = {name: _KINDS[layout.carry.get(name, "binary")] for name in carried}
+    return pa.schema([*_own_fields(pairs), *((column, kinds[name]) for name, column in carried.items())])
+
+
+def carried_columns(layout: Layout, pairs: bool) -> dict[str, str]:
+    """Source name -> output column of target, masks and carried values; a name of ours gets ``source_`` in front."""
+    taken = {name for name, _ in _own_fields(pairs)}
+    columns: dict[str, str] = {}
+    for name in [*([layout.target] if layout.target else []), *layout.masks, *layout.carry]:
+        column = name
+        while column in taken:
+            column = f"source_{column}"
+        taken.add(column)
+        columns[name] = column
+    return columns
+
+
+def _own_fields(pairs: bool) -> list[tuple[str, pa.DataType]]:
     fields = [("key", pa.string()), ("variant", pa.int32()), ("image", pa.binary())]
     if pairs:
         fields.append(("source_image", pa.binary()))
-    fields += [("width", pa.int32()), ("height", pa.int32()), ("caption", pa.string()), ("labels", LABELS_TYPE)]
-    taken = {name for name, _ in fields}
-    images = ([layout.target] if layout.target else []) + list(layout.masks)
-    fields += [(column_name(name, taken), pa.binary()) for name in images]
-    fields += [(column_name(name, taken), _KINDS[kind]) for name, kind in layout.carry.items()]
-    return pa.schema(fields)
-
-
-def column_name(name: str, taken: set[str]) -> str:
-    """A carried column's name in the output; one that is ours already gets ``source_`` in front."""
-    return f"source_{name}" if name in taken else name
+    return [*fields, ("width", pa.int32()), ("height", pa.int32()), ("caption", pa.string()), ("labels", LABELS_TYPE)]

@@ -168,6 +168,16 @@ def test_pairs_store_the_source_bytes_beside_the_translation(tmp_path):
     assert all(data[f"{key}/0"]["source_image"] == expected[key]["jpg"] for key in keys)
 
 
+def test_an_output_with_pairs_is_a_source_again(tmp_path):
+    write_tars(tmp_path / "in", 1, 3)
+    run_job(job(tmp_path / "in", tmp_path / "out", output__pairs=True), local=True)
+    again = job(tmp_path / "out" / "data", tmp_path / "again", output__pairs=True)
+    run_job(again, local=True)
+    first, second = data_rows(tmp_path / "out")["s0000/0"], data_rows(tmp_path / "again")["s0000/0"]
+    assert second["source_image"] == first["image"]
+    assert second["source_source_image"] == first["source_image"]
+
+
 def odd_pictures() -> dict[str, bytes]:
     """Pictures that a careless pipeline trips over, by what they are."""
     rng = np.random.default_rng(0)
