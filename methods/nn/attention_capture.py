@@ -143,7 +143,7 @@ class _NamedProcessor(AttnProcessor2_0):
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,

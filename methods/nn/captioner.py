@@ -46,9 +46,10 @@ class Captioner:
             if tree.get("model_type") != "blip":
                 raise InputError(f"{config_file}: model_type is {tree.get('model_type')!r}, expected 'blip'")
             self.tokenizer = Tokenizer.from_file(str(tokenizer_file))
-            self.model, report = BlipForConditionalGeneration.from_pretrained(
+            loaded: Any = BlipForConditionalGeneration.from_pretrained(
                 None, config=BlipConfig(**tree), state_dict=load_file(weights_file), output_loading_info=True
             )
+            self.model, report = loaded
         except InputError:
             raise
         except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""DDIM as pure functions: noise levels from a scheduler file, plans of steps, and the one update that every plan shares.
+"""DDIM as pure functions: noise levels from a scheduler file, plans of steps, and the update they share.
 
 Nothing here knows a network. A plan is a list of :class:`Step`; who samples walks it, asks a network for the noise and
 calls :func:`ddim_step`. Walking towards more noise is inversion, towards less is sampling: the formula is the same.
@@ -88,15 +88,13 @@ def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     timesteps = leading_timesteps(len(alphas), steps, int(config.get("steps_offset", 0)))
     stride = len(alphas) // steps
     final = 1.0 if config.get("set_alpha_to_one", False) else float(alphas[0])
-    return [
-        Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)
-    ]
+    return [Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)]
 
 
 def ddim_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> Tensor:
     """The deterministic update (eta = 0; equation 12 of arXiv 2010.02502) between any two noise levels.
 
-    ``sqrt(alpha_to) * x0 + sqrt(1 - alpha_to) * noise`` with ``x0 = (x - sqrt(1 - alpha_from) * noise) / sqrt(alpha_from)``.
+    ``sqrt(alpha_to) * x0 + sqrt(1 - alpha_to) * noise`` with x0 of :func:`predicted_x0` at ``alpha_from``.
 
     Args:
         x: state at ``alpha_from``, any shape.

@@ -139,9 +139,10 @@ class TextEncoder:
                 raise InputError(f"{folder}: {part}/{name} missing, expected a model in diffusers' layout")
         try:
             self.tokenizer = CLIPTokenizer.from_pretrained(str(folder), subfolder="tokenizer")
-            encoder, report = CLIPTextModel.from_pretrained(
+            loaded: Any = CLIPTextModel.from_pretrained(
                 str(folder), subfolder="text_encoder", torch_dtype=torch.float32, output_loading_info=True
             )
+            encoder, report = loaded
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(f"{folder}: tokenizer or text_encoder cannot be loaded ({first_line(error)})") from None
         finally:

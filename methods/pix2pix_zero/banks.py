@@ -46,9 +46,7 @@ def read_bank(path: Path) -> list[str]:
 
 def template_bank(word: str) -> list[str]:
     """Sentences about a thing from patterns: all look alike but for the word. Good for things, poor for weather."""
-    return [
-        form.format(f"{look} {word}") + place for form, look, place in itertools.product(_FORMS, _LOOKS, _PLACES)
-    ]
+    return [form.format(f"{look} {word}") + place for form, look, place in itertools.product(_FORMS, _LOOKS, _PLACES)]
 
 
 def swapped(sentences: list[str], source: str, target: str, where: str) -> list[str]:

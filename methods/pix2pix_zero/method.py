@@ -148,6 +148,6 @@ class Pix2PixZero:
             drawn = batch.noise((*counts, latents.shape[1], pyramid_levels(rows)), "shifts")
             shifts = shifts_from_noise(drawn.cpu(), rows) if drawn.is_floating_point() else drawn.long()
             shifts = shifts.to(latents.device)
-        for latents in invert(self.model, latents, caption, self.inversion, self.regularisation, shifts):
-            pass
+        for state in invert(self.model, latents, caption, self.inversion, self.regularisation, shifts):
+            latents = state
         return latents
