@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods import weights as store
 from methods.cyclegan_turbo.params import CycleGANTurboParams
 from methods.errors import InputError
 from methods.turbo.base_model import BaseModel
+from methods.turbo.fill import below, fill, merge
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
-from methods.turbo.lora import merge_lora
 from methods.turbo.native import is_safetensors, read_native
 from methods.turbo.official import PEFT_ALPHA, collect_adapters, read_official
 from methods.turbo.vae import SkipVAE
@@ -52,8 +51,8 @@ def _from_native(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGenera
     embedding = tensors[f"captions.{config.captions.index(caption)}"].float()[None]
     unet = build_unet(config.unet)
     vae = SkipVAE(config.vae)
-    fill(unet, _below(tensors, "unet."), f"{path} (unet)")
-    fill(vae, _below(tensors, f"{config.vaes[params.direction]}."), f"{path} ({config.vaes[params.direction]})")
+    fill(unet, below(tensors, "unet."), f"{path} (unet)")
+    fill(vae, below(tensors, f"{config.vaes[params.direction]}."), f"{path} ({config.vaes[params.direction]})")
     return OneStepGenerator(unet, vae, alpha_bar_of(config.scheduler)), embedding
 
 
@@ -67,7 +66,7 @@ def _from_official(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGene
     for key, listed in _UNET_ADAPTERS.items():
         adapters = collect_adapters(state[key], state["rank_unet"], f"{path} ({key})", state.get(listed))
         # the UNet's alpha is its rank: scale 1
-        _merge(weights, adapters, 1.0, f"{path} ({key})", base)
+        merge(weights, adapters, 1.0, f"{path} ({key})", base.folder)
     unet.load_state_dict(weights)
     vae = SkipVAE(base.vae_config)
     fill(vae, _merged_vae(state, path, params.direction, base), f"{path} (sd_vae_dec)")
@@ -77,7 +76,7 @@ def _from_official(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGene
 def _merged_vae(state: Mapping, path: Path, direction: str, base: BaseModel) -> dict[str, Tensor]:
     """One VAE's weights with LoRA merged. ``sd_vae_dec`` wins, as the release loads it last into the same modules."""
     prefix = _VAE_PREFIX[direction]
-    found = _below({**state["sd_vae_enc"], **state["sd_vae_dec"]}, prefix)
+    found = below({**state["sd_vae_enc"], **state["sd_vae_dec"]}, prefix)
     if not found:
         raise InputError(
             f"{path}: no weights under '{prefix}' in sd_vae_dec, expected the VAE of direction {direction}"
@@ -86,40 +85,5 @@ def _merged_vae(state: Mapping, path: Path, direction: str, base: BaseModel) -> 
     weights = {
         name.replace(".base_layer.", "."): tensor.float() for name, tensor in found.items() if ".lora_" not in name
     }
-    _merge(weights, adapters, PEFT_ALPHA / state["rank_vae"], f"{path} (sd_vae_dec)", base)
+    merge(weights, adapters, PEFT_ALPHA / state["rank_vae"], f"{path} (sd_vae_dec)", base.folder)
     return weights
-
-
-def _merge(weights: dict[str, Tensor], adapters: Mapping, scale: float, where: str, base: BaseModel) -> None:
-    try:
-        merge_lora(weights, adapters, scale)
-    except KeyError as error:
-        raise InputError(
-            f"{where}: adapts '{error.args[0]}', which the base model {base.folder} does not have"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{where}: does not fit the base model {base.folder}: {error}") from None
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Load all of ``state`` into ``module``.
-
-    Raises:
-        InputError: names that are missing or too many, or shapes that differ: the first one, with found and expected.
-    """
-    own = module.state_dict()
-    missing, extra = [name for name in own if name not in state], [name for name in state if name not in own]
-    if missing:
-        shape = tuple(own[missing[0]].shape)
-        raise InputError(f"{where}: '{missing[0]}' {shape} missing ({len(missing)} of {len(own)} tensors)")
-    if extra:
-        raise InputError(f"{where}: found '{extra[0]}' ({len(extra)} tensors too many), which the model does not have")
-    for name, tensor in state.items():
-        if tensor.shape != own[name].shape:
-            raise InputError(f"{where}: '{name}' is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")
-    with torch.no_grad():
-        module.load_state_dict({name: tensor.float() for name, tensor in state.items()})

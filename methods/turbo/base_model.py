@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from methods.errors import InputError
 from methods.turbo.generator import alpha_bar_of
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 
 class BaseModel:
@@ -51,11 +55,16 @@ class BaseModel:
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{self.folder / 'unet'}: cannot be loaded ({_first_line(error)})") from None
 
-    def embed(self, caption: str) -> Tensor:
-        """(1, 77, D) float32: the text encoder's last hidden state, without attention mask, padded by the tokenizer.
+    def vae_weights(self) -> dict[str, Tensor]:
+        """The base VAE's weights by today's names, float32; the skip convolutions are not among them."""
+        try:
+            vae = AutoencoderKL.from_pretrained(str(self.folder), subfolder="vae", torch_dtype=torch.float32)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{self.folder / 'vae'}: cannot be loaded ({_first_line(error)})") from None
+        return dict(vae.state_dict())
 
-        The text encoder is loaded for the call and dropped: one caption serves the whole job.
-        """
+    def text(self) -> tuple[CLIPTokenizer, CLIPTextModel]:
+        """Tokenizer and text encoder, float32, on the CPU."""
         from transformers import CLIPTextModel, CLIPTokenizer
         from transformers.utils import logging
 
@@ -74,6 +83,14 @@ class BaseModel:
         finally:
             if talkative:
                 logging.enable_progress_bar()
+        return tokenizer, encoder.eval().requires_grad_(False)
+
+    def embed(self, caption: str) -> Tensor:
+        """(1, 77, D) float32: the text encoder's last hidden state, without attention mask, padded by the tokenizer.
+
+        The text encoder is loaded for the call and dropped: one caption serves the whole job.
+        """
+        tokenizer, encoder = self.text()
         tokens = tokenizer(
             caption, max_length=tokenizer.model_max_length, padding="max_length", truncation=True, return_tensors="pt"
         )

@@ -69,12 +69,14 @@ def read_official(path: Path, method: str) -> dict[str, Any]:
     return state
 
 
-def collect_adapters(state: Mapping[str, Tensor], rank: int, where: str, modules: list[str] | None = None) -> Adapters:
+def collect_adapters(
+    state: Mapping[str, Tensor], rank: int | None, where: str, modules: list[str] | None = None
+) -> Adapters:
     """(A, B) by module from names such as ``conv1.lora_A.weight`` or ``conv1.lora_A.vae_skip.weight``.
 
     Args:
         state: names and tensors; those without ``.lora_A.`` or ``.lora_B.`` are passed over.
-        rank: what every adapter must have.
+        rank: what every adapter must have; ``None`` takes any.
         where: file and key, for messages.
         modules: the modules that must be there, if the file lists them.
 
@@ -94,7 +96,7 @@ def collect_adapters(state: Mapping[str, Tensor], rank: int, where: str, modules
         )
     adapters = {module: (pair["lora_A"], pair["lora_B"]) for module, pair in halves.items()}
     for module, (a, b) in adapters.items():
-        if a.shape[0] != rank or b.shape[1] != rank:
+        if rank is not None and (a.shape[0] != rank or b.shape[1] != rank):
             found = a.shape[0] if a.shape[0] != rank else b.shape[1]
             raise InputError(f"{where}: {module} has LoRA rank {found}, expected {rank} as the file states")
     return adapters

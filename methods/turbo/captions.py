@@ -1,0 +1,88 @@
+"""Caption embeddings: those a weights file holds, and the text encoder's for all others, each computed once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from methods.errors import InputError
+from methods.turbo.base_model import BaseModel
+
+_KEPT = 256
+
+
+class Captions:
+    """Text -> (L, D) embeddings.
+
+    Args:
+        stored: embeddings by caption, (L, D) each.
+        base: whose text encoder embeds all other captions; none refuses them.
+        where: the weights, for messages.
+        device: where embeddings (and the text encoder) live.
+    """
+
+    def __init__(self, stored: Mapping[str, Tensor], base: BaseModel | None, where: str, device: torch.device) -> None:
+        self.stored = {caption: value.float().to(device) for caption, value in stored.items()}
+        self.base = base
+        self.where = where
+        self.device = device
+        self._recent: OrderedDict[str, Tensor] = OrderedDict()
+        self._text: tuple[Any, Any] | None = None
+
+    def to(self, device: torch.device) -> Captions:
+        """Move to a device."""
+        self.device = device
+        self.stored = {caption: value.to(device) for caption, value in self.stored.items()}
+        self._recent.clear()
+        self._text = None
+        return self
+
+    def knows(self, caption: str) -> bool:
+        """Whether the caption can be embedded."""
+        return self.base is not None or caption in self.stored
+
+    def only(self, caption: str) -> None:
+        """One caption serves the whole job: it is embedded now, and no text encoder stays. Raises InputError."""
+        if not self.knows(caption):
+            held = ", ".join(f"'{known}'" for known in self.stored) or "none"
+            raise InputError(f"{self.where}: holds no embedding of the caption '{caption}', it has: {held}")
+        self.stored = {caption: self([caption])[0]}
+        self.base, self._text = None, None
+        self._recent.clear()
+
+    @torch.inference_mode()
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        """(B, L, D) float32 on the device; (1, L, D) when all captions are the same."""
+        distinct = list(dict.fromkeys(captions))
+        wanted = [caption for caption in distinct if caption not in self.stored and caption not in self._recent]
+        for caption in wanted:
+            # one by one, so that a caption's embedding does not depend on its neighbours' rounding
+            self._recent[caption] = self._embed(caption)
+        rows = {caption: self._found(caption) for caption in distinct}
+        while len(self._recent) > _KEPT:
+            self._recent.popitem(last=False)
+        if len(distinct) == 1:
+            return rows[distinct[0]][None]
+        return torch.stack([rows[caption] for caption in captions])
+
+    def _found(self, caption: str) -> Tensor:
+        if caption in self.stored:
+            return self.stored[caption]
+        self._recent.move_to_end(caption)
+        return self._recent[caption]
+
+    def _embed(self, caption: str) -> Tensor:
+        if self.base is None:
+            raise InputError(f"{self.where}: holds no embedding of the caption '{caption}'")
+        if self._text is None:
+            tokenizer, encoder = self.base.text()
+            self._text = tokenizer, cast(nn.Module, encoder).to(self.device)
+        tokenizer, encoder = self._text
+        tokens = tokenizer(
+            caption, max_length=tokenizer.model_max_length, padding="max_length", truncation=True, return_tensors="pt"
+        )
+        return encoder(tokens.input_ids.to(self.device))[0][0].clone()
