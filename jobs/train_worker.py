@@ -13,8 +13,8 @@ from typing import Any
 
 from methods.errors import InputError
 from methods.train.loop import Progress
+from pipeline.errors import JobFailed
 from pipeline.lock import locked
-from pipeline.run import JobFailed
 from pipeline.storage import Store
 from pipeline.training import claim
 from pipeline.trainspec import TrainSpec

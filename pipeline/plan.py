@@ -88,15 +88,16 @@ def committed_parts(store: Store) -> dict[str, set[int]]:
     return parts
 
 
-def make_plan(job: Job) -> Plan:
+def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     """List the source and the output. Touches nothing.
 
-    Groups of loose images that an earlier run has fixed stay as they are; new images form new groups.
+    Groups of loose images that an earlier run has fixed stay as they are; new images form new groups. With ``fresh``
+    the plan is made as if the output were empty.
     """
-    recorded = {row.file.relative: row for row in read_plan(job.store)}
+    recorded = {} if fresh else {row.file.relative: row for row in read_plan(job.store)}
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
     files = job.source(known).plan()
-    parts = committed_parts(job.store)
+    parts = {} if fresh else committed_parts(job.store)
     changed = []
     plans: list[FilePlan] = []
     for file in files:

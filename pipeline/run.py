@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from methods.errors import InputError
-from pipeline.board import ENDS, Board
+from pipeline.errors import JobFailed
+from pipeline.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
 from pipeline.lock import LOCK_FILE, locked
-from pipeline.plan import FilePlan, Plan, make_plan, refresh, write_plan
+from pipeline.plan import Plan, make_plan, refresh, write_plan
 from pipeline.progress import Progress
 from pipeline.runlog import RunLog
-from pipeline.sample import Receipt
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
-from pipeline.storage import Store, redact
+from pipeline.storage import Store, protocol_of, redact
+from pipeline.watchdog import watched
 from pipeline.work import Failure
 
 Watch = Callable[[Progress], None]
 _GIVE_UP_AFTER = 8
-
-
-class JobFailed(Exception):
-    """The job could not be finished for reasons that are not the user's input; a rerun goes on where it stopped."""
 
 
 @dataclass
@@ -70,16 +65,11 @@ def run_job(
     if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
     run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{time.time_ns() % 1_000_000:06d}"
-    if local or not plan.pending:
-        return _locked_run(job, run, _Local(job), fresh, steal_lock, watch)
-    from pipeline.graph import stop_ray
-
-    executor = _OnRay(job)
+    executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job)
     try:
         return _locked_run(job, run, executor, fresh, steal_lock, watch)
     finally:
-        if executor.ours:
-            stop_ray()
+        executor.close()
 
 
 def settle(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
@@ -107,20 +97,7 @@ def settle(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
                 f"{redact(store.uri())}: holds the output of another job ({_difference(stored, job.describe())}); "
                 "use another output, or --fresh to throw the old one away"
             )
-    if stored is not None and fresh:
-        return job, replace_done(make_plan_fresh(job))
-    return job, make_plan(job)
-
-
-def make_plan_fresh(job: Job) -> Plan:
-    """The plan as if the output were empty."""
-    files = job.source().plan()
-    return Plan(tuple(FilePlan(file, shards=1 if job.source_format == "folder" else None) for file in files))
-
-
-def replace_done(plan: Plan) -> Plan:
-    """The plan with nothing committed."""
-    return Plan(tuple(replace(each, done=frozenset()) for each in plan.files))
+    return job, make_plan(job, fresh=fresh)
 
 
 def _foreign(store: Store) -> str | None:
@@ -148,79 +125,7 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
     return "; ".join(found[:3]) or "its weights or parameters differ"
 
 
-class _Local:
-    """Works through files in this process."""
-
-    ours = False
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.board = Board()
-        self._translator: Any = None
-
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
-        from pipeline.sink.commit import commit
-        from pipeline.translate import Translator
-        from pipeline.work import read_file
-
-        if self._translator is None:
-            self._translator = Translator(self.job)
-        for plan in files:
-            try:
-                for shard in read_file(self.job, plan):
-                    translated = self._translator.translate(
-                        shard, lambda shard, what: self.board.write("local", shard, what)
-                    )
-                    self.board.write("local", shard.id, ENDS)
-                    yield commit(self.job, translated)
-            except InputError as error:
-                yield Failure(plan.file.relative, str(error))
-
-    def hanging(self) -> list[tuple[str, str, str, float]]:
-        return self.board.read()
-
-    def isolate(self, plan: FilePlan) -> FilePlan:
-        return plan
-
-
-class _OnRay:
-    """Works through files on a Ray cluster."""
-
-    def __init__(self, job: Job) -> None:
-        from pipeline import graph
-
-        self.job = job
-        self.ours = graph.start_ray(job, graph.default_workers(job)[1])
-        try:
-            self.workers = graph.default_workers(job)
-            graph.check_fit(job, self.workers[0])
-            self.board = graph.make_board()
-        except BaseException:
-            if self.ours:
-                graph.stop_ray()
-            raise
-
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
-        from pipeline.graph import run_graph
-
-        return run_graph(self.job, files, self.workers, self.board)
-
-    def hanging(self) -> list[tuple[str, str, str, float]]:
-        import ray
-        from ray.exceptions import RayError
-
-        try:
-            return ray.get(self.board.read.remote(), timeout=10)
-        except RayError:
-            return []
-
-    def isolate(self, plan: FilePlan) -> FilePlan:
-        from pipeline.isolate import find_poison
-
-        return find_poison(self.job, plan)
-
-
-def _locked_run(job: Job, run: str, executor: _Local | _OnRay, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
+def _locked_run(job: Job, run: str, executor: Executor, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
     from pipeline.finalise import finalise
 
     store = job.store
@@ -250,13 +155,23 @@ def _locked_run(job: Job, run: str, executor: _Local | _OnRay, fresh: bool, stea
         files = refresh(job, plan.files)
         write_plan(store, files)
         summary = finalise(job, complete=all(each.complete for each in files))
-    warnings = [f"{uri}: the file changed since its shards were made; --fresh makes them anew" for uri in plan.changed]
+    warnings = _warnings_of_place(job)
+    warnings += [f"{uri}: the file changed since its shards were made; --fresh makes them anew" for uri in plan.changed]
     warnings += [
         f"member '{name}' is in {count} shards but not in the first source file; name it under source.carry to keep it"
         for name, count in progress.undeclared.items()
     ]
     state = "too_many_rejects" if stopped else "done"
     return Outcome(state, job, run, progress, summary, warnings)
+
+
+def _warnings_of_place(job: Job) -> list[str]:
+    """Paths of one machine in a job for many."""
+    address = job.spec.compute.address
+    paths = [uri for uri in (*job.spec.source.uris, job.spec.output.uri) if protocol_of(uri) == "file"]
+    if address is None or address in ("auto", "local") or not paths:
+        return []
+    return [f"{paths[0]} must be a disk that every machine of the cluster {address} shares"]
 
 
 def _clear(store: Store) -> None:
@@ -271,7 +186,7 @@ def _clear(store: Store) -> None:
 def _work_off(
     job: Job,
     plan: Plan,
-    executor: _Local | _OnRay,
+    executor: Executor,
     progress: Progress,
     log: RunLog,
     watch: Watch,
@@ -284,7 +199,7 @@ def _work_off(
         if attempt:
             pending = tuple(executor.isolate(each) for each in pending)
         failures: list[Failure] = []
-        for event in _watched(executor, pending, job.spec.compute.stall_timeout):
+        for event in watched(executor, pending, job.spec.compute.stall_timeout):
             if isinstance(event, Failure):
                 if event.fatal:
                     raise InputError(event.message)
@@ -311,53 +226,3 @@ def _work_off(
             f"({names}); a smaller compute.batch_size or output.shard_size may help. Run the job again to go on"
         )
     return progress.over_limit(job.spec.max_rejects, final=True)
-
-
-def _watched(executor: _Local | _OnRay, files: Sequence[FilePlan], stall_timeout: float) -> Iterator[Receipt | Failure]:
-    """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds."""
-    events: queue.Queue[Any] = queue.Queue()
-    stop = threading.Event()
-    ended = object()
-
-    def consume() -> None:
-        try:
-            work = executor.work(files)
-            for event in work:
-                events.put(event)
-                if stop.is_set():
-                    break
-            if hasattr(work, "close"):
-                work.close()  # type: ignore[union-attr]
-            events.put(ended)
-        except BaseException as error:
-            events.put(error)
-
-    threading.Thread(target=consume, name="graph", daemon=True).start()
-    try:
-        while True:
-            try:
-                event = events.get(timeout=stall_timeout)
-            except queue.Empty:
-                raise JobFailed(_stall_message(executor, stall_timeout)) from None
-            if event is ended:
-                return
-            if isinstance(event, (InputError, JobFailed)):
-                raise event
-            if isinstance(event, BaseException):
-                raise JobFailed(f"{type(event).__name__}: {str(event).strip().splitlines()[0][:400]}") from event
-            yield event
-    finally:
-        stop.set()
-
-
-def _stall_message(executor: _Local | _OnRay, seconds: float) -> str:
-    rows = executor.hanging()
-    if rows:
-        worker, shard, what, age = rows[0]
-        where = f"worker {worker} has been at shard {shard} ({what}) for {age:.0f} s"
-    else:
-        where = "no worker has begun anything (does the cluster have room for one?)"
-    return (
-        f"nothing was finished for {seconds:g} s: {where}. The job was stopped; what is committed stays, and running "
-        "it again goes on. A slow method needs a larger compute.stall_timeout"
-    )

@@ -275,6 +275,14 @@ class Store:
         """Remove the object if it is there."""
         with explained(self.uri(relative)), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(relative))
+        folder = os.path.dirname(relative)
+        # Object stores have no folders; on a disk, one that is empty is not left lying about.
+        while self.local and folder:
+            try:
+                os.rmdir(self.path(folder))
+            except OSError:
+                break
+            folder = os.path.dirname(folder)
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object below ``prefix``."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jobs.console import DONE, Console
 from methods.train.loop import Diverged, Progress
-from pipeline.run import JobFailed
+from pipeline.errors import JobFailed
 from pipeline.storage import Store, redact
 from pipeline.trainspec import TrainSpec
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from methods.errors import InputError
-from pipeline.run import JobFailed, run_job
+from pipeline.errors import JobFailed
+from pipeline.run import run_job
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_parquet, write_tar, write_tars
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -385,3 +386,16 @@ def test_two_outcomes_of_finalise_are_equal(tmp_path):
 
     finalise(outcome.job, complete=True)
     assert {name: (tmp_path / "out" / name).read_bytes() for name in names} == before
+
+
+def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
+    write_tars(tmp_path / "in", 1, 3)
+    (tmp_path / "weights.safetensors").write_bytes(b"not a safetensors file")
+    spec = job(
+        tmp_path / "in",
+        tmp_path / "out",
+        method={"name": "cyclegan_turbo", "weights": f"{tmp_path}/weights.safetensors"},
+    )
+    with pytest.raises(InputError, match=r"weights\.safetensors"):
+        run_job(spec, local=True)
+    assert not (tmp_path / "out").exists()

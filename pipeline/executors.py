@@ -1,0 +1,122 @@
+"""Where the work of a run happens: in this process, or on a Ray cluster. Both make the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from methods.errors import InputError
+from pipeline.board import ENDS, Board
+from pipeline.job import Job
+from pipeline.plan import FilePlan
+from pipeline.sample import Receipt
+from pipeline.work import Failure
+
+
+class Executor(Protocol):
+    """What the driver needs of a place to work."""
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """Make the missing shards of these files; receipts and failures as they happen."""
+        ...
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """(worker, shard, what, seconds) of whatever is being worked on."""
+        ...
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """The plan with the samples that kill their process noted as poison."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was taken."""
+        ...
+
+
+class LocalExecutor:
+    """Works through files in this process."""
+
+    ours = False
+
+    def __init__(self, job: Job) -> None:
+        from pipeline.translate import Translator
+
+        self.job = job
+        self.board = Board()
+        # Built at once: weights that do not fit are found before anything is written.
+        self.translator = Translator(job)
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """One file after the other."""
+        from pipeline.sink.commit import commit
+        from pipeline.work import read_file
+
+        for plan in files:
+            try:
+                for shard in read_file(self.job, plan):
+                    translated = self.translator.translate(
+                        shard, lambda shard, what: self.board.write("local", shard, what)
+                    )
+                    self.board.write("local", shard.id, ENDS)
+                    yield commit(self.job, translated)
+            except InputError as error:
+                yield Failure(plan.file.relative, str(error))
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """The one shard in hand."""
+        return self.board.read()
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """Nothing to isolate: what kills this process ends the run."""
+        return plan
+
+    def close(self) -> None:
+        """Stop the translator's threads."""
+        self.translator.close()
+
+
+class RayExecutor:
+    """Works through files on a Ray cluster."""
+
+    def __init__(self, job: Job) -> None:
+        from pipeline import graph
+
+        self.job = job
+        self.ours = graph.start_ray(job, graph.default_workers(job)[1])
+        try:
+            self.workers = graph.default_workers(job)
+            graph.check_fit(job, self.workers[0])
+            self.board = graph.make_board()
+        except BaseException:
+            if self.ours:
+                graph.stop_ray()
+            raise
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """All files at once, spread over the workers."""
+        from pipeline.graph import run_graph
+
+        return run_graph(self.job, files, self.workers, self.board)
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """What the workers said last, read from the board's own process."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            return ray.get(self.board.read.remote(), timeout=10)
+        except RayError:
+            return []
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """Walk through the file's unfinished shards in a process that may die."""
+        from pipeline.isolate import find_poison
+
+        return find_poison(self.job, plan)
+
+    def close(self) -> None:
+        """End a cluster that was started here, leave one that was not."""
+        from pipeline import graph
+
+        if self.ours:
+            graph.stop_ray()
