@@ -44,7 +44,9 @@ class MethodInfo:
         implementation: ``module:Class`` of the class that follows :class:`Method`; imported only when it is built.
         params: the parameters the method takes.
         presets: named weights + parameters.
-        inputs: what a sample must carry (``image``, ``caption``, ``label_map``, ...).
+        inputs: what a sample must carry (``image``, ``caption``, ``label_map``, ...). ``condition`` says that the
+            picture is something else than a photo: such a method takes the job's ``source.condition`` as its parameter
+            ``condition``, gets the stored numbers (``Inputs.stored``) and follows :class:`Conditioned`.
         shard_size: samples in one unit of work; hundreds for a one-step model, tens for a 100-step one.
         batch_size: default images per call of ``translate`` on (cpu, gpu).
         weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
@@ -71,12 +73,16 @@ class Inputs:
         image: (H, W, 3) uint8 RGB, upright (EXIF orientation applied); ``None`` where the source has no image.
         caption: the sample's caption, if any.
         columns: everything else the sample carries (label maps as uint8/uint16 arrays, scalars such as ``gamma``).
+        stored: the picture's numbers as its file holds them, for methods whose inputs name ``condition``: (H, W) uint8
+            or uint16 (class ids, palette indices, depth) or (H, W, 3) uint8, upright. ``image`` is the same file seen
+            as a picture.
     """
 
     key: str
     image: np.ndarray | None
     caption: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+    stored: np.ndarray | None = None
 
 
 def sample_seed(job_seed: int, key: str, variant: int = 0) -> int:
@@ -147,6 +153,14 @@ class Method(Protocol):
 
     def translate(self, batch: Batch) -> torch.Tensor:
         """(B, 3, H, W) float32 in [-1, 1]."""
+        ...
+
+
+class Conditioned(Method, Protocol):
+    """A method whose inputs name ``condition``."""
+
+    def render(self, inputs: Inputs) -> np.ndarray:
+        """(H, W, 3) uint8: the condition as a person sees it; metrics compare with it. Raises BadSample."""
         ...
 
 

@@ -115,7 +115,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     from pipeline.sources.peek import settle_layout
 
     info, params, weights = methods.resolve(
-        spec.method.name, spec.method.preset, spec.method.weights, dict(spec.method.params)
+        spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
     weights = local_absolute(weights)
     columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
@@ -178,3 +178,15 @@ def stored_job(store: Store) -> dict[str, Any] | None:
             f"here {FORMAT_VERSION}); use another output folder"
         )
     return tree
+
+
+def _method_params(spec: JobSpec) -> dict[str, Any]:
+    """What the spec sets on the method, ``source.condition`` among it. Raises InputError if it takes no condition."""
+    params, condition = dict(spec.method.params), spec.source.condition
+    if condition is None:
+        return params
+    if "condition" not in methods.info(spec.method.name).inputs:
+        raise InputError(f"source.condition: {condition}: method '{spec.method.name}' takes photos, not conditions")
+    if params.setdefault("condition", condition) != condition:
+        raise InputError(f"source.condition is {condition}, but method.params.condition is {params['condition']}")
+    return params

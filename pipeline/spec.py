@@ -36,6 +36,8 @@ class SourceSpec(_Block):
         uri: file, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest.
         format: how to read it; ``auto`` decides by file names.
         image: member suffix (``jpg``, ``rgb.png``) or column that holds the picture; ``auto`` finds the usual ones.
+        condition: what the picture is when it is no photo (``coco_stuff``, ``sketch``, ``depth``, ...), for methods
+            that take conditions.
         target: member or column with the true picture in the other domain, for paired metrics.
         caption, labels: likewise; ``labels.uri`` names one COCO or BDD100K file for the whole set.
         masks: members or columns whose geometry follows the picture (label maps, depth); resized to nearest.
@@ -47,6 +49,7 @@ class SourceSpec(_Block):
     uri: str | list[str]
     format: Literal["auto", "webdataset", "parquet", "folder", "manifest"] = "auto"
     image: str = "auto"
+    condition: str | None = None
     target: str | None = "auto"
     caption: str | None = "auto"
     labels: LabelsSpec = LabelsSpec()

@@ -14,13 +14,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
 
 import methods
-from methods.base import Batch, Inputs, sample_seed, to_uint8
+from methods.base import Batch, Conditioned, Inputs, sample_seed, to_uint8
 from methods.errors import BadSample
 from pipeline import codec, metrics
 from pipeline.board import WAITS
@@ -106,7 +107,11 @@ class Translator:
         columns = dict(sample.carried)
         if "label_map" in self.method.info.inputs:
             columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
-        tensor = self.method.prepare(Inputs(sample.key, decoded.pixels, sample.caption, columns))
+        inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
+        if "condition" in self.method.info.inputs:
+            inputs = replace(inputs, stored=codec.decode_mask(sample.image))
+            decoded = replace(decoded, pixels=cast(Conditioned, self.method).render(inputs))
+        tensor = self.method.prepare(inputs)
         return Prepared(sample, decoded, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
 
     def run_device(self, items: Sequence[Item]) -> list[np.ndarray | Refusal]:
@@ -261,6 +266,13 @@ class _Run:
             except Exception as error:
                 self._refuse(item, Refusal("encode", type(error).__name__, _short(error)))
 
+    def _source_beside(self, prepared: Prepared, size: tuple[int, int]) -> bytes:
+        data = prepared.sample.image or b""
+        if "condition" in self.t.method.info.inputs:
+            # numbers that mean something are neither blended nor compressed
+            return carry_picture(data, prepared.decoded, size, "nearest")
+        return carry_source(data, prepared.decoded, size, self.job.spec.output.image)
+
     def _sized(self, item: Item, picture: np.ndarray) -> np.ndarray:
         if self.job.spec.output.size == "method":
             return picture
@@ -317,7 +329,7 @@ class _Run:
             if sample.target is not None and self.job.layout.target is not None:
                 masks[self.job.layout.target] = carry_picture(sample.target, prepared.decoded, size, "lanczos")
             if output.pairs:
-                source_image = carry_source(sample.image or b"", prepared.decoded, size, output.image)
+                source_image = self._source_beside(prepared, size)
         return Row(
             key=sample.key,
             variant=item.variant,
