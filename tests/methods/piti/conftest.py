@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from methods.piti.config import EncoderConfig, ModelConfig
+from methods.piti.config import EncoderConfig, ModelConfig, PITIConfig
+from methods.piti.loading import save_native
 from methods.piti.networks import PITIModel
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "piti"
@@ -75,3 +76,13 @@ def _tiny(config: ModelConfig, file: str) -> PITIModel:
 def relative(found: Tensor, expected: Tensor) -> float:
     """Relative L2 distance."""
     return ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory, tiny_base: PITIModel, tiny_upsampler: PITIModel) -> Path:
+    """A file of ours that holds both tiny models."""
+    path = tmp_path_factory.mktemp("piti") / "tiny.safetensors"
+    tensors = {f"base.{name}": tensor for name, tensor in tiny_base.state_dict().items()}
+    tensors |= {f"upsampler.{name}": tensor for name, tensor in tiny_upsampler.state_dict().items()}
+    save_native(path, PITIConfig(family="mask", base=TINY_BASE, upsampler=TINY_UPSAMPLER), tensors, {})
+    return path
