@@ -91,6 +91,11 @@ def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     return [Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)]
 
 
+def inversion_of(steps: Sequence[Step]) -> list[Step]:
+    """The same steps walked backwards, least noise first: what undoes them where the predicted noise hardly changes."""
+    return [Step(step.timestep, step.alpha_to, step.alpha_from) for step in reversed(steps)]
+
+
 def ddim_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> Tensor:
     """The deterministic update (eta = 0; equation 12 of arXiv 2010.02502) between any two noise levels.
 

@@ -1,0 +1,127 @@
+"""Energies: how far a property of chosen tokens is from where it shall be (section 3.2 of arXiv 2306.00986)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from methods.self_guidance import notebook, properties
+
+Kind = Literal["centroid", "size", "shape", "appearance"]
+Formulas = Literal["paper", "notebook"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one call of the UNet showed of some samples.
+
+    Attributes:
+        maps: by layer, (B, h, w, tokens): probabilities averaged over heads.
+        features: (B, C, h, w).
+    """
+
+    maps: tuple[Tensor, ...]
+    features: Tensor | None
+
+    def rows(self, rows: slice | list[int]) -> Observation:
+        """Some of the samples."""
+        return Observation(
+            tuple(maps[rows] for maps in self.maps), None if self.features is None else self.features[rows]
+        )
+
+    def detached(self) -> Observation:
+        """The same values without their history."""
+        return Observation(
+            tuple(maps.detach() for maps in self.maps), None if self.features is None else self.features.detach()
+        )
+
+
+@dataclass(frozen=True)
+class Term:
+    """One energy, bound to the columns of one prompt.
+
+    Attributes:
+        kind: the property.
+        columns: token positions, a term for each.
+        weight: factor.
+        to: the target itself: (x, y) of a centroid, (share,) of a size.
+        by: what is added to the source's property.
+        factor: what the source's size is multiplied by.
+        reference: the reference picture that stands in for the source, if any.
+        source_columns: token positions there; ``None`` for the same ones.
+    """
+
+    kind: Kind
+    columns: tuple[int, ...]
+    weight: float = 1.0
+    to: tuple[float, ...] | None = None
+    by: tuple[float, ...] | None = None
+    factor: float | None = None
+    reference: str | None = None
+    source_columns: tuple[int, ...] | None = None
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether the target is taken from somewhere."""
+        return self.to is None
+
+
+def energy(term: Term, seen: Observation, source: Observation | None, formulas: Formulas = "paper") -> Tensor:
+    """(B,): mean absolute difference over tokens and places, averaged over layers; unweighted.
+
+    Appearance uses the last layer's maps only.
+
+    Args:
+        seen: the samples as they are, with gradient.
+        source: where targets come from, (B or 1, ...) without gradient.
+    """
+    formula: ModuleType = properties if formulas == "paper" else notebook
+    columns = list(term.columns)
+    there = columns if term.source_columns is None else list(term.source_columns)
+    if term.kind == "appearance":
+        assert source is not None
+        assert seen.features is not None
+        assert source.features is not None
+        # the features shall change under the mask, not the mask under the features
+        found = formula.appearance(seen.maps[-1][..., columns].detach(), seen.features)
+        return _distance(found, _paired(formula.appearance(source.maps[-1][..., there], source.features), found))
+    losses = []
+    for number, maps in enumerate(seen.maps):
+        found = _property(formula, term.kind, maps[..., columns])
+        if term.to is not None:
+            wanted = torch.tensor(term.to, device=maps.device)
+        else:
+            assert source is not None
+            theirs = source.maps[number][..., there]
+            if term.kind == "shape" and formulas == "notebook":
+                wanted = notebook.target_shape(theirs)
+            else:
+                wanted = _property(formula, term.kind, theirs)
+            wanted = _moved(term, wanted) if term.kind == "shape" else _paired(_moved(term, wanted), found)
+        losses.append(_distance(found, wanted))
+    return torch.stack(losses).mean(0)
+
+
+def _property(formula: ModuleType, kind: Kind, maps: Tensor) -> Tensor:
+    if kind == "centroid":
+        return formula.centroid(maps)
+    return formula.size(maps) if kind == "size" else formula.shape(maps)
+
+
+def _moved(term: Term, wanted: Tensor) -> Tensor:
+    if term.factor is not None:
+        wanted = term.factor * wanted
+    return wanted if term.by is None else wanted + torch.tensor(term.by, device=wanted.device)
+
+
+def _paired(wanted: Tensor, found: Tensor) -> Tensor:
+    """Targets of the source's tokens as targets of ours: one by one where there are as many, else their mean."""
+    return wanted if wanted.shape[1] == found.shape[1] else wanted.mean(1, keepdim=True)
+
+
+def _distance(found: Tensor, wanted: Tensor) -> Tensor:
+    return (found - wanted).abs().flatten(1).mean(1)

@@ -1,0 +1,211 @@
+"""Self-guidance as a method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from methods import weights as store
+from methods.base import Batch, Inputs, MethodInfo
+from methods.errors import BadSample, InputError
+from methods.nn.attention_capture import cross_attention_layers
+from methods.nn.captioner import Captioner
+from methods.nn.captions import CaptionSource
+from methods.nn.ddim import ddim_step, inversion_of, sampling_plan
+from methods.nn.stable_diffusion import StableDiffusion
+from methods.registry import nearest
+from methods.self_guidance.energy import Term
+from methods.self_guidance.info import INFO
+from methods.self_guidance.params import SelfGuidanceParams
+from methods.self_guidance.sampling import Prompt, Reference, Watch, guided_sampling
+from methods.self_guidance.tokens import bind, columns
+from methods.turbo.image_prep import prepare_image, to_tensor
+
+
+class SelfGuidance:
+    """Edits by self-guidance on a frozen text-to-image model.
+
+    Args:
+        model: the text-to-image model.
+        captions: where captions come from.
+        pictures: the reference pictures by name, (H, W, 3) uint8.
+        params: what the user set.
+
+    Raises:
+        InputError: a layer or block that the model does not have, a word that a fixed caption does not hold, more
+            steps than the model's noise schedule has, or a text that is too long.
+    """
+
+    info: ClassVar[MethodInfo] = INFO
+
+    def __init__(
+        self,
+        model: StableDiffusion,
+        captions: CaptionSource,
+        pictures: dict[str, np.ndarray],
+        params: SelfGuidanceParams,
+    ) -> None:
+        self.params, self.device = params, model.device
+        self.model, self.captions, self.pictures = model, captions, pictures
+        self.terms = params.term_specs()
+        self.watch = _watch(model, params)
+        try:
+            self.steps = sampling_plan(model.scheduler_config, params.steps)
+        except ValueError as error:
+            raise InputError(f"method.params.steps: {error}") from None
+        negative = "" if params.negative_prompt is None and params.mode == "generated" else params.negative_prompt
+        self.negative = None if negative is None else _embedded(model, negative, "method.params.negative_prompt")
+        self.reference_captions = {name: each.caption for name, each in params.references.items()}
+        self.reference_embeddings = {
+            name: _embedded(model, caption, f"method.params.references.{name}.caption")
+            for name, caption in self.reference_captions.items()
+        }
+        self.reference_starts: dict[tuple[int, int], dict[str, Tensor]] = {}
+        if params.caption is not None:
+            try:
+                self._bound(params.caption)
+            except ValueError as error:
+                raise InputError(f"method.params.edits: {error}") from None
+        for name, caption in self.reference_captions.items():
+            for term in self.terms:
+                if term.reference == name:
+                    try:
+                        columns(model.text, caption, term.reference_words)
+                    except ValueError as error:
+                        raise InputError(f"method.params.references.{name}: {error}") from None
+
+    @classmethod
+    def build(
+        cls, params: SelfGuidanceParams, weights: str | None, device: torch.device, dtype: torch.dtype
+    ) -> SelfGuidance:
+        """Load a model in diffusers' layout and the reference pictures.
+
+        Raises:
+            InputError: no weights named; weights, captioner or pictures that cannot be found or read.
+        """
+        if weights is None:
+            raise InputError(
+                "self_guidance needs a text-to-image model: set method.weights (CompVis/stable-diffusion-v1-4)"
+            )
+        model = StableDiffusion(weights, device, dtype)
+        captioner = Captioner(params.captioner, device) if params.captioner else None
+        pictures = {name: _picture(each.image) for name, each in params.references.items()}
+        return cls(model, CaptionSource(model.text, params.caption, captioner), pictures, params)
+
+    def prepare(self, inputs: Inputs) -> Tensor:
+        """(3, H, W) float32 in [-1, 1], H and W multiples of 8.
+
+        Raises:
+            BadSample: no image, no usable caption, a word of an edit that the caption does not hold, or a size that
+                ``image_prep`` refuses.
+        """
+        if inputs.image is None:
+            raise BadSample("no_image", "self_guidance needs an image")
+        self.captions.check(inputs)
+        if self.captions.captioner is None and self.params.caption is None:
+            assert inputs.caption is not None
+            self._bound_or_refused(inputs.caption)
+        return to_tensor(prepare_image(inputs.image, self.params.image_prep), signed=True)
+
+    def translate(self, batch: Batch) -> Tensor:
+        """(B, 3, H, W) float32 in [-1, 1]; draws ``latent``: the posterior's sample, or a generated picture's start."""
+        # guidance differentiates through the UNet, which inference mode forbids for everything made under it
+        with torch.inference_mode(False), torch.no_grad():
+            images = batch.inputs.clone()
+            height, width = images.shape[-2:]
+            captions = self.captions(images, batch.captions)
+            terms = [self._bound_or_refused(caption) for caption in captions]
+            embeddings = self.model.text.embed(captions)
+            noise = batch.noise(self.model.latent_shape(height, width), "latent").clone()
+            negative = None if self.negative is None else self.negative.expand(len(batch), -1, -1)
+            prompt, source_prompt, start = Prompt(embeddings, negative), None, noise
+            if self.params.mode == "real":
+                start = self._inverted(self.model.encode(images, noise), embeddings)
+                # the source is the picture itself: its inversion walked back under its caption alone
+                source_prompt = None if negative is None else Prompt(embeddings)
+            latents = start
+            for step in guided_sampling(
+                self.model,
+                start,
+                prompt,
+                self.steps,
+                self.params.guidance_scale,
+                terms,
+                self.watch,
+                source_prompt=source_prompt,
+                references=self._references(height, width),
+            ):
+                latents = step.latents
+            return self.model.decode(latents)
+
+    def _inverted(self, latents: Tensor, embeddings: Tensor) -> Tensor:
+        for step in inversion_of(self.steps):
+            noise = self.model.noise(latents, step.timestep, embeddings)
+            latents = ddim_step(latents, noise, step.alpha_from, step.alpha_to)
+        return latents
+
+    def _references(self, height: int, width: int) -> dict[str, Reference]:
+        """The reference pictures inverted at this size; the same for all samples, so done once a size."""
+        if (height, width) not in self.reference_starts:
+            starts = {}
+            for name, picture in self.pictures.items():
+                image = to_tensor(prepare_image(picture, f"resize_{width}x{height}"), signed=True)[None]
+                shape = (1, *self.model.latent_shape(height, width))
+                latents = self.model.encode(image.to(self.device), torch.zeros(shape, device=self.device))
+                starts[name] = self._inverted(latents, self.reference_embeddings[name])
+            self.reference_starts[height, width] = starts
+        starts = self.reference_starts[height, width]
+        return {name: Reference(start, self.reference_embeddings[name]) for name, start in starts.items()}
+
+    def _bound(self, caption: str) -> Sequence[Term]:
+        return [bind(self.model.text, term, caption, self.reference_captions) for term in self.terms]
+
+    def _bound_or_refused(self, caption: str) -> Sequence[Term]:
+        try:
+            return self._bound(caption)
+        except ValueError as error:
+            raise BadSample("word_not_in_caption", str(error)) from None
+
+
+def _watch(model: StableDiffusion, params: SelfGuidanceParams) -> Watch:
+    known = cross_attention_layers(model.unet)
+    layers = params.layers or [name for name in known if not name.startswith("down_blocks")]
+    for name in layers:
+        if name not in known:
+            raise InputError(f"method.params.layers: the model has no layer '{name}': {nearest(name, known)}")
+    blocks = ["mid_block", *(f"up_blocks.{number}" for number in range(len(model.unet.up_blocks)))]
+    feature = params.feature or blocks[-1]
+    if feature not in blocks:
+        raise InputError(f"method.params.feature: the model has no block '{feature}': {nearest(feature, blocks)}")
+    resolution = params.resolution
+    if resolution is None and params.formulas == "notebook":
+        resolution = int(model.unet.config["sample_size"])
+    return Watch(
+        layers=tuple(sorted(layers, key=known.index)),
+        feature=feature,
+        formulas=params.formulas,
+        resolution=resolution,
+        strength=params.strength,
+        guided=params.guided_steps(),
+    )
+
+
+def _embedded(model: StableDiffusion, text: str, where: str) -> Tensor:
+    try:
+        return model.text.embed([text])
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from None
+
+
+def _picture(uri: str) -> np.ndarray:
+    path = store.fetch(uri)
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: not a picture that can be read ({type(error).__name__})") from None

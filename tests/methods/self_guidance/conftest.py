@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of the golden cases of self-guidance."""
+    return GOLDEN / "selfguidance"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> str:
+    """The folder of a tiny model in the layout of Stable Diffusion 1.x, with a VAE."""
+    return str(GOLDEN / "pix2pix_zero" / "models" / "tiny_a")
