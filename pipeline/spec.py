@@ -128,7 +128,6 @@ class ComputeSpec(_Block):
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     torch_threads: Annotated[int, Field(ge=1)] = 1
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    compile: bool = False
     address: str | None = None
     stall_timeout: Annotated[float, Field(gt=0)] = 1800
     max_attempts: Annotated[int, Field(ge=1)] = 2
