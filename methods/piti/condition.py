@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from methods import weights as store
 from methods.base import Inputs
-from methods.errors import BadSample
+from methods.errors import BadSample, InputError
 from methods.piti.conditions import tables
 from methods.piti.conditions.geometry import depth_colours
-from methods.piti.conditions.hed import HED
+from methods.piti.conditions.hed import HED, load_hed
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
 from methods.piti.conditions.lines import canny_lines, distance_map, sketch_lines
 from methods.piti.conditions.panoptic import PanopticIndex
@@ -35,6 +36,20 @@ class ConditionReader:
     def __init__(self, params: PITIParams, panoptic: PanopticIndex | None = None, hed: HED | None = None) -> None:
         self.params, self.panoptic, self.hed = params, panoptic, hed
 
+    @classmethod
+    def build(cls, params: PITIParams) -> ConditionReader:
+        """With what the kind of condition needs.
+
+        Raises:
+            InputError: no JSON for panoptic conditions, no edge detector for ``hed``.
+        """
+        panoptic = None
+        if params.condition == "panoptic":
+            if params.panoptic_json is None:
+                raise InputError("piti: condition panoptic needs the parameter panoptic_json")
+            panoptic = PanopticIndex(store.fetch(params.panoptic_json))
+        return cls(params, panoptic, load_hed() if params.condition == "hed" else None)
+
     def tensor(self, inputs: Inputs) -> torch.Tensor:
         """(C, 256, 256) float32 in [-1, 1].
 
@@ -49,9 +64,7 @@ class ConditionReader:
         if kind == "hed":
             assert self.hed is not None
             return to_tensor(distance_map(self.hed.lines(_picture(inputs))))
-        if kind in ("colour", "normals"):
-            return to_tensor(squash_nearest(self.render(inputs)))
-        if kind == "depth":
+        if kind in ("colour", "normals", "depth"):
             return to_tensor(squash_nearest(self.render(inputs)))
         if kind == "depth_normals":
             planes = [squash_nearest(self._normals(inputs)), squash_nearest(self.render(inputs))]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from methods.nn.guided_unet import UNetConfig
+if TYPE_CHECKING:
+    from methods.nn.guided_unet import UNetConfig
 
 Family = Literal["mask", "sketch", "depth", "normals", "depth_normals"]
 """What a model is conditioned on."""
@@ -63,6 +64,9 @@ class ModelConfig(_Block):
     @property
     def unet(self) -> UNetConfig:
         """The UNet's dimensions: an upsampler sees the small picture beside the noisy one."""
+        # imported here, so that describing a model imports no torch
+        from methods.nn.guided_unet import UNetConfig
+
         return UNetConfig(
             in_channels=3 if self.stage == "base" else 6,
             out_channels=6,
@@ -98,8 +102,8 @@ OFFICIAL_UPSAMPLER = ModelConfig(
 
 
 class PITIConfig(_Block):
-    """What our own weight files say of themselves."""
+    """What our own weight files say of themselves: one of the two models, or both."""
 
     family: Family
-    base: ModelConfig
+    base: ModelConfig | None = None
     upsampler: ModelConfig | None = None

@@ -35,14 +35,32 @@ def load_models(weights: str, upsampler: str | None, family: Family) -> tuple[PI
     Raises:
         InputError: weights that cannot be found or do not fit: file, found and expected are named.
     """
-    base = _load(store.fetch(weights), "base", family, OFFICIAL_BASE)
-    assert base is not None
-    if upsampler is not None:
-        return base, _load(store.fetch(upsampler), "upsampler", family, OFFICIAL_UPSAMPLER)
     path = store.fetch(weights)
+    base = load_model(path, "base", family)
+    if upsampler is not None:
+        return base, load_model(store.fetch(upsampler), "upsampler", family)
     if not _is_ours(path):
         raise InputError(f"{path}: holds the base model alone: set method.params.upsampler to an upsample_*.pt")
-    return base, _load(path, "upsampler", family, OFFICIAL_UPSAMPLER)
+    return base, load_model(path, "upsampler", family) if read_config(path).upsampler else None
+
+
+def load_model(path: Path, stage: Stage, family: Family) -> PITIModel:
+    """One model of an official file (full size), or of one of ours.
+
+    Raises:
+        InputError: a file of another kind, or one that does not fit.
+    """
+    if not _is_ours(path):
+        return load_stage(path, OFFICIAL_BASE if stage == "base" else OFFICIAL_UPSAMPLER, family)
+    tensors = read_tensors(path)
+    config = read_config(path)
+    if config.family != family:
+        raise InputError(f"{path}: found a model for {config.family} conditions, expected {family}")
+    chosen = config.base if stage == "base" else config.upsampler
+    if chosen is None:
+        raise InputError(f"{path}: holds no {stage} model, expected one")
+    below = {name[len(stage) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{stage}.")}
+    return _filled(chosen, family, below, f"{path} ({stage})")
 
 
 def load_stage(path: Path, config: ModelConfig, family: Family) -> PITIModel:
@@ -104,20 +122,6 @@ def read_config(path: Path) -> PITIConfig:
         return PITIConfig.model_validate_json(metadata.get("config", ""))
     except ValidationError as error:
         raise InputError(f"{path}: its configuration cannot be read ({error.errors()[0]['msg']})") from None
-
-
-def _load(path: Path, stage: Stage, family: Family, official: ModelConfig) -> PITIModel | None:
-    if not _is_ours(path):
-        return load_stage(path, official, family)
-    tensors = read_tensors(path)
-    config = read_config(path)
-    if config.family != family:
-        raise InputError(f"{path}: found a model for {config.family} conditions, expected {family}")
-    chosen = config.base if stage == "base" else config.upsampler
-    if chosen is None:
-        return None
-    below = {name[len(stage) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{stage}.")}
-    return _filled(chosen, family, below, f"{path} ({stage})")
 
 
 def _filled(config: ModelConfig, family: Family, tensors: Mapping[str, Tensor], where: str) -> PITIModel:

@@ -9,13 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods import weights as store
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import InputError
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.piti.condition import ConditionReader
-from methods.piti.conditions.hed import load_hed
-from methods.piti.conditions.panoptic import PanopticIndex
 from methods.piti.config import CHANNELS, CONDITION_SIZE
 from methods.piti.info import INFO
 from methods.piti.loading import load_models
@@ -70,12 +67,7 @@ class PITI:
             raise InputError(
                 "piti needs weights: set method.weights (base_mask.pt) and method.params.upsampler (upsample_mask.pt)"
             )
-        panoptic = None
-        if params.condition == "panoptic":
-            if params.panoptic_json is None:
-                raise InputError("piti: condition panoptic needs method.params.panoptic_json")
-            panoptic = PanopticIndex(store.fetch(params.panoptic_json))
-        reader = ConditionReader(params, panoptic, load_hed() if params.condition == "hed" else None)
+        reader = ConditionReader.build(params)
         base, upsampler = load_models(weights, params.upsampler, params.family)
         return cls(base, upsampler, reader, params, device, dtype)
 

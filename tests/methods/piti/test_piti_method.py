@@ -153,7 +153,7 @@ def test_files_of_ours_say_what_they_are(tmp_path: Path, native: Path) -> None:
         ({"steps": "1001"}, "1001 steps do not fit"),
         ({"upsampler_steps": "fast"}, "expected N, N,N"),
         ({"condition": "photo"}, "method.params.condition"),
-        ({"condition": "panoptic"}, "needs method.params.panoptic_json"),
+        ({"condition": "panoptic"}, "needs the parameter panoptic_json"),
         ({"guidance_scal": 2}, "did you mean 'guidance_scale'"),
         ({"labels": {0: 300}}, "less than or equal to 255"),
     ],
