@@ -6,14 +6,16 @@ lock, so that two shards may be in one translator at a time and fill each other'
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -59,6 +61,13 @@ class Item:
     prepared: Prepared
     variant: int
     seed: int
+
+
+Result = torch.Tensor | np.ndarray | Refusal
+"""What the device made of an item: (3, H, W) float in [-1, 1], (H, W, 3) uint8 pixels, or why not."""
+
+Hold = Callable[[Sequence[Item]], AbstractContextManager[None]]
+"""Gives a batch the device for itself."""
 
 
 class Translator:
@@ -114,8 +123,12 @@ class Translator:
         tensor = self.method.prepare(inputs)
         return Prepared(sample, decoded, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
 
-    def run_device(self, items: Sequence[Item]) -> list[np.ndarray | Refusal]:
-        """(H, W, 3) uint8 a item, or why not. A batch that fails is tried again one by one."""
+    def run_device(self, items: Sequence[Item], hold: Hold) -> list[Result]:
+        """One result a item. A batch that fails is tried again one by one.
+
+        Only the method's own call is made inside ``hold``. On a CPU, collecting a batch before it and turning it into
+        pixels after it (which is left to the encoding threads) takes so long that the method would wait for it.
+        """
         batch = Batch(
             inputs=torch.stack([item.prepared.tensor for item in items]).to(self.method.device, non_blocking=True),
             seeds=[item.seed for item in items],
@@ -124,29 +137,35 @@ class Translator:
             columns=[item.prepared.sample.carried for item in items],
         )
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), hold(items):
                 images = self.method.translate(batch)
-                finite = torch.isfinite(images).flatten(1).all(1).tolist()
-                pixels = to_uint8(images.nan_to_num())
+                return [*pixels_of(images)] if images.is_cuda else [*images]
         except torch.OutOfMemoryError as error:
             if len(items) == 1:
                 return [Refusal("translate", "out_of_memory", f"one image does not fit: {_short(error)}")]
             torch.cuda.empty_cache()
             half = len(items) // 2
-            return self.run_device(items[:half]) + self.run_device(items[half:])
+            return self.run_device(items[:half], hold) + self.run_device(items[half:], hold)
         except BadSample as error:
             if len(items) == 1:
                 return [Refusal("translate", error.reason, str(error))]
-            return [result for item in items for result in self.run_device([item])]
+            return [result for item in items for result in self.run_device([item], hold)]
         except Exception as error:
             if "CUDA error" in str(error):
                 # The device context is gone: nothing after this can work in this process.
                 raise
             if len(items) == 1:
                 return [Refusal("translate", type(error).__name__, _short(error))]
-            return [result for item in items for result in self.run_device([item])]
-        refusal = Refusal("translate", "not_finite", "the method returned values that are not numbers")
-        return [picture if good else refusal for picture, good in zip(pixels, finite, strict=True)]
+            return [result for item in items for result in self.run_device([item], hold)]
+
+
+def pixels_of(images: torch.Tensor) -> list[np.ndarray | Refusal]:
+    """(B, 3, H, W) in [-1, 1] as (H, W, 3) uint8 each; a refusal for one with values that are not numbers."""
+    with torch.inference_mode():
+        finite = torch.isfinite(images).flatten(1).all(1).tolist()
+        pixels = to_uint8(images.nan_to_num())
+    refusal = Refusal("translate", "not_finite", "the method returned values that are not numbers")
+    return [picture if good else refusal for picture, good in zip(pixels, finite, strict=True)]
 
 
 def _short(error: BaseException) -> str:
@@ -222,15 +241,22 @@ class _Run:
                 self._send(group)
 
     def _send(self, items: list[Item]) -> None:
-        with self.t._device:
-            self.note(self.shard.id, f"translating {items[0].prepared.sample.key} and {len(items) - 1} more")
-            begun = time.perf_counter()
-            results = self.t.run_device(items)
-            self.device_seconds += time.perf_counter() - begun
+        results = self.t.run_device(items, self._device)
         self.finishing.append(self.t._behind.submit(self._finish, items, results))
         # Bounds the memory of finished batches that wait to be encoded.
         while len(self.finishing) > 4:
             self.finishing.popleft().result()
+
+    @contextlib.contextmanager
+    def _device(self, items: Sequence[Item]) -> Iterator[None]:
+        """Hold the device, say who does, and count the time."""
+        with self.t._device:
+            self.note(self.shard.id, f"translating {items[0].prepared.sample.key} and {len(items) - 1} more")
+            begun = time.perf_counter()
+            try:
+                yield
+            finally:
+                self.device_seconds += time.perf_counter() - begun
 
     def _reject(self, number: int, sample: Sample, refusal: Refusal) -> None:
         sha256 = hashlib.sha256(sample.image).hexdigest() if sample.image else None
@@ -245,9 +271,14 @@ class _Run:
                 refusal=refusal,
             )
 
-    def _finish(self, items: list[Item], results: Sequence[np.ndarray | Refusal]) -> None:
+    def _finish(self, items: list[Item], results: Sequence[Result]) -> None:
         good: list[tuple[Item, np.ndarray]] = []
         for item, result in zip(items, results, strict=True):
+            if isinstance(result, torch.Tensor):
+                try:
+                    (result,) = pixels_of(result[None])
+                except Exception as error:
+                    result = Refusal("translate", type(error).__name__, _short(error))
             if isinstance(result, Refusal):
                 self._refuse(item, result)
             else:
