@@ -139,11 +139,12 @@ class CombinedShift(nn.Module):
         self.origin = origin
 
     def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, E) -> (B, C, h, w)."""
-        shifted = features * self.origin
+        """(B, C, h, w) and (B, E) -> (B, C, h, w); blocks are small and stay in float32."""
+        precise, embedding = features.float(), embedding.float()
+        shifted = precise * self.origin
         for block, coefficient in zip(self.blocks, self.coefficients, strict=True):
-            shifted = shifted + coefficient * block(features, embedding)
-        return shifted
+            shifted = shifted + coefficient * block(precise, embedding)
+        return shifted.to(features.dtype)
 
 
 def _timesteps(x: Tensor, timestep: int) -> Tensor:
