@@ -1,0 +1,131 @@
+"""The recorded training steps of the official program, and what the loop asks of an objective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import methods
+from methods import BadSample, InputError, Inputs
+from methods.base import Batch
+from methods.train import registry
+from methods.train.asyrp_delta import AsyrpDelta
+from tests.support.datasets import picture
+
+
+def build(golden: Path, **changes: Any) -> AsyrpDelta:
+    params = {
+        "unet": str(golden / "ddpm_edit6" / "unet_official_layout.safetensors"),
+        "clip": str(golden / "train_step" / "clip"),
+        "source_text": "face",
+        "target_text": "smiling face",
+        "t_edit": 400,
+        "steps_inversion": 6,
+        "steps_train": 6,
+        "beta_end": 0.004,
+        "norm_num_groups": 8,
+        "image_size": 64,
+        "images_per_pass": 2,
+        "lr_every": 1,
+        "lr_gamma": 0.1,
+    }
+    torch.manual_seed(0)
+    objective = registry.build("asyrp_delta", {**params, **changes}, torch.device("cpu"), torch.float32, 10)
+    assert isinstance(objective, AsyrpDelta)
+    return objective
+
+
+def no_sync(network: torch.nn.Module) -> None:
+    pass
+
+
+def test_losses_and_final_block_of_six_sgd_steps(golden: Path, case) -> None:
+    recorded = case("train_step")
+    objective = build(golden)
+    assert objective.cosine == pytest.approx(recorded.about["cosine"], abs=1e-6)
+    assert torch.allclose(objective.direction, recorded.inputs["text_direction"], atol=1e-6)
+    assert [step.timestep for step in objective.plan] == recorded.about["seq_train"]
+    prefix = "delta_init."
+    start = {name.removeprefix(prefix): v for name, v in recorded.inputs.items() if name.startswith(prefix)}
+    objective.block.load_state_dict(start)
+    losses = []
+    for number in range(2):
+        picture, latent = (recorded.inputs[name][number : number + 1] for name in ("x0", "x_lat"))
+        losses += objective.descend(objective.know(picture, latent), no_sync)
+    limit = recorded.about["tolerance"]["losses"]
+    recorded.check(torch.tensor([loss.l1 for loss in losses]), "l1", limit)
+    recorded.check(torch.tensor([loss.clip for loss in losses]), "clip_directional_distance", limit)
+    recorded.check(torch.tensor([loss.total for loss in losses]), "total_loss", limit)
+    for name, value in objective.block.state_dict().items():
+        recorded.check(value, f"delta_final.{name}", recorded.about["tolerance"]["delta_final_relative_l2"])
+
+
+def test_transform_step_and_resume(golden: Path, tmp_path: Path) -> None:
+    def batch(objective: AsyrpDelta, number: int) -> Any:
+        sample = objective.transform("images", Inputs(f"k{number}", picture(number)), np.random.default_rng(0))
+        assert isinstance(sample["image"], torch.Tensor)
+        return {"images": {"image": sample["image"][None], "key": [sample["key"]]}}
+
+    straight, stopped = build(golden), build(golden)
+    for step in range(4):
+        losses = straight.step(batch(straight, step % 2), step, torch.Generator(), no_sync)
+    assert set(losses) == {"total", "clip", "l1"}
+    assert len(straight._known) == 2
+    for step in range(2):
+        stopped.step(batch(stopped, step % 2), step, torch.Generator(), no_sync)
+    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    resumed = build(golden)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+    for step in range(2, 4):
+        resumed.step(batch(resumed, step % 2), step, torch.Generator(), no_sync)
+    for name, value in straight.block.state_dict().items():
+        assert torch.equal(value, resumed.block.state_dict()[name]), name
+
+
+def test_training_lowers_the_loss_and_the_export_is_a_method(golden: Path, tmp_path: Path) -> None:
+    objective = build(golden, l1_weight=0.0, lr=0.2, images_per_pass=100)
+    sample = objective.transform("images", Inputs("k", picture(3, (64, 64))), np.random.default_rng(0))
+    assert isinstance(sample["image"], torch.Tensor)
+    batch: Any = {"images": {"image": sample["image"][None], "key": ["k"]}}
+    losses = [objective.step(batch, step, torch.Generator(), no_sync)["total"] for step in range(8)]
+    assert losses[-1] < losses[0]
+    found = objective.validate({"images": [sample]})
+    assert set(found.metrics) == {"total", "clip", "l1"}
+    assert found.pictures["source and edit"].shape == (64, 128, 3)
+    averaged = {"block": {name: value.clone() for name, value in objective.block.state_dict().items()}}
+    path = objective.export(tmp_path / "model.safetensors", averaged, {})
+    assert path.name == "model.pth"
+    method = methods.load(
+        "asyrp",
+        weights=objective.params.unet,
+        attributes=[{"block": str(path)}],
+        t_edit=400,
+        t_boost=0,
+        steps=6,
+        steps_inversion=6,
+        steps_train=6,
+        beta_end=0.004,
+        norm_num_groups=8,
+        image_size=64,
+    )
+    edited = method.translate(Batch(batch["images"]["image"], seeds=[0]))
+    shown = torch.from_numpy(found.pictures["source and edit"][:, 64:].copy()).permute(2, 0, 1) / 127.5 - 1
+    assert float((edited[0] - shown).abs().max()) < 2 / 127.5
+
+
+def test_wrong_parameters(golden: Path) -> None:
+    with pytest.raises(InputError, match="there is no direction to train"):
+        build(golden, target_text="face")
+    with pytest.raises(InputError, match="t_edit is not set"):
+        build(golden, t_edit=None)
+    with pytest.raises(InputError, match="image_size is 63, expected a multiple of 2"):
+        build(golden, image_size=63)
+    with pytest.raises(InputError, match="no parameter 'sorce_text': did you mean 'source_text'"):
+        build(golden, sorce_text="face")
+    with pytest.raises(BadSample):
+        build(golden).transform("images", Inputs("k", None), np.random.default_rng(0))
