@@ -27,8 +27,9 @@ def progress_view(quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
 def describe(progress: Progress) -> str:
     """Counts, rate, rejects and time left in one line."""
-    shards = f"{progress.shards}" + (f"/{progress.shards_total}" if progress.shards_total is not None else "")
-    samples = f"{progress.attempted}" + (f"/{progress.samples_total}" if progress.samples_total is not None else "")
+    about = "" if progress.exact else "~"
+    shards = f"{progress.shards}/{about}{max(progress.shards, progress.shards_total)}"
+    samples = f"{progress.attempted}/{about}{max(progress.attempted, progress.samples_total)}"
     left = progress.eta_seconds
     return (
         f"{samples} images, {progress.images_per_second:.1f} images/s, {shards} shards, "
@@ -72,8 +73,7 @@ def _live() -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("starting workers", total=None)
 
         def show(progress: Progress) -> None:
-            total = progress.samples_total or progress.shards_total
-            done = progress.attempted if progress.samples_total else progress.shards
-            bar.update(task, total=total, completed=done, description=describe(progress))
+            total = max(progress.attempted, progress.samples_total)
+            bar.update(task, total=total, completed=progress.attempted, description=describe(progress))
 
         yield show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tarfile
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -11,47 +12,65 @@ import pyarrow as pa
 from pipeline.job import Job
 from pipeline.plan import Plan
 from pipeline.runlog import read_runs
+from pipeline.storage import protocol_of
 
-_COUNTED_FILES = 16
+_COUNTED, _COUNTED_AFAR = 16, 1
 
 
-def estimate(job: Job, plan: Plan) -> dict[str, Any]:
-    """Samples, shards, bytes and seconds of a plan.
+@dataclass(frozen=True)
+class Amount:
+    """Samples and shards of a plan; ``exact`` when every source file was counted, else by size from those that were."""
 
-    ``exact`` says whether every source file was counted. The time comes from earlier runs of the same output, if there
-    are any; it is for one worker at a time as fast as those were together.
+    samples: int
+    shards: int
+    exact: bool
+
+
+def count(job: Job, plan: Plan) -> Amount:
+    """Count the first source files: sixteen of them, of tars in a bucket one.
+
+    Skipping through the headers of a tar in a bucket costs most of a download.
     """
-    source = job.source()
+    source, limit = job.source(), job.spec.source.limit
     counts: dict[str, int] = {}
+    opened = 0
     for each in plan.files:
         known = each.file.samples
-        if known is None and len(counts) < _COUNTED_FILES:
+        cheap = job.source_format != "webdataset" or protocol_of(each.file.uri) == "file"
+        if known is None and opened < (_COUNTED if cheap else _COUNTED_AFAR):
+            opened += 1
             try:
                 known = source.count(each.file)
             except (tarfile.TarError, pa.ArrowException, EOFError, OSError):
                 # The run will list this file as a rejected sample.
                 known = 1
         if known is not None:
-            counts[each.file.relative] = known if job.spec.source.limit is None else min(known, job.spec.source.limit)
+            counts[each.file.relative] = known if limit is None else min(known, limit)
     exact = len(counts) == len(plan.files)
-    counted_bytes = sum(each.file.size for each in plan.files if each.file.relative in counts)
-    all_bytes = sum(each.file.size for each in plan.files)
     total = sum(counts.values())
-    if not exact:
-        total = round(total * all_bytes / max(1, counted_bytes))
     if exact:
-        shards = sum(max(1, math.ceil(n / job.shard_size)) for n in counts.values())
-    else:
-        shards = max(len(plan.files), math.ceil(total / job.shard_size))
-    left = 1 - plan.committed / max(1, shards)
+        return Amount(total, sum(max(1, math.ceil(n / job.shard_size)) for n in counts.values()), True)
+    seen = sum(each.file.size for each in plan.files if each.file.relative in counts)
+    total = round(total * sum(each.file.size for each in plan.files) / max(1, seen))
+    return Amount(total, max(len(plan.files), math.ceil(total / job.shard_size)), False)
+
+
+def estimate(job: Job, plan: Plan) -> dict[str, Any]:
+    """Samples, shards, bytes and seconds of a plan.
+
+    The time comes from earlier runs of the same output, if there are any: it is for as many workers as those had.
+    """
+    amount = count(job, plan)
+    left = 1 - plan.committed / max(1, amount.shards)
     rate = _earlier_rate(job)
+    rows = amount.samples * job.spec.variants
     return {
-        "exact": exact,
-        "samples": total,
-        "rows": total * job.spec.variants,
-        "shards": shards,
-        "bytes_in": all_bytes,
-        "seconds": None if rate is None else total * job.spec.variants * max(0.0, left) / rate,
+        "exact": amount.exact,
+        "samples": amount.samples,
+        "rows": rows,
+        "shards": amount.shards,
+        "bytes_in": sum(each.file.size for each in plan.files),
+        "seconds": None if rate is None else rows * max(0.0, left) / rate,
         "seconds_from": None if rate is None else f"earlier runs of this output ({rate:.1f} images/s)",
     }
 

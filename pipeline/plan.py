@@ -60,18 +60,6 @@ class Plan:
         return tuple(each for each in self.files if not each.complete)
 
     @property
-    def shards(self) -> int | None:
-        """Shards in all, or ``None`` while some file's number is not known."""
-        numbers = [each.shards for each in self.files]
-        return None if any(n is None for n in numbers) else sum(n or 0 for n in numbers)
-
-    @property
-    def samples(self) -> int | None:
-        """Samples in all, or ``None`` while some file's number is not known."""
-        numbers = [each.file.samples for each in self.files]
-        return None if any(n is None for n in numbers) else sum(n or 0 for n in numbers)
-
-    @property
     def committed(self) -> int:
         """Shards that have their index part."""
         return sum(len(each.done) for each in self.files)

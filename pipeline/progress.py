@@ -17,12 +17,13 @@ class Progress:
     """Running totals of one run. Everything is bounded: nothing per sample is kept.
 
     Attributes:
-        shards_total, samples_total: what this run has to do, ``None`` where the source does not say.
+        shards_total, samples_total: what this run has to do; ``exact`` says whether that was counted or estimated.
         before: shards that were committed before this run.
     """
 
-    shards_total: int | None = None
-    samples_total: int | None = None
+    shards_total: int = 0
+    samples_total: int = 0
+    exact: bool = True
     before: int = 0
     began: float = field(default_factory=time.time)
     shards: int = 0
@@ -71,8 +72,8 @@ class Progress:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds left at the present rate, where the amount of work is known."""
-        if self.samples_total is None or self.images_per_second == 0:
+        """Seconds left at the present rate; ``None`` before there is one."""
+        if self.images_per_second == 0:
             return None
         return max(0.0, (self.samples_total - self.attempted) / self.images_per_second)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from methods.errors import InputError
 from pipeline.errors import JobFailed
+from pipeline.estimate import count
 from pipeline.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
 from pipeline.lock import LOCK_FILE, locked
@@ -138,9 +139,11 @@ def _locked_run(job: Job, run: str, executor: Executor, fresh: bool, steal_lock:
         store.put_new(JOB_FILE, json.dumps(job.describe(), indent=1, sort_keys=True).encode())
         write_plan(store, plan.files)
         store.delete("_sceneshift/success.json")
+        amount = count(job, plan)
         progress = Progress(
-            shards_total=None if plan.shards is None else plan.shards - plan.committed,
-            samples_total=plan.samples if plan.committed == 0 else None,
+            shards_total=max(0, amount.shards - plan.committed),
+            samples_total=max(0, amount.samples - plan.committed * job.shard_size) * job.spec.variants,
+            exact=amount.exact,
             before=plan.committed,
         )
         log = RunLog(store, run)
