@@ -180,6 +180,25 @@ def sample_data(
     )
 
 
+@app.command()
+def distill(
+    spec: Annotated[Path, typer.Argument(help="The distillation file (YAML).", show_default=False)],
+    set_: Set = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away what the output holds.")] = False,
+    steal_lock: Annotated[
+        bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Train a fast student on the pairs a slow method made, and compare the two."""
+    from jobs.commands.distill import distill_command
+
+    run_safely(
+        Console(json),
+        lambda console: distill_command(console, spec, list(set_ or []), fresh=fresh, steal_lock=steal_lock),
+    )
+
+
 directions_app = typer.Typer(help="Edit directions of pix2pix-zero.", no_args_is_help=True)
 app.add_typer(directions_app, name="directions")
 

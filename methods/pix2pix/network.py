@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,9 +27,9 @@ class UNetGenerator(nn.Module):
         self.width, self.levels = width, levels
         channels = [width * min(2**level, 4) for level in range(levels + 1)]
         self.stem = nn.Conv2d(3, channels[0], 3, 1, 1)
-        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in zip(channels, channels[1:], strict=False))
+        self.down = nn.ModuleList(_block(a, b, stride=2) for a, b in pairwise(channels))
         self.middle = _block(channels[-1], channels[-1])
-        self.up = nn.ModuleList(_block(b + a, a) for a, b in zip(channels, channels[1:], strict=False))
+        self.up = nn.ModuleList(_block(b + a, a) for a, b in pairwise(channels))
         self.head = nn.Conv2d(channels[0], 3, 3, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,0 +1,107 @@
+"""`sceneshift distill` from the pairs of a run to a method checkpoint and its verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import methods
+from jobs.cli import app
+from pipeline.run import run_job
+from tests.support import datasets
+from tests.support.jobs import job
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the method that inverts pictures, with pairs, in shards of four."""
+    place = tmp_path_factory.mktemp("teacher")
+    datasets.write_tars(place / "in", files=2, samples=8)
+    run_job(job(place / "in", place / "out", output__pairs=True, output__shard_size=4), local=True)
+    return place / "out"
+
+
+def written(place: Path, teacher: Path, **changes: Any) -> Path:
+    tree: dict[str, Any] = {
+        "teacher": {"uri": str(teacher)},
+        "student": {
+            "objective": "pix2pix",
+            "params": {"width": 8, "levels": 2, "discriminator_width": 8, "lr": 0.002, "lambda_gan": 0},
+        },
+        "output": {"uri": str(place / "student")},
+        "held_out": 4,
+        "steps": 80,
+        "batch_size": 4,
+        "ema": None,
+        "metrics": ["psnr", "ssim"],
+        **changes,
+    }
+    path = place / "distill.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -> None:
+    spec = written(tmp_path, teacher)
+    result = CliRunner().invoke(app, ["distill", str(spec), "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["teacher"] == "invert"
+    assert report["pictures"] == 4
+    assert report["agreement"]["psnr"] > report["untouched"]["psnr"] + 5
+    assert report["agreement"]["ssim"] > report["untouched"]["ssim"]
+    assert report["speedup"] == pytest.approx(report["teacher_seconds"] / report["student_seconds"])
+    assert json.loads((tmp_path / "student" / "distill.json").read_text()) == report
+    # the block can be pasted into a job
+    block = report["method"]
+    assert methods.load(block["name"], weights=block["weights"]) is not None
+    again = CliRunner().invoke(app, ["distill", str(spec)])
+    assert again.exit_code == 0, again.output
+    assert "4 held-out pictures" in again.stdout
+
+
+def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
+    from pipeline.distillation import DistillSpec, open_teacher, split, training_spec
+
+    spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
+    store, _ = open_teacher(spec)
+    files = split(store, spec.held_out)
+    assert len(files.training) == len(files.held_out) == 2
+    assert not set(files.training) & set(files.held_out)
+    training = training_spec(spec, store, files)
+    assert training.data["pairs"].image == "source_image"
+    assert training.data["pairs"].target == "image"
+    assert [Path(uri).name for uri in training.data["pairs"].uris] == [Path(name).name for name in files.training]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"held_out": 100}, "leaves no file to train on"),
+        ({"student": {"objective": "pix3pix"}}, "unknown objective 'pix3pix'"),
+        ({"student": {"objective": "cyclegan_turbo", "params": {"caption_a": "a", "caption_b": "b"}}}, "one stream"),
+        ({"studnet": {}}, "unknown key 'studnet': did you mean 'student'"),
+        ({"metrics": ["nothing"]}, "unknown metric"),
+    ],
+)
+def test_wrong_input(teacher: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    result = CliRunner().invoke(app, ["distill", str(written(tmp_path, teacher, **changes))])
+    assert result.exit_code == 2, result.output
+    assert message in result.stderr
+    assert not (tmp_path / "student").exists()
+
+
+def test_teachers_without_pairs(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["distill", str(written(tmp_path, tmp_path / "nowhere"))])
+    assert result.exit_code == 2
+    assert "no output of `sceneshift run`" in result.stderr
+    datasets.write_tars(tmp_path / "in", files=1, samples=2)
+    run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
+    result = CliRunner().invoke(app, ["distill", str(written(tmp_path, tmp_path / "out"))])
+    assert result.exit_code == 2
+    assert "run it with pairs: true" in result.stderr
