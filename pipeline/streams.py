@@ -197,6 +197,13 @@ class Loader:
         batch: dict[str, torch.Tensor | list[Any]] = {}
         for field in samples[0]:
             values = [sample[field] for sample in samples]
+            shapes = {tuple(value.shape) for value in values if isinstance(value, torch.Tensor)}
+            if len(shapes) > 1:
+                found = " and ".join(map(str, sorted(shapes)[:2]))
+                raise InputError(
+                    f"training samples of several shapes ({found}) cannot be one batch: choose an image_prep that "
+                    "gives one size, or batch_size 1"
+                )
             if isinstance(values[0], torch.Tensor):
                 batch[field] = torch.stack(values).to(self.device, non_blocking=True)  # type: ignore[arg-type]
             else:

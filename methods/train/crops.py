@@ -1,0 +1,50 @@
+"""How training pictures are cut; the same for both pictures of a pair."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from methods.cyclegan_turbo.params import check_image_prep
+
+_RANDOM = re.compile(r"resize_(\d+)_randomcrop_(\d+)x(\d+)(_hflip)?")
+
+
+def check_crop(name: str) -> str:
+    """``name`` if it is a random crop or a preparation of the method; ValueError naming the forms if not."""
+    match = _RANDOM.fullmatch(name)
+    if match is None:
+        try:
+            return check_image_prep(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; or resize_N_randomcrop_WxH[_hflip]") from None
+    side, width, height = int(match[1]), int(match[2]), int(match[3])
+    if width % 8 or height % 8 or not 8 <= max(width, height) <= side <= 8192:
+        raise ValueError(f"'{name}': the crop's sides must be multiples of 8 and fit into {side}x{side}")
+    return name
+
+
+def cut(images: Sequence[np.ndarray], name: str, rng: np.random.Generator) -> list[np.ndarray]:
+    """Cut pictures of one size and place alike: (H, W, 3) uint8 each -> (h, w, 3) uint8.
+
+    ``resize_286_randomcrop_256x256_hflip``: Lanczos to 286 x 286, a random 256 x 256 of it, mirrored half of the time.
+
+    Raises:
+        BadSample: as :func:`methods.turbo.image_prep.prepare_image`.
+    """
+    # only here: descriptions of objectives must not import torch
+    from methods.turbo.image_prep import prepare_image
+
+    match = _RANDOM.fullmatch(name)
+    if match is None:
+        return [prepare_image(image, name) for image in images]
+    side, width, height = int(match[1]), int(match[2]), int(match[3])
+    top, left = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
+    mirrored = bool(match[4]) and rng.random() < 0.5
+    found = []
+    for image in images:
+        part = prepare_image(image, f"resize_{side}x{side}")[top : top + height, left : left + width]
+        found.append(part[:, ::-1] if mirrored else part)
+    return found

@@ -1,0 +1,299 @@
+"""Training CycleGAN-Turbo: cycle, adversaries with frozen features, identity (section 3.3 of arXiv 2403.12036)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.base import Inputs
+from methods.errors import BadSample, InputError
+from methods.train.crops import cut
+from methods.train.cyclegan_turbo_info import INFO, CycleGANTurboTrainParams
+from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_official, save_official
+from methods.train.draws import Draws
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.turbo_frozen import backbone, perceptual
+from methods.train.turbo_networks import (
+    UNET_ADAPTER,
+    VAE_ADAPTER,
+    VAE_TARGETS,
+    Parts,
+    add_lora,
+    base_parts,
+    frozen_for,
+    kept_state,
+    merged,
+    mini_parts,
+    native_parts,
+    overlaid,
+    restore,
+    set_checkpointing,
+    start_kind,
+    stepped,
+    vae_scale,
+)
+from methods.train.turbo_pictures import picture_of, side_by_side
+from methods.train.vision_aided import VisionAidedDiscriminator
+from methods.turbo.generator import OneStepGenerator
+from methods.turbo.image_prep import to_tensor
+from methods.turbo.native import NativeConfig, save_native
+from methods.turbo.official import PEFT_ALPHA
+
+DIRECTIONS = ("a2b", "b2a")
+
+
+class CycleGANTurboTraining:
+    """Both directions of a CycleGAN-Turbo model and the two discriminators.
+
+    Trained are, as in the release, the UNet's LoRA with its first layer, and both VAEs' LoRA (the skip convolutions'
+    own weights stay where they were). Every parameter is listed once with the optimizer, where the release lists some
+    twice.
+
+    Args:
+        params: see :class:`CycleGANTurboTrainParams`.
+        parts: networks with names ``a2b`` and ``b2a`` of the VAEs, on the CPU.
+        distance: perceptual distance, frozen, on the device.
+        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names).
+        device, precision: where, and in which precision the networks compute; weights stay in float32.
+    """
+
+    info: ClassVar[ObjectiveInfo] = INFO
+
+    def __init__(
+        self,
+        params: CycleGANTurboTrainParams,
+        parts: Parts,
+        distance: nn.Module,
+        discriminators: Mapping[str, VisionAidedDiscriminator],
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self.params, self.device, self.precision = params, device, precision
+        self.scheduler = parts.scheduler
+        self.captions = {"a2b": params.caption_b, "b2a": params.caption_a}
+        self.embeddings = {d: parts.captions([caption]).clone().to(device) for d, caption in self.captions.items()}
+        cast(nn.Module, parts.unet).to(device)
+        self.unet, self.vaes = parts.unet, {name: vae.to(device) for name, vae in parts.vaes.items()}
+        self.generators = {d: OneStepGenerator(self.unet, vae, parts.alpha_bar) for d, vae in self.vaes.items()}
+        self.first_layer = parts.first_layer[0].to(device)
+        set_checkpointing(self.unet, list(self.vaes.values()), params.checkpointing)
+        self.distance = distance
+        self.discriminators = dict(discriminators)
+        self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
+        self.judged = [p for judge in self.discriminators.values() for p in judge.parameters()]
+        betas = (params.beta1, params.beta2)
+        self.optimizer, self.judge_optimizer = (
+            torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
+            for each in (self.trained, self.judged)
+        )
+
+    def _vae_parameters(self) -> list[nn.Parameter]:
+        return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
+
+    @classmethod
+    def build(
+        cls, params: CycleGANTurboTrainParams, device: torch.device, precision: torch.dtype, steps: int
+    ) -> CycleGANTurboTraining:
+        """Networks, frozen helpers and optimizers. Raises InputError for weights that are not there or do not fit."""
+        parts = adapted_parts(params)
+        features = backbone(params, device)
+        judges = {
+            name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in ("disc_a", "disc_b")
+        }
+        return cls(params, parts, perceptual(params, device), judges, device, precision)
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """UNet, VAEs and discriminators."""
+        vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
+        return {"unet": self.unet, **vaes, **self.discriminators}
+
+    def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
+        """``image``: (3, H, W) in [-1, 1]."""
+        if inputs.image is None:
+            raise BadSample("no_image", "cyclegan_turbo trains on pictures")
+        (image,) = cut([inputs.image], self.params.image_prep, rng)
+        return {"image": to_tensor(image, signed=True)}
+
+    def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
+        """G(images, direction), (B, 3, H, W) in [-1, 1]."""
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=half):
+            return self.generators[direction](images, self.embeddings[direction], noise).clamp(-1.0, 1.0)
+
+    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+        """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps."""
+        draws = Draws(generator, self.device)
+        return self.iterate(cast(Tensor, batch["a"]["image"]), cast(Tensor, batch["b"]["image"]), draws, sync)
+
+    def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
+        """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
+
+        Each part of a sum is carried back as soon as it is known, so that one translation chain is held in memory
+        where the release holds two.
+        """
+        params, found = self.params, dict[str, float]()
+
+        def noise(name: str, images: Tensor) -> Tensor:
+            shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
+            return draws.normal(f"{name}.latent", (len(images), *shape))
+
+        for domain, real, there, back in (("a", a, "a2b", "b2a"), ("b", b, "b2a", "a2b")):
+            fake = self.generate(real, there, noise(f"cycle.{there}", real))
+            again = self.generate(fake, back, noise(f"cycle.{there}.{back}", real))
+            loss = params.lambda_cycle * F.l1_loss(again, real)
+            loss = loss + params.lambda_cycle_lpips * self.distance(again, real).mean()
+            loss.backward()
+            found[f"cycle_{domain}"] = loss.item()
+        found["grad_norm.cycle"] = self._update(sync)
+
+        judges, fakes = self.discriminators, dict[str, Tensor]()
+        thaw = [frozen_for(judge) for judge in judges.values()]
+        for name, judge, real, direction in (("b", "disc_b", b, "b2a"), ("a", "disc_a", a, "a2b")):
+            fake = self.generate(real, direction, noise(f"gan.{direction}", real))
+            loss = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
+            loss.backward()
+            found[f"gan_{name}"], fakes[judge] = loss.item(), fake.detach()
+        for undo in thaw:
+            undo()
+        found["grad_norm.gan"] = self._update(sync)
+
+        for domain, real, direction in (("a", b, "a2b"), ("b", a, "b2a")):
+            same = self.generate(real, direction, noise(f"identity.{direction}", real))
+            loss = params.lambda_idt * F.l1_loss(same, real)
+            loss = loss + params.lambda_idt_lpips * self.distance(same, real).mean()
+            loss.backward()
+            found[f"idt_{domain}"] = loss.item()
+        found["grad_norm.identity"] = self._update(sync)
+
+        reals = {"disc_a": b, "disc_b": a}
+        for kind, pictures in (("fake", fakes), ("real", reals)):
+            for name, judge in judges.items():
+                loss = params.lambda_gan * judge(pictures[name], kind, draws, f"{kind}.{name}").mean()
+                # half of each side: together they are one loss
+                (0.5 * loss).backward()
+                found[name] = found.get(name, 0.0) + loss.item()
+            found[f"grad_norm.disc_{kind}"] = self._update_judges(sync)
+        return found
+
+    def _update(self, sync: Sync) -> float:
+        for network in (self.unet, *self.vaes.values()):
+            sync(network)
+        return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
+
+    def _update_judges(self, sync: Sync) -> float:
+        for judge in self.discriminators.values():
+            sync(judge)
+        return stepped(self.judge_optimizer, self.judged, self.params.max_grad_norm)
+
+    @torch.no_grad()
+    def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
+        """Cycle and identity distances in both directions, and up to four pictures a direction beside their source."""
+        metrics, pictures = dict[str, float](), dict[str, np.ndarray]()
+        for stream, there, back in (("a", "a2b", "b2a"), ("b", "b2a", "a2b")):
+            sums, rows = dict[str, float](), list[list[np.ndarray]]()
+            images = [cast(Tensor, sample["image"])[None].to(self.device) for sample in samples.get(stream, ())]
+            for number, image in enumerate(images):
+                generator = torch.Generator().manual_seed(number)
+                shape = (1, *self.generators[there].latent_shape(*image.shape[-2:]))
+                noise = [torch.randn(shape, generator=generator).to(self.device) for _ in range(3)]
+                fake = self.generate(image, there, noise[0])
+                again = self.generate(fake, back, noise[1])
+                same = self.generate(image, back, noise[2])
+                for name, other in (("cycle", again), ("identity", same)):
+                    sums[f"{name}_l1"] = sums.get(f"{name}_l1", 0.0) + float(F.l1_loss(other, image))
+                    distance = float(self.distance(other, image).mean())
+                    sums[f"{name}_lpips"] = sums.get(f"{name}_lpips", 0.0) + distance
+                if number < 4:
+                    rows.append([picture_of(image), picture_of(fake), picture_of(again)])
+            metrics |= {f"{stream}.{name}": value / len(images) for name, value in sums.items()}
+            if rows:
+                pictures[f"{stream}, {there}, and back"] = side_by_side(rows)
+        return Validation(metrics, pictures)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Trained weights and buffers, and both optimizers; what never changes is left out."""
+        return {
+            "networks": {name: kept_state(network) for name, network in self.networks().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "judge_optimizer": self.judge_optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`. Raises InputError when the networks are others."""
+        for name, network in self.networks().items():
+            restore(network, state["networks"][name], name)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+
+    def export(
+        self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
+    ) -> Path:
+        """``.safetensors``: our file, both directions merged, embeddings included. ``.pkl``: the official one.
+
+        Raises:
+            InputError: another ending, or an official file of networks without LoRA.
+        """
+        averaged = averaged or {}
+        unet = overlaid(self.unet, averaged.get("unet"))
+        vaes = {d: overlaid(vae, averaged.get(f"vae_{d}")) for d, vae in self.vaes.items()}
+        if path.suffix == ".pkl":
+            if self.params.adapt != "lora":
+                raise InputError(f"{path}: the official format holds LoRA only, this training is adapt: full")
+            save_official(path, unet, vaes, self.first_layer, self.params.rank_unet, self.params.rank_vae)
+            return path
+        if path.suffix != ".safetensors":
+            raise InputError(f"{path}: expected a name ending in .safetensors (ours) or .pkl (official)")
+        tensors = {f"unet.{name}": value for name, value in merged(unet, 1.0).items()}
+        for direction, state in vaes.items():
+            plain = merged(state, vae_scale(self.params.rank_vae))
+            tensors |= {f"vae_{direction}.{name}": value for name, value in plain.items()}
+        for number, direction in enumerate(DIRECTIONS):
+            tensors[f"captions.{number}"] = self.embeddings[direction][0]
+        config = NativeConfig(
+            method="cyclegan_turbo",
+            unet=dict(self.unet.config),
+            vae=self.vaes["a2b"].config,
+            scheduler=self.scheduler,
+            vaes={direction: f"vae_{direction}" for direction in DIRECTIONS},
+            captions=tuple(self.captions[direction] for direction in DIRECTIONS),
+            default_captions=self.captions,
+            about=dict(metadata),
+        )
+        save_native(path, config, tensors)
+        return path
+
+
+def adapted_parts(params: CycleGANTurboTrainParams) -> Parts:
+    """The networks that ``params`` name, with LoRA put in and with what is trained marked. Raises InputError."""
+    kind, path = start_kind(params.start)
+    if params.networks == "mini":
+        if path is not None or params.adapt != "full":
+            raise InputError("networks: mini starts from nothing and trains every weight: set adapt: full and no start")
+        parts = mini_parts(DIRECTIONS, {"a2b": params.caption_b, "b2a": params.caption_a})
+    elif kind == "native":
+        assert path is not None
+        parts = native_parts(path, "cyclegan_turbo", {d: d for d in DIRECTIONS}, params.base)
+    else:
+        parts = base_parts(params.base, DIRECTIONS)
+    for caption in (params.caption_a, params.caption_b):
+        if not parts.captions.knows(caption):
+            held = ", ".join(f"'{known}'" for known in parts.captions.stored)
+            raise InputError(f"{parts.captions.where}: holds no embedding of the caption '{caption}', it has: {held}")
+    if params.adapt == "full":
+        if kind == "official":
+            raise InputError(f"{path}: an official file holds LoRA: train it with adapt: lora")
+        return parts
+    add_lora(parts.unet, cyclegan_adapters(parts.unet), params.rank_unet, params.rank_unet, UNET_ADAPTER)
+    parts.unet.conv_in.requires_grad_(True)
+    for vae in parts.vaes.values():
+        add_lora(vae, VAE_TARGETS, params.rank_vae, PEFT_ALPHA, VAE_ADAPTER)
+    if kind == "official":
+        assert path is not None
+        load_official(path, parts.unet, parts.vaes, params.rank_unet, params.rank_vae)
+    return parts

@@ -1,0 +1,46 @@
+"""The light description of the CycleGAN-Turbo objective; imports no torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from methods.train.crops import check_crop
+from methods.train.objective import ObjectiveInfo
+from methods.train.turbo_params import TurboTrainParams, Weight
+
+
+class CycleGANTurboTrainParams(TurboTrainParams):
+    """Parameters of unpaired training; defaults are the published ones.
+
+    Attributes:
+        caption_a, caption_b: the text of each domain: a to b is told ``caption_b``.
+        rank_unet: LoRA rank of the UNet; its alpha is the rank.
+        image_prep: how training pictures are cut: ``resize_286_randomcrop_256x256_hflip`` and its like, or a
+            preparation of the method.
+        lambda_cycle, lambda_cycle_lpips, lambda_idt, lambda_idt_lpips: loss weights.
+        max_grad_norm: gradients are clipped to it.
+    """
+
+    caption_a: str
+    caption_b: str
+    rank_unet: Annotated[int, Field(ge=1)] = 128
+    image_prep: Annotated[str, AfterValidator(check_crop)] = "resize_286_randomcrop_256x256_hflip"
+    lambda_cycle: Weight = 1.0
+    lambda_cycle_lpips: Weight = 10.0
+    lambda_idt: Weight = 1.0
+    lambda_idt_lpips: Weight = 1.0
+    max_grad_norm: Weight = 10.0
+
+
+INFO = ObjectiveInfo(
+    name="cyclegan_turbo",
+    summary="SD-Turbo adapted to translate between two unpaired sets, in both directions.",
+    paper="https://arxiv.org/abs/2403.12036",
+    implementation="methods.train.cyclegan_turbo:CycleGANTurboTraining",
+    params=CycleGANTurboTrainParams,
+    streams={"a": "pictures of domain A", "b": "pictures of domain B"},
+    steps=25_000,
+    batch_size=4,
+)
