@@ -1,7 +1,7 @@
 """The translators: pure torch, importable alone, no Ray and no file listing.
 
-``methods.load(name, preset=...)`` builds one; ``methods.registered()`` lists them. The names below are imported when they
-are first used, so that ``methods.errors`` costs nothing.
+``methods.load(name, preset=...)`` builds one; ``methods.registered()`` lists them. The names below are imported when
+they are first used, so that ``methods.errors`` costs nothing.
 """
 
 from __future__ import annotations
