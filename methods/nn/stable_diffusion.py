@@ -17,6 +17,7 @@ from methods import weights as store
 from methods.errors import InputError
 from methods.nn.attention_capture import make_readable
 from methods.nn.ddim import alphas_cumprod, noise_from_velocity
+from methods.nn.model_pack import unpack
 
 
 class StableDiffusion:
@@ -26,7 +27,7 @@ class StableDiffusion:
     are float32. Attention maps can be read (:mod:`methods.nn.attention_capture`).
 
     Args:
-        uri: folder, hub id or URI of a model in diffusers' layout.
+        uri: folder, hub id or URI of a model in diffusers' layout, or one file of :mod:`methods.nn.model_pack`.
         device, dtype: where the networks run, and the UNet's precision.
 
     Raises:
@@ -37,7 +38,7 @@ class StableDiffusion:
         self.uri, self.device, self.dtype = uri, device, dtype
         self.folder = store.fetch(uri)
         if not self.folder.is_dir():
-            raise InputError(f"{self.folder}: found a file, expected the folder of a model in diffusers' layout")
+            self.folder = unpack(self.folder)
         self.scheduler_config = self._config("scheduler", "scheduler_config.json")
         try:
             self.alphas = alphas_cumprod(self.scheduler_config)
