@@ -47,10 +47,10 @@ def test_night_beats_the_baselines(scenes: tuple[np.ndarray, np.ndarray]) -> Non
     judge = Judge(night, night)
     ours = judge.score(translated("street_day_to_night", day))
     baselines = [judge.score(day), judge.score(moment_transfer(day, day, night))]
-    assert ours["ssim"] > max(0.62, *(b["ssim"] + 0.1 for b in baselines))
-    assert ours["psnr"] > max(18.0, *(b["psnr"] + 4 for b in baselines))
-    assert ours["kid_efflite0_x1000"] < min(b["kid_efflite0_x1000"] for b in baselines) / 2
-    assert ours["featdist_efflite0"] < 0.75 * min(b["featdist_efflite0"] for b in baselines)
+    assert ours["ssim"] > max(0.68, *(b["ssim"] + 0.1 for b in baselines))
+    assert ours["psnr"] > max(20.0, *(b["psnr"] + 4 for b in baselines))
+    assert ours["kid_efflite0_x1000"] < min(b["kid_efflite0_x1000"] for b in baselines) / 3
+    assert ours["featdist_efflite0"] < 0.65 * min(b["featdist_efflite0"] for b in baselines)
 
 
 def test_night_is_dark_above_and_lit_where_it_should_be(scenes: tuple[np.ndarray, np.ndarray]) -> None:
@@ -70,7 +70,8 @@ def test_day_comes_back(scenes: tuple[np.ndarray, np.ndarray]) -> None:
     judge = Judge(day, day)
     ours = judge.score(translated("street_night_to_day", night))
     baselines = [judge.score(night), judge.score(moment_transfer(night, night, day))]
-    assert ours["psnr"] > max(b["psnr"] for b in baselines) + 2
+    assert ours["psnr"] > max(b["psnr"] for b in baselines) + 5
+    assert ours["ssim"] > 0.68
     assert ours["featdist_efflite0"] < min(b["featdist_efflite0"] for b in baselines)
 
 
