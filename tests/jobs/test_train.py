@@ -27,6 +27,8 @@ from pipeline.training import train
 from pipeline.trainspec import TrainSpec
 from tests.support.datasets import encoded, picture, street_samples, write_tar
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "jobs" / "examples"
+
 
 def folder_of(place: Path, count: int, size: tuple[int, int] = (24, 16)) -> Path:
     place.mkdir(parents=True, exist_ok=True)
@@ -237,3 +239,35 @@ def test_gradients_are_the_mean_over_workers(tmp_path: Path) -> None:
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(rank)], env=dict(os.environ)) for rank in (0, 1)]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("train_*.yaml")), ids=lambda path: path.stem)
+def test_every_example_is_a_valid_spec(path: Path) -> None:
+    spec = TrainSpec.load(path)
+    assert spec.total_steps > 0
+    assert spec.fingerprint == TrainSpec.parse(spec.as_tree()).fingerprint
+
+
+def test_a_turbo_objective_trains_from_a_spec_and_its_weights_translate(tmp_path: Path) -> None:
+    """The example's spec, made small: pictures in, three steps, weights out, a picture translated with them."""
+    import methods
+    from methods import Batch, Inputs
+
+    folder_of(tmp_path / "in", 4, (80, 80))
+    spec = TrainSpec.load(
+        EXAMPLES / "train_street_edges.yaml",
+        [
+            f"data.pairs.uri={tmp_path / 'in'}",
+            f"validation.data.pairs.uri={tmp_path / 'in'}",
+            f"output.uri={tmp_path / 'out'}",
+            "objective.params.image_prep=resize_72_randomcrop_64x64_hflip",
+            "validation.count=2",
+            "steps=2",
+            "batch_size=1",
+        ],
+    )
+    assert train(spec).step == 2
+    assert (tmp_path / "out" / "validation" / "step-00000002" / "source_output_truth.png").exists()
+    method = methods.load("pix2pix_turbo", weights=str(tmp_path / "out" / "model.safetensors"), input="canny")
+    x = method.prepare(Inputs("k", picture(3, (64, 64))))
+    assert method.translate(Batch(x[None], [1])).shape == (1, 3, 64, 64)

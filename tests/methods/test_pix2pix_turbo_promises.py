@@ -259,3 +259,22 @@ def test_the_full_size_layout_has_the_published_sizes() -> None:
         (512, 128),
         (256, 128),
     ]
+
+
+def test_code_in_a_pickle_is_refused_unrun_by_inference_and_training(base: str, tmp_path: Path) -> None:
+    import os
+
+    from methods.train import registry
+
+    witness = tmp_path / "witness"
+
+    class Payload:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.system, (f"touch {witness}",)
+
+    torch.save({"rank_unet": Payload()}, tmp_path / "code.pkl")
+    assert "refused, it holds code" in refused(base, tmp_path / "code.pkl")
+    start = {"base": base, "start": str(tmp_path / "code.pkl"), "caption": CAPTION, "lambda_clipsim": 0}
+    with pytest.raises(InputError, match="refused, it holds code"):
+        registry.build("pix2pix_turbo", start, torch.device("cpu"), torch.float32, 1)
+    assert not witness.exists()
