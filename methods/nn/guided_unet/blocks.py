@@ -104,7 +104,8 @@ class AttentionBlock(nn.Module):
         self.norm = GroupNorm(channels, groups)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.encoder_kv = None if encoder_channels is None else nn.Conv1d(encoder_channels, 2 * channels, 1)
-        self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+        zeroed(self.proj_out)
 
     def context(self, tokens: Tensor) -> Context:
         """Keys and values of ``tokens`` (B, encoder_channels, T): a constant of the condition, not of the step."""
@@ -123,10 +124,10 @@ class AttentionBlock(nn.Module):
         return (flat + self.proj_out(mixed)).view(features.shape)
 
     def _heads(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
-        """(B, heads * parts * c, T) -> ``parts`` tensors (B, heads, T, c)."""
+        """(B, heads * parts * c, T) -> ``parts`` tensors (B, heads, T, c), channels last as fused kernels ask for."""
         batch, channels, length = projected.shape
         split = projected.view(batch, self.heads, parts, channels // (self.heads * parts), length)
-        return tuple(part.transpose(2, 3) for part in split.unbind(2))
+        return tuple(part.transpose(2, 3).contiguous() for part in split.unbind(2))
 
 
 class Downsample(nn.Module):
