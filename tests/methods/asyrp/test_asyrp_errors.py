@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DModel
+from diffusers.models.unets.unet_2d import UNet2DModel
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -55,7 +55,7 @@ def case() -> Callable[[str], GoldenCase]:
 def load() -> Callable[..., DiffuseIT]:
     """The tiny model with the parameters of ``text_run`` or ``image_run``, changed as asked."""
 
-    def build(name: str, unet: Path | None = None, **changes: Any) -> DiffuseIT:
+    def build(name: str, unet: Path | None = None, dtype: str = "float32", **changes: Any) -> DiffuseIT:
         weights = GOLDEN / "weights"
         recorded = GoldenCase(GOLDEN / name).about["parameters"]
         params: dict[str, Any] = {key: recorded[key] for key in _RECORDED}
@@ -69,7 +69,7 @@ def load() -> Callable[..., DiffuseIT]:
             params["target_image"] = str(GOLDEN / name / "target.png")
         params |= {"dino": str(weights / "dino.pth"), "dino_heads": 4, "num_head_channels": 16}
         params |= {"image_size": 48, "resampling": 2, **changes}
-        method = methods.load("diffuseit", weights=str(unet or weights / "unet.pt"), **params)
+        method = methods.load("diffuseit", weights=str(unet or weights / "unet.pt"), dtype=dtype, **params)
         assert isinstance(method, DiffuseIT)
         return method
 

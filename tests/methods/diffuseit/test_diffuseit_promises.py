@@ -35,17 +35,16 @@ def prepared(method: Any, count: int) -> Tensor:
     return torch.stack([method.prepare(Inputs("k", picture(seed, (60, 50)))) for seed in range(count)])
 
 
-@pytest.mark.parametrize("name", ["image_run", "text_run"])
-@pytest.mark.parametrize("ddim", [False, True])
+@pytest.mark.parametrize(("name", "ddim"), [("image_run", False), ("image_run", True), ("text_run", False)])
 def test_a_batch_is_its_samples(load, name: str, ddim: bool) -> None:
     # the tiny ResNet's ReLUs amplify rounding: the transformer alone is the judge here
     changes: dict[str, Any] = {"ddim": ddim, "use_colormatch": False}
     if name == "text_run":
         changes["clip_models"] = [load(name).params.clip_models[0]]
     method = load(name, **changes)
-    images = prepared(method, 3)
-    together = method.translate(Batch(images, seeds=[1, 2, 3]))
-    for number in range(3):
+    images = prepared(method, 2)
+    together = method.translate(Batch(images, seeds=[1, 2]))
+    for number in range(2):
         alone = method.translate(Batch(images[number : number + 1], seeds=[number + 1]))
         assert relative(together[number], alone[0]) < 1e-3
     other = method.translate(Batch(images[:1], seeds=[9]))
@@ -217,3 +216,11 @@ def test_a_job_from_a_spec(tmp_path: Path, golden: Path, load) -> None:
         assert [row["status"] for row in rows] == ["ok", "ok"]
         sums.append([row["seed"] for row in rows])
     assert sums[0] == sums[1]
+
+
+def test_half_precision_stays_close(load) -> None:
+    exact, half = load("image_run", use_colormatch=False), load("image_run", use_colormatch=False, dtype="bfloat16")
+    images = prepared(exact, 1)
+    found = half.translate(Batch(images, seeds=[1]))
+    assert found.dtype == torch.float32
+    assert relative(found, exact.translate(Batch(images, seeds=[1]))) < 0.2
