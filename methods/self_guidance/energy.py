@@ -13,6 +13,7 @@ from methods.self_guidance import notebook, properties
 
 Kind = Literal["centroid", "size", "shape", "appearance"]
 Formulas = Literal["paper", "notebook"]
+Distance = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,21 @@ class Term:
         return self.to is None
 
 
-def energy(term: Term, seen: Observation, source: Observation | None, formulas: Formulas = "paper") -> Tensor:
-    """(B,): mean absolute difference over tokens and places, averaged over layers; unweighted.
+def energy(
+    term: Term,
+    seen: Observation,
+    source: Observation | None,
+    formulas: Formulas = "paper",
+    distance: Distance = "l1",
+) -> Tensor:
+    """(B,): mean difference over tokens and places, averaged over layers; unweighted.
 
     Appearance uses the last layer's maps only.
 
     Args:
         seen: the samples as they are, with gradient.
         source: where targets come from, (B or 1, ...) without gradient.
+        distance: ``l1`` is the absolute difference, ``l2`` half its square.
     """
     formula: ModuleType = properties if formulas == "paper" else notebook
     columns = list(term.columns)
@@ -88,7 +96,8 @@ def energy(term: Term, seen: Observation, source: Observation | None, formulas: 
         assert source.features is not None
         # the features shall change under the mask, not the mask under the features
         found = formula.appearance(seen.maps[-1][..., columns].detach(), seen.features)
-        return _distance(found, _paired(formula.appearance(source.maps[-1][..., there], source.features), found))
+        wanted = _paired(formula.appearance(source.maps[-1][..., there], source.features), found)
+        return _distance(found, wanted, distance)
     losses = []
     for number, maps in enumerate(seen.maps):
         found = _property(formula, term.kind, maps[..., columns])
@@ -102,7 +111,7 @@ def energy(term: Term, seen: Observation, source: Observation | None, formulas: 
             else:
                 wanted = _property(formula, term.kind, theirs)
             wanted = _moved(term, wanted) if term.kind == "shape" else _paired(_moved(term, wanted), found)
-        losses.append(_distance(found, wanted))
+        losses.append(_distance(found, wanted, distance))
     return torch.stack(losses).mean(0)
 
 
@@ -123,5 +132,7 @@ def _paired(wanted: Tensor, found: Tensor) -> Tensor:
     return wanted if wanted.shape[1] == found.shape[1] else wanted.mean(1, keepdim=True)
 
 
-def _distance(found: Tensor, wanted: Tensor) -> Tensor:
-    return (found - wanted).abs().flatten(1).mean(1)
+def _distance(found: Tensor, wanted: Tensor, distance: Distance) -> Tensor:
+    difference = found - wanted
+    each = difference.abs() if distance == "l1" else 0.5 * difference.square()
+    return each.flatten(1).mean(1)

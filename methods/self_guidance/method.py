@@ -189,6 +189,7 @@ def _watch(model: StableDiffusion, params: SelfGuidanceParams) -> Watch:
         layers=tuple(sorted(layers, key=known.index)),
         feature=feature,
         formulas=params.formulas,
+        distance=params.distance,
         resolution=resolution,
         strength=params.strength,
         guided=params.guided_steps(),

@@ -151,6 +151,7 @@ class SelfGuidanceParams(MethodParams):
         schedule: which steps are guided: ``paper`` (the first 3/16, every second after, none of the last 1/32),
             ``all``, or their numbers.
         formulas: ``paper``, or ``notebook`` for the arithmetic of the author's public demo.
+        distance: between a property and its target: ``l1`` as published, or ``l2``, which pulls less the nearer it is.
         resolution: side that maps are resized to; None keeps theirs (``notebook``: takes the largest map's).
         layers: cross-attention layers to use. None: those of the middle and the upward blocks.
         feature: the block that appearance compares. None: the last upward block.
@@ -168,6 +169,7 @@ class SelfGuidanceParams(MethodParams):
     strength: Annotated[float, Field(ge=0)] = 1000.0
     schedule: Literal["paper", "all"] | list[Annotated[int, Field(ge=0)]] = "paper"
     formulas: Literal["paper", "notebook"] = "paper"
+    distance: Literal["l1", "l2"] = "l1"
     resolution: Annotated[int, Field(ge=4, le=256)] | None = None
     layers: list[str] | None = None
     feature: str | None = None

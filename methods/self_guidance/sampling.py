@@ -13,7 +13,7 @@ from torch import Tensor
 from methods.nn.attention_capture import Reading, map_size, read
 from methods.nn.ddim import Step, ddim_step
 from methods.nn.stable_diffusion import StableDiffusion
-from methods.self_guidance.energy import Formulas, Observation, Term, energy
+from methods.self_guidance.energy import Distance, Formulas, Observation, Term, energy
 from methods.self_guidance.properties import resized
 
 # float16 gradients of attention maps lie below the format's smallest numbers; the notebook scales by 1000
@@ -28,6 +28,7 @@ class Watch:
         layers: cross-attention layers whose maps are used; appearance uses the last one.
         feature: the block whose output is what appearance compares.
         formulas: the paper's formulas, or the notebook's.
+        distance: see :func:`methods.self_guidance.energy.energy`.
         resolution: side that all maps are resized to; ``None`` keeps each at its own. The notebook resizes.
         strength: factor on the gradient.
         guided: the steps that are guided.
@@ -36,6 +37,7 @@ class Watch:
     layers: tuple[str, ...]
     feature: str
     formulas: Formulas = "paper"
+    distance: Distance = "l1"
     resolution: int | None = None
     strength: float = 1000.0
     guided: frozenset[int] = field(default_factory=frozenset)
@@ -213,7 +215,7 @@ def _gradient(
             some, wanted = seen.rows(rows), targets.rows(rows)
             for term in mine:
                 theirs = wanted if term.reference is None else references[term.reference]
-                share = term.weight * energy(term, some, theirs, watch.formulas)
+                share = term.weight * energy(term, some, theirs, watch.formulas, watch.distance)
                 loss = loss.index_add(0, torch.tensor(rows, device=loss.device), share)
         if loss.requires_grad:
             (gradient,) = torch.autograd.grad(scale * loss.sum(), x)

@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from methods.nn.ddim import sampling_plan
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.self_guidance import notebook, properties
-from methods.self_guidance.energy import Formulas, Observation, Term, energy
+from methods.self_guidance.energy import Distance, Formulas, Observation, Term, energy
 from methods.self_guidance.sampling import GuidedStep, Prompt, Watch, guided_sampling
 from methods.self_guidance.tokens import columns
 from tests.support.golden_case import GoldenCase
@@ -31,6 +31,7 @@ TERMS = [
     ("demo03_size", Term("size", (1, 3), by=(0.1,))),
     ("demo04_silhouette", Term("shape", (1,))),
     ("demo06_appearance", Term("appearance", (1, 2))),
+    ("demo07_centroid", Term("centroid", (4,), to=(0.5, 0.5))),
 ]
 
 
@@ -40,7 +41,8 @@ def test_terms_and_their_gradients(cases: Path, name: str, term: Term) -> None:
     leaves = {each: case.inputs[each].clone().requires_grad_() for each in ("attn_layer0", "attn_layer1", "feats")}
     seen = Observation((leaves["attn_layer0"], leaves["attn_layer1"]), leaves["feats"])
     source = Observation((case.inputs["tgt_attn_layer0"], case.inputs["tgt_attn_layer1"]), case.inputs["tgt_feats"])
-    loss = energy(term, seen, source, "paper" if name.startswith("paper") else "notebook")
+    distance: Distance = "l2" if name == "demo07_centroid" else "l1"
+    loss = energy(term, seen, source, "paper" if name.startswith("paper") else "notebook", distance)
     assert loss.shape == (1,)
     assert abs(loss.item() - float(case.expected[f"{name}.loss"])) <= 1e-6
     gradients = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)

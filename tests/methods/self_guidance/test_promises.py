@@ -110,7 +110,7 @@ def test_looks_borrowed_from_a_picture(tiny: str, tmp_path: Path) -> None:
 
 def test_notebook_formulas_and_half_precision_run(tiny: str) -> None:
     batch = batch_of(load(tiny), 1)
-    for params in ({"formulas": "notebook"}, {"dtype": "bfloat16"}, {"dtype": "float16"}):
+    for params in ({"formulas": "notebook"}, {"distance": "l2"}, {"dtype": "bfloat16"}, {"dtype": "float16"}):
         output = load(tiny, **params).translate(batch)
         assert output.dtype == torch.float32
         assert torch.isfinite(output).all()
