@@ -66,7 +66,7 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
 
 
 def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
-    from pipeline.distillation import DistillSpec, open_teacher, split, training_spec
+    from pipeline.distillation import DistillSpec, StudentSpec, open_teacher, split, training_spec
 
     spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
     store, _ = open_teacher(spec)
@@ -77,6 +77,10 @@ def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> Non
     assert training.data["pairs"].image == "source_image"
     assert training.data["pairs"].target == "image"
     assert [Path(uri).name for uri in training.data["pairs"].uris] == [Path(name).name for name in files.training]
+    student = StudentSpec(objective="pix2pix_turbo", params={"networks": "mini"})
+    turbo = training_spec(spec.model_copy(update={"student": student}), store, files)
+    assert turbo.objective.name == "pix2pix_turbo"
+    assert turbo.data == training.data
 
 
 @pytest.mark.parametrize(
@@ -105,3 +109,17 @@ def test_teachers_without_pairs(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["distill", str(written(tmp_path, tmp_path / "out"))])
     assert result.exit_code == 2
     assert "run it with pairs: true" in result.stderr
+
+
+def test_the_examples_are_specs() -> None:
+    from pipeline.distillation import DistillSpec
+    from pipeline.spec import JobSpec
+    from pipeline.trainspec import TrainSpec
+
+    examples = Path(__file__).parents[2] / "jobs" / "examples"
+    for name in ("pairs_cat_dog", "pairs_streets"):
+        spec = JobSpec.load(examples / f"{name}.yaml")
+        assert spec.output.pairs
+        methods.resolve(spec.method.name, spec.method.preset, None, dict(spec.method.params))
+    assert DistillSpec.load(examples / "distill_streets.yaml").student.objective == "pix2pix"
+    assert TrainSpec.load(examples / "train_street_text_to_image.yaml").objective.name == "text_to_image"
