@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from methods.piti.config import OFFICIAL_BASE, OFFICIAL_UPSAMPLER, Family, ModelConfig
 from methods.piti.params import FAMILIES, Condition, Respacing
@@ -96,6 +96,12 @@ class PITIUpsamplerParams(PITITrainingParams):
     vgg: str = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
     critic_lr: Annotated[float, Field(gt=0)] = 1e-5
     extra_after: Annotated[int, Field(ge=0)] = 100
+
+    @model_validator(mode="after")
+    def _enlarges(self) -> PITIUpsamplerParams:
+        if self.model.side not in (2 * self.small_side, 4 * self.small_side):
+            raise ValueError(f"small_side {self.small_side} must be a half or a quarter of the side {self.model.side}")
+        return self
 
 
 _STREAMS = {"pairs": "pictures, each with its condition in a mask column"}
