@@ -50,7 +50,7 @@ class Pix2PixZero:
         try:
             self.sampling = sampling_plan(model.scheduler_config, params.steps)
             self.inversion = inversion_plan(
-                model.alphas, params.steps, int(model.scheduler_config.get("steps_offset", 1))
+                model.alphas, params.steps, int(model.scheduler_config.get("steps_offset", 0))
             )
         except ValueError as error:
             raise InputError(f"method.params.steps: {error}") from None
