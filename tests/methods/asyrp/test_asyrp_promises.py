@@ -41,8 +41,8 @@ def images() -> Tensor:
 
 def test_a_batch_is_its_samples(load, images: Tensor) -> None:
     method = load("ddpm_edit6")
-    together = translate(method, images, [1, 2, 3])
-    alone = torch.cat([translate(method, images[i : i + 1], [i + 1]) for i in range(3)])
+    together = translate(method, images[:2], [1, 2])
+    alone = torch.cat([translate(method, images[i : i + 1], [i + 1]) for i in range(2)])
     assert distance(together, alone) < 1e-4
     assert torch.equal(translate(method, images[:1], [1]), alone[:1])
     assert not torch.equal(translate(method, images[:1], [9]), alone[:1])
@@ -52,13 +52,13 @@ def test_strength_is_a_factor_on_the_shift(load, images: Tensor) -> None:
     still = load("ddpm_edit6", strength=0.0, t_boost=0)
     latent = torch.zeros(1, 32, 32, 32), torch.zeros(1, 64)
     assert torch.equal(still.shift(*latent), latent[0])
-    plain = translate(still, images, [1, 2, 3])
+    plain = translate(still, images[:1], [1])
     changes = []
     for strength in (0.1, 0.2, 1.0):
-        edited = translate(load("ddpm_edit6", strength=strength, t_boost=0), images, [1, 2, 3])
+        edited = translate(load("ddpm_edit6", strength=strength, t_boost=0), images[:1], [1])
         changes.append(distance(edited, plain))
     assert 0 < changes[0] < changes[1] < changes[2]
-    outside = translate(load("ddpm_edit6", t_edit=999, steps=6, t_boost=0), images, [1, 2, 3])
+    outside = translate(load("ddpm_edit6", t_edit=999, steps=6, t_boost=0), images[:1], [1])
     assert distance(outside, plain) > 0.001
 
 
@@ -76,13 +76,13 @@ def test_fewer_steps_make_each_shift_stronger_and_attributes_share(load, golden:
 
 def test_the_boost_changes_the_picture_and_only_its_own_noise_matters(load, images: Tensor) -> None:
     boosted, plain = load("ddpm_edit6"), load("ddpm_edit6", t_boost=0)
-    assert distance(translate(boosted, images, [1, 2, 3]), translate(plain, images, [1, 2, 3])) > 0.005
-    assert torch.equal(translate(plain, images, [1, 2, 3]), translate(plain, images, [7, 8, 9]))
+    assert distance(translate(boosted, images[:1], [1]), translate(plain, images[:1], [1])) > 0.005
+    assert torch.equal(translate(plain, images[:1], [1]), translate(plain, images[:1], [7]))
 
 
 def test_half_precision_stays_close(load, images: Tensor) -> None:
-    wanted = translate(load("ddpm_edit6"), images, [1, 2, 3])
-    assert distance(translate(load("ddpm_edit6", dtype="bfloat16"), images, [1, 2, 3]), wanted) < 0.1
+    wanted = translate(load("ddpm_edit6"), images[:1], [1])
+    assert distance(translate(load("ddpm_edit6", dtype="bfloat16"), images[:1], [1]), wanted) < 0.1
 
 
 def test_released_sizes() -> None:
