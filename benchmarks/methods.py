@@ -11,9 +11,9 @@ through the text encoder, LoRA as separate layers, a scheduler step with its noi
 noise, and their outputs are compared. They run in turns and the best time of each counts, so that a busy machine slows
 neither more than the other. On a GPU, ours is swept over batches, precisions, eager and compiled (CUDA graphs).
 
-memory: peak memory a training image adds (the slope between two batch sizes, each in a process of its own: the
-allocator's peak on a GPU, the process's resident peak on a CPU) for the release's order of work, for ours without and
-with gradient checkpointing.
+memory: peak memory a training image adds (the slope between batch 1 and a larger one; the allocator's peak on a GPU, on
+a CPU the resident peak of a process of its own) for the release's order of work, for ours without and with gradient
+checkpointing.
 """
 
 from __future__ import annotations
@@ -279,41 +279,44 @@ VARIANTS = {
 
 
 def peak_of_one(args: argparse.Namespace) -> None:
-    """In a process of its own: peak memory over what the networks take, in bytes, and seconds of the second step."""
+    """In a process of its own: peak memory in bytes after steps of batch 1, and then of the larger batch; seconds."""
     device, size = torch.device(args.device), SIZES[args.size]
     pixels = args.pixels or size["pixels"]
     checkpointing, like_release = VARIANTS[args.variant]
     objective = objective_of(size, checkpointing, device)
-    took = 0.0
-    for step in range(2):
-        generator = torch.Generator().manual_seed(step)
-        a, b = ((torch.rand(args.batch, 3, pixels, pixels, generator=generator) * 2 - 1).to(device) for _ in range(2))
-        draws = Draws(generator, device)
-        if like_release:
-            took = seconds(lambda a=a, b=b, d=draws: release_iteration(objective, a, b, d), device)
+    found = []
+    for batch in (1, args.batch):
+        took = 0.0
+        # the second step of a size is the timed one, and has the optimizer's state
+        for step in range(2):
+            generator = torch.Generator().manual_seed(step)
+            a, b = ((torch.rand(batch, 3, pixels, pixels, generator=generator) * 2 - 1).to(device) for _ in range(2))
+            draws = Draws(generator, device)
+            if like_release:
+                took = seconds(lambda a=a, b=b, d=draws: release_iteration(objective, a, b, d), device)
+            else:
+                took = seconds(lambda a=a, b=b, d=draws: objective.iterate(a, b, d, alone), device)
+        if device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated()
         else:
-            took = seconds(lambda a=a, b=b, d=draws: objective.iterate(a, b, d, alone), device)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"peak": peak, "seconds": took}))
+            # it never falls, so the larger batch comes second
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        found.append({"peak": peak, "seconds": took})
+    print(json.dumps(found))
 
 
 def memory(args: argparse.Namespace) -> dict[str, Any]:
     """Bytes a training image adds to the peak, by order of work."""
     # large blocks go back to the system at once, so that the resident peak is what was in use
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "262144", "MALLOC_TRIM_THRESHOLD_": "262144"}
     rows: list[dict[str, Any]] = []
     for variant in VARIANTS:
-        found = []
-        for batch in (1, args.batch):
-            command = [sys.executable, __file__, "peak", "--variant", variant, "--batch", str(batch)]
-            command += ["--size", args.size, "--device", args.device, "--pixels", str(args.pixels or 0)]
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
-            if done.returncode:
-                raise SystemExit(f"{variant}, batch {batch}: {done.stderr.strip().splitlines()[-1]}")
-            found.append(json.loads(done.stdout.splitlines()[-1]))
+        command = [sys.executable, __file__, "peak", "--variant", variant, "--batch", str(args.batch)]
+        command += ["--size", args.size, "--device", args.device, "--pixels", str(args.pixels or 0)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode:
+            raise SystemExit(f"{variant}: {done.stderr.strip().splitlines()[-1]}")
+        found = json.loads(done.stdout.splitlines()[-1])
         slope = (found[1]["peak"] - found[0]["peak"]) / (args.batch - 1)
         row = {
             "order": variant,
@@ -323,7 +326,8 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
             },
             "seconds_per_step": round(found[1]["seconds"], 2),
         }
-        row["share_of_release"] = round(row["mib_per_image"] / (rows[0]["mib_per_image"] if rows else slope / 2**20), 3)
+        of = rows[0]["mib_per_image"] if rows else row["mib_per_image"]
+        row["share_of_release"] = round(row["mib_per_image"] / of, 3)
         print(json.dumps(row), flush=True)
         rows.append(row)
     return {
