@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from pipeline.training import train
