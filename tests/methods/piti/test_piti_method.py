@@ -48,8 +48,9 @@ def test_a_recorded_run_through_the_method(case: Callable[[str], Case], native: 
         draws[f"upsampler.step.{number}"] = upsampled.inputs["step_noise"][number]
     method = load(native, steps="8", upsampler_steps="8")
     found = method.translate(Batch(base.conditions(), seeds=[0], draws=draws))
-    # the base model's rounding errors may move a pixel by one 8-bit level before the upsampler
-    assert relative(found, upsampled.expected["sample"]) < 1e-4
+    # a rounding error of the base model may move a value by one 8-bit level before the upsampler (4e-4 in the result);
+    # without quantisation the result would be 3e-3 off
+    assert relative(found, upsampled.expected["sample"]) < 1e-3
 
 
 def test_a_batch_equals_its_samples_alone(native: Path) -> None:
