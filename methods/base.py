@@ -164,6 +164,17 @@ class Conditioned(Method, Protocol):
         ...
 
 
+class Cropping(Method, Protocol):
+    """A method that may cut its pictures: what lies outside the window is in no output."""
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """(left, top, right, bottom) of the part of an upright picture that the output shows; ``None``: all of it.
+
+        Labels, masks and the true target are cut likewise.
+        """
+        ...
+
+
 def to_uint8(images: torch.Tensor) -> np.ndarray:
     """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8 as ``floor(255 * (0.5 * y + 0.5))``.
 

@@ -6,6 +6,8 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.labels import Labels, LabelTable, Transform, align, load_bdd100k, load_coco, parse_sample
@@ -13,6 +15,9 @@ from pipeline.labels.arrow import to_arrow_value
 from pipeline.sample import Sample
 from pipeline.spec import ImageSpec, LabelsSpec
 from pipeline.storage import StorageOptions, Store, redact
+
+Window = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels of the upright picture."""
 
 
 def load_table(spec: LabelsSpec, storage: StorageOptions) -> LabelTable | None:
@@ -58,21 +63,47 @@ def move_labels(labels: Labels | None, decoded: codec.Decoded, size: tuple[int, 
 
 
 def carry_picture(
-    data: bytes, decoded: codec.Decoded, size: tuple[int, int], filter: Literal["nearest", "lanczos"]
+    data: bytes,
+    decoded: codec.Decoded,
+    window: Window | None,
+    size: tuple[int, int],
+    filter: Literal["nearest", "lanczos"],
 ) -> bytes:
-    """A picture that belongs to the sample, resized along. The very same bytes where nothing has to change."""
-    if _upright(decoded) == size:
+    """A picture that belongs to the sample, cut and resized along. The very same bytes where nothing has to change.
+
+    Args:
+        decoded: the sample's picture, already cut to ``window``.
+    """
+    if window is None and _upright(decoded) == size:
         return data
+    pixels = codec.decode_mask(data) if filter == "nearest" else codec.decode(data).pixels
+    if window is not None:
+        pixels = cut_to(pixels, window, _whole(decoded))
     if filter == "nearest":
-        return codec.encode_mask(codec.resize(codec.decode_mask(data), size, "nearest"))
-    return codec.encode(codec.resize(codec.decode(data).pixels, size), "png")
+        return codec.encode_mask(codec.resize(pixels, size, "nearest"))
+    return codec.encode(codec.resize(pixels, size), "png")
 
 
-def carry_source(data: bytes, decoded: codec.Decoded, size: tuple[int, int], image: ImageSpec) -> bytes:
-    """The source picture beside its translation: same size, upright, and untouched where it already is."""
-    if _upright(decoded) == size and decoded.orientation == 1:
+def cut_to(pixels: np.ndarray, window: Window, upright: tuple[int, int]) -> np.ndarray:
+    """The part of an (H, W, ...) array inside a window given in pixels of an ``upright`` = (width, height) picture."""
+    across, down = pixels.shape[1] / upright[0], pixels.shape[0] / upright[1]
+    left, top, right, bottom = window
+    return pixels[round(top * down) : round(bottom * down), round(left * across) : round(right * across)]
+
+
+def carry_source(
+    data: bytes, decoded: codec.Decoded, window: Window | None, size: tuple[int, int], image: ImageSpec
+) -> bytes:
+    """The source picture beside its translation: same part, same size, upright; untouched where it already is."""
+    if window is None and _upright(decoded) == size and decoded.orientation == 1:
         return data
     return codec.encode(codec.resize(decoded.pixels, size), image.format, image.quality)
+
+
+def _whole(decoded: codec.Decoded) -> tuple[int, int]:
+    """(width, height) of the upright picture before it was cut."""
+    width, height = decoded.raw_size
+    return (height, width) if decoded.orientation >= 5 else (width, height)
 
 
 def _upright(decoded: codec.Decoded) -> tuple[int, int]:

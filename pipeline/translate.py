@@ -27,10 +27,10 @@ from methods.base import Batch, Conditioned, Inputs, sample_seed, to_uint8
 from methods.errors import BadSample
 from pipeline import codec, metrics
 from pipeline.board import WAITS
-from pipeline.carry import carry_picture, carry_source, load_table, move_labels, parse_labels
+from pipeline.carry import Window, carry_picture, carry_source, cut_to, load_table, move_labels, parse_labels
 from pipeline.job import Job
 from pipeline.keep import Keep
-from pipeline.labels import Labels
+from pipeline.labels import Labels, Transform
 from pipeline.metrics.base import Pictures
 from pipeline.sample import Refusal, Row, Sample, Shard, Translated
 
@@ -47,6 +47,7 @@ class Prepared:
 
     sample: Sample
     decoded: codec.Decoded
+    window: Window | None
     target: np.ndarray | None
     labels: Labels | None
     tensor: torch.Tensor
@@ -121,7 +122,18 @@ class Translator:
             inputs = replace(inputs, stored=codec.decode_mask(sample.image))
             decoded = replace(decoded, pixels=cast(Conditioned, self.method).render(inputs))
         tensor = self.method.prepare(inputs)
-        return Prepared(sample, decoded, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
+        window = self._window(decoded)
+        if window is not None:
+            # Everything that belongs to the picture is cut as the method cut it.
+            upright = (decoded.pixels.shape[1], decoded.pixels.shape[0])
+            decoded = replace(decoded, pixels=cut_to(decoded.pixels, window, upright))
+            target = None if target is None else cut_to(target, window, upright)
+            labels = None if labels is None else Transform.crop(upright, window).apply(labels)
+        return Prepared(sample, decoded, window, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
+
+    def _window(self, decoded: codec.Decoded) -> Window | None:
+        crop = getattr(self.method, "window", None)
+        return None if crop is None else crop(decoded.pixels.shape[1], decoded.pixels.shape[0])
 
     def run_device(self, items: Sequence[Item], hold: Hold) -> list[Result]:
         """One result a item. A batch that fails is tried again one by one.
@@ -301,8 +313,8 @@ class _Run:
         data = prepared.sample.image or b""
         if "condition" in self.t.method.info.inputs:
             # numbers that mean something are neither blended nor compressed
-            return carry_picture(data, prepared.decoded, size, "nearest")
-        return carry_source(data, prepared.decoded, size, self.job.spec.output.image)
+            return carry_picture(data, prepared.decoded, prepared.window, size, "nearest")
+        return carry_source(data, prepared.decoded, prepared.window, size, self.job.spec.output.image)
 
     def _sized(self, item: Item, picture: np.ndarray) -> np.ndarray:
         if self.job.spec.output.size == "method":
@@ -356,9 +368,10 @@ class _Run:
         if kept:
             image = codec.encode(picture, output.image.format, output.image.quality)
             decoded = prepared.decoded
-            masks = {name: carry_picture(data, decoded, size, "nearest") for name, data in sample.masks.items()}
+            window = prepared.window
+            masks = {name: carry_picture(data, decoded, window, size, "nearest") for name, data in sample.masks.items()}
             if sample.target is not None and self.job.layout.target is not None:
-                masks[self.job.layout.target] = carry_picture(sample.target, prepared.decoded, size, "lanczos")
+                masks[self.job.layout.target] = carry_picture(sample.target, decoded, window, size, "lanczos")
             if output.pairs:
                 source_image = self._source_beside(prepared, size)
         return Row(

@@ -13,7 +13,7 @@ from methods.cyclegan_turbo.loading import load_generator
 from methods.cyclegan_turbo.params import CycleGANTurboParams
 from methods.errors import BadSample, InputError
 from methods.turbo.generator import OneStepGenerator
-from methods.turbo.image_prep import prepare_image, to_tensor
+from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class CycleGANTurbo:
@@ -60,6 +60,10 @@ class CycleGANTurbo:
             raise InputError(f"cyclegan_turbo needs weights: set method.weights or a preset ({presets})")
         generator, embedding = load_generator(params, weights)
         return cls(generator, embedding, params, device, dtype)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
+        return window_of(width, height, self.params.image_prep)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, H, W) float32 in [-1, 1], H and W multiples of 8.

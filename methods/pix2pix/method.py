@@ -14,7 +14,7 @@ from methods.pix2pix.files import load_generator
 from methods.pix2pix.info import INFO
 from methods.pix2pix.network import UNetGenerator
 from methods.pix2pix.params import Pix2PixParams
-from methods.turbo.image_prep import prepare_image, to_tensor
+from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class Pix2Pix:
@@ -41,6 +41,10 @@ class Pix2Pix:
         if path.is_dir():
             raise InputError(f"{path}: found a folder, expected a .safetensors file")
         return cls(load_generator(path), params, device, dtype)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
+        return window_of(width, height, self.params.image_prep)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, H, W) float32 in [-1, 1], H and W multiples of 8.

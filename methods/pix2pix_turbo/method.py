@@ -15,7 +15,7 @@ from methods.pix2pix_turbo.loading import Loaded, load_weights
 from methods.pix2pix_turbo.params import Pix2PixTurboParams
 from methods.turbo.blend import BlendedGenerator
 from methods.turbo.condition import condition
-from methods.turbo.image_prep import prepare_image
+from methods.turbo.image_prep import prepare_image, window_of
 
 GAMMA_COLUMN = "gamma"
 
@@ -69,6 +69,10 @@ class Pix2PixTurbo:
             presets = ", ".join(INFO.presets)
             raise InputError(f"pix2pix_turbo needs weights: set method.weights or a preset ({presets})")
         return cls(load_weights(params, weights), params, device, dtype)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
+        return window_of(width, height, self.params.image_prep)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, H, W) float32 in [0, 1], H and W multiples of 8.

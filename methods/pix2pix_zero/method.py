@@ -20,7 +20,7 @@ from methods.pix2pix_zero.info import INFO
 from methods.pix2pix_zero.inversion import inversion_plan, invert
 from methods.pix2pix_zero.params import Pix2PixZeroParams
 from methods.pix2pix_zero.regularise import Regularisation, pyramid_levels, shifts_from_noise
-from methods.turbo.image_prep import prepare_image, to_tensor
+from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 _GUIDANCE_AMOUNT = {"real": 0.1, "synthetic": 0.15}
 
@@ -90,6 +90,10 @@ class Pix2PixZero:
         captioner = Captioner(params.captioner, device) if params.captioner else None
         captions = CaptionSource(model.text, params.caption, captioner)
         return cls(model, params.strength * direction, captions, params)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
+        return window_of(width, height, self.params.image_prep)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, H, W) float32 in [-1, 1], H and W multiples of 8.

@@ -24,7 +24,7 @@ from methods.self_guidance.info import INFO
 from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.sampling import Prompt, Reference, Watch, guided_sampling
 from methods.self_guidance.tokens import bind, columns
-from methods.turbo.image_prep import prepare_image, to_tensor
+from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class SelfGuidance:
@@ -96,6 +96,10 @@ class SelfGuidance:
         captioner = Captioner(params.captioner, device) if params.captioner else None
         pictures = {name: _picture(each.image) for name, each in params.references.items()}
         return cls(model, CaptionSource(model.text, params.caption, captioner), pictures, params)
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
+        """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
+        return window_of(width, height, self.params.image_prep)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, H, W) float32 in [-1, 1], H and W multiples of 8.

@@ -54,6 +54,18 @@ def prepare_image(image: np.ndarray, name: str) -> np.ndarray:
     return resized[top : top + side, left : left + side]
 
 
+def window_of(width: int, height: int, name: str) -> tuple[int, int, int, int] | None:
+    """(left, top, right, bottom) of the part that ``prepare_image`` keeps of a picture, to the pixel.
+
+    ``None`` where it keeps the whole picture.
+    """
+    if not name.startswith("resized_crop_") or width == height:
+        return None
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
 def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image

@@ -71,3 +71,24 @@ def test_a_gpu_that_is_not_there_is_said_at_once(streets, tmp_path, monkeypatch)
     with pytest.raises(InputError, match="no CUDA device"):
         night(streets, tmp_path / "out", compute__gpus=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_crop_cuts_off_is_cut_off_everything(streets, tmp_path):
+    method = {
+        "name": "cyclegan_turbo",
+        "preset": "street_day_to_night",
+        "params": {"image_prep": "resized_crop_64"},
+    }
+    spec = job(streets / "*.tar", tmp_path / "out", method=method, output__pairs=True, metrics=["psnr"])
+    run_job(spec, local=True)
+    for row in data_rows(tmp_path / "out").values():
+        # 128 x 96: the middle 96 columns stay, at the source's scale.
+        day = pixels(day_picture(streets, row["key"]))[:, 16:112]
+        assert np.abs(pixels(row["source_image"]) - day).mean() < 3
+        for name in ("image", "target.jpg", "seg.png"):
+            assert pixels(row[name]).shape == (96, 96, 3)
+        assert (row["labels"]["width"], row["labels"]["height"]) == (96, 96)
+        for thing in row["labels"]["annotations"]:
+            x, y, w, h = thing["bbox"]
+            assert -1e-6 <= x <= x + w <= 96 + 1e-6
+            assert -1e-6 <= y <= y + h <= 96 + 1e-6
