@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tarfile
+from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ from tests.support.datasets import street_samples, write_parquet, write_tar
 NAMES = [f"n{n:02d}" for n in range(13)]
 
 
-def everything(spec: SourceSpec, shard_size: int = 5, done=frozenset()):
+def everything(spec: SourceSpec, shard_size: int = 5, done: Collection[int] = ()):
     format = detect(spec)
     layout = settle_layout(spec, format, shard_size)
     source = open_source(spec, format, shard_size)
