@@ -193,7 +193,7 @@ def _row(payload: Any) -> dict[str, Any]:
 def run_graph(job: Job, files: Sequence[FilePlan], workers: tuple[int, int], board: Any) -> Iterator[Receipt | Failure]:
     """Run the graph over these files; receipts and failures come as they happen, in any order."""
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
+    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = DataContext.get_current()
@@ -214,13 +214,19 @@ def run_graph(job: Job, files: Sequence[FilePlan], workers: tuple[int, int], boa
             enable_true_multi_threading=True,
         )
     )
+    # Each task that runs beside others is a process, which takes seconds of CPU to start and 140 MiB to keep. Without
+    # a bound Ray starts, ends and starts them as shards come and go: 4 times slower on two cores, and more memory for
+    # more source files.
+    beside = TaskPoolStrategy(size=workers[1])
     # max_restarts and max_task_retries have no named parameter yet; the package is pinned below their removal.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     # One source file cannot occupy several readers; its shards still occupy several actors.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map_batches(partial(_read_stage, job=job), batch_size=1, num_cpus=READ_CPUS, batch_format="numpy")
+        .map_batches(
+            partial(_read_stage, job=job), batch_size=1, num_cpus=READ_CPUS, batch_format="numpy", compute=beside
+        )
         .map_batches(
             _TranslateStage,
             fn_constructor_args=(job, board),
@@ -232,7 +238,9 @@ def run_graph(job: Job, files: Sequence[FilePlan], workers: tuple[int, int], boa
             max_restarts=-1,
             max_task_retries=compute.max_attempts - 1,
         )
-        .map_batches(partial(_write_stage, job=job), batch_size=1, num_cpus=WRITE_CPUS, batch_format="numpy")
+        .map_batches(
+            partial(_write_stage, job=job), batch_size=1, num_cpus=WRITE_CPUS, batch_format="numpy", compute=beside
+        )
     )
     for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
         yield pickle.loads(cast("Any", batch)["payload"][0])
