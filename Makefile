@@ -21,6 +21,7 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/methods.py speed --size mini
 
 s3-demo: $(STAMP)
 	$(BIN)/python deploy/s3_demo.py
