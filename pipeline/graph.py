@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, cast
 
 from methods.errors import InputError
-from pipeline.board import ENDS
+from pipeline.board import ENDS, Reporter
 from pipeline.job import Job
 from pipeline.plan import FilePlan
 from pipeline.sample import Receipt
@@ -132,7 +132,6 @@ class _TranslateStage:
     """Lives in each worker process. Two calls may be inside at a time; the translator's lock orders the device."""
 
     def __init__(self, job: Job, board: Any) -> None:
-        self.board = board
         self.failure: Failure | None = None
         try:
             from pipeline.translate import Translator
@@ -140,6 +139,9 @@ class _TranslateStage:
             self.translator = Translator(job)
         except InputError as error:
             self.failure = Failure("start", str(error), fatal=True)
+            return
+        worker = self.translator.worker
+        self.reporter = Reporter(lambda shard, what: board.write.remote(worker, shard, what))
 
     def __call__(self, batch: Any) -> Any:
         payload = pickle.loads(batch["payload"][0])
@@ -147,15 +149,12 @@ class _TranslateStage:
             return _row(self.failure)
         if isinstance(payload, Failure):
             return _row(payload)
-        worker = self.translator.worker
         try:
-            return _row(
-                self.translator.translate(payload, lambda shard, what: self.board.write.remote(worker, shard, what))
-            )
+            return _row(self.translator.translate(payload, self.reporter.note))
         except Exception as error:
             return _row(Failure(payload.id, f"{type(error).__name__}: {str(error)[:300]}"))
         finally:
-            self.board.write.remote(worker, payload.id, ENDS)
+            self.reporter.note(payload.id, ENDS)
 
 
 def _read_stage(batch: Any, job: Job) -> Iterator[Any]:
