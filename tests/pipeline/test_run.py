@@ -372,7 +372,8 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
 
 def test_a_stalled_local_job_names_what_hangs(tmp_path):
     write_tar(tmp_path / "in" / "a.tar", street_samples(["a", "hang-1"]))
-    spec = job(tmp_path / "in", tmp_path / "out", method__name="trouble", compute__stall_timeout=2)
+    method = {"name": "trouble", "params": {"hang": 8}}
+    spec = job(tmp_path / "in", tmp_path / "out", method=method, compute__stall_timeout=3)
     with pytest.raises(JobFailed, match=r"translating a and 1 more"):
         run_job(spec, local=True)
 

@@ -17,11 +17,12 @@ class TroubleParams(MethodParams):
     """Trouble happens to samples whose key holds one of the words die, raise, hang, nan, refuse.
 
     ``once`` names a folder: a sample that dies there leaves a file and lives the next time. ``seconds`` is the time
-    that every batch takes.
+    that every batch takes, ``hang`` the time that one which hangs does.
     """
 
     once: str | None = None
     seconds: float = 0.0
+    hang: float = 3600.0
 
 
 def _info(name: str, params: type[MethodParams], **more) -> MethodInfo:

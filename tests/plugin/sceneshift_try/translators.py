@@ -77,7 +77,7 @@ class Trouble(Null):
             if "raise" in key:
                 raise ValueError(f"cannot do {key}")
             if "hang" in key:
-                time.sleep(3600)
+                time.sleep(self.params.hang)
         images = batch.inputs.clone()
         for number, key in enumerate(batch.keys):
             if "nan" in key:
