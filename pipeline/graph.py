@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -133,6 +134,9 @@ class _TranslateStage:
 
     def __init__(self, job: Job, board: Any) -> None:
         self.failure: Failure | None = None
+        # The thread that holds the device must get the interpreter back from a decoding one at once: with Python's own
+        # 5 ms every batch would wait for it several times.
+        sys.setswitchinterval(0.0005)
         try:
             from pipeline.translate import Translator
 

@@ -15,9 +15,12 @@ from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo_info import INFO, CycleGANTurboTrainParams
+from methods.train.cyclegan_turbo_joint import iterate_jointly, pass_through
 from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_official, save_official
 from methods.train.draws import Draws
+from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.patchgan import PositionPatchGAN
 from methods.train.turbo_frozen import backbone, perceptual
 from methods.train.turbo_networks import (
     UNET_ADAPTER,
@@ -61,6 +64,7 @@ class CycleGANTurboTraining:
         distance: perceptual distance, frozen, on the device.
         discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names).
         device, precision: where, and in which precision the networks compute; weights stay in float32.
+        steps: length of the run, for the learning rate and the auto-encoder phase.
     """
 
     info: ClassVar[ObjectiveInfo] = INFO
@@ -73,8 +77,9 @@ class CycleGANTurboTraining:
         discriminators: Mapping[str, VisionAidedDiscriminator],
         device: torch.device,
         precision: torch.dtype,
+        steps: int = 1,
     ) -> None:
-        self.params, self.device, self.precision = params, device, precision
+        self.params, self.device, self.precision, self.steps = params, device, precision, steps
         self.scheduler = parts.scheduler
         self.captions = {"a2b": params.caption_b, "b2a": params.caption_a}
         self.embeddings = {d: parts.captions([caption]).clone().to(device) for d, caption in self.captions.items()}
@@ -85,8 +90,13 @@ class CycleGANTurboTraining:
         set_checkpointing(self.unet, list(self.vaes.values()), params.checkpointing)
         self.distance = distance
         self.discriminators = dict(discriminators)
+        self.patch_judges = {
+            name: PositionPatchGAN(params.patch_width, conditions=0).to(device)
+            for name in (self.discriminators if params.lambda_patch else ())
+        }
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
-        self.judged = [p for judge in self.discriminators.values() for p in judge.parameters()]
+        judges = [*self.discriminators.values(), *self.patch_judges.values()]
+        self.judged = [p for judge in judges for p in judge.parameters()]
         betas = (params.beta1, params.beta2)
         self.optimizer, self.judge_optimizer = (
             torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
@@ -106,12 +116,13 @@ class CycleGANTurboTraining:
         judges = {
             name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in ("disc_a", "disc_b")
         }
-        return cls(params, parts, perceptual(params, device), judges, device, precision)
+        return cls(params, parts, perceptual(params, device), judges, device, precision, steps)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAEs and discriminators."""
         vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
-        return {"unet": self.unet, **vaes, **self.discriminators}
+        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
+        return {"unet": self.unet, **vaes, **self.discriminators, **patches}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image``: (3, H, W) in [-1, 1]."""
@@ -126,10 +137,23 @@ class CycleGANTurboTraining:
         with torch.autocast(self.device.type, self.precision, enabled=half):
             return self.generators[direction](images, self.embeddings[direction], noise).clamp(-1.0, 1.0)
 
+    def noise(self, draws: Draws, name: str, images: Tensor) -> Tensor:
+        """The draw of the latents' posterior for a batch of images."""
+        shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
+        return draws.normal(f"{name}.latent", (len(images), *shape))
+
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
-        """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps."""
-        draws = Draws(generator, self.device)
-        return self.iterate(cast(Tensor, batch["a"]["image"]), cast(Tensor, batch["b"]["image"]), draws, sync)
+        """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps, or ``joint``."""
+        params, draws = self.params, Draws(generator, self.device)
+        a, b = (cast(Tensor, batch[stream]["image"]) for stream in ("a", "b"))
+        share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
+        set_rate(self.optimizer, share * params.lr)
+        set_rate(self.judge_optimizer, share * (params.lr_discriminator or params.lr))
+        if step < params.autoencoder_share * self.steps:
+            return pass_through(self, a, b, draws, sync)
+        if params.joint:
+            return iterate_jointly(self, a, b, draws, sync, identity=step % params.identity_every == 0)
+        return self.iterate(a, b, draws, sync)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
         """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
@@ -140,8 +164,7 @@ class CycleGANTurboTraining:
         params, found = self.params, dict[str, float]()
 
         def noise(name: str, images: Tensor) -> Tensor:
-            shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
-            return draws.normal(f"{name}.latent", (len(images), *shape))
+            return self.noise(draws, name, images)
 
         for domain, real, there, back in (("a", a, "a2b", "b2a"), ("b", b, "b2a", "a2b")):
             fake = self.generate(real, there, noise(f"cycle.{there}", real))
@@ -150,7 +173,7 @@ class CycleGANTurboTraining:
             loss = loss + params.lambda_cycle_lpips * self.distance(again, real).mean()
             loss.backward()
             found[f"cycle_{domain}"] = loss.item()
-        found["grad_norm.cycle"] = self._update(sync)
+        found["grad_norm.cycle"] = self.update(sync)
 
         judges, fakes = self.discriminators, dict[str, Tensor]()
         thaw = [frozen_for(judge) for judge in judges.values()]
@@ -161,7 +184,7 @@ class CycleGANTurboTraining:
             found[f"gan_{name}"], fakes[judge] = loss.item(), fake.detach()
         for undo in thaw:
             undo()
-        found["grad_norm.gan"] = self._update(sync)
+        found["grad_norm.gan"] = self.update(sync)
 
         for domain, real, direction in (("a", b, "a2b"), ("b", a, "b2a")):
             same = self.generate(real, direction, noise(f"identity.{direction}", real))
@@ -169,7 +192,7 @@ class CycleGANTurboTraining:
             loss = loss + params.lambda_idt_lpips * self.distance(same, real).mean()
             loss.backward()
             found[f"idt_{domain}"] = loss.item()
-        found["grad_norm.identity"] = self._update(sync)
+        found["grad_norm.identity"] = self.update(sync)
 
         reals = {"disc_a": b, "disc_b": a}
         for kind, pictures in (("fake", fakes), ("real", reals)):
@@ -178,16 +201,18 @@ class CycleGANTurboTraining:
                 # half of each side: together they are one loss
                 (0.5 * loss).backward()
                 found[name] = found.get(name, 0.0) + loss.item()
-            found[f"grad_norm.disc_{kind}"] = self._update_judges(sync)
+            found[f"grad_norm.disc_{kind}"] = self.update_judges(sync)
         return found
 
-    def _update(self, sync: Sync) -> float:
+    def update(self, sync: Sync) -> float:
+        """Step the generator; the gradients' norm before clipping."""
         for network in (self.unet, *self.vaes.values()):
             sync(network)
         return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
 
-    def _update_judges(self, sync: Sync) -> float:
-        for judge in self.discriminators.values():
+    def update_judges(self, sync: Sync) -> float:
+        """Step the discriminators; the gradients' norm before clipping."""
+        for judge in (*self.discriminators.values(), *self.patch_judges.values()):
             sync(judge)
         return stepped(self.judge_optimizer, self.judged, self.params.max_grad_norm)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from methods.train.crops import check_crop
 from methods.train.objective import ObjectiveInfo
@@ -20,6 +20,9 @@ class CycleGANTurboTrainParams(TurboTrainParams):
         image_prep: how training pictures are cut: ``resize_286_randomcrop_256x256_hflip`` and its like, or a
             preparation of the method.
         lambda_cycle, lambda_cycle_lpips, lambda_idt, lambda_idt_lpips: loss weights.
+        identity_every: iterations from one identity loss to the next, where training is ``joint``.
+        autoencoder_share: first share of a run in which both directions learn to pass the pictures of both domains
+            through: networks from nothing have no finished VAE to start from.
         max_grad_norm: gradients are clipped to it.
     """
 
@@ -31,7 +34,15 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     lambda_cycle_lpips: Weight = 10.0
     lambda_idt: Weight = 1.0
     lambda_idt_lpips: Weight = 1.0
+    identity_every: Annotated[int, Field(ge=1)] = 1
+    autoencoder_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_grad_norm: Weight = 10.0
+
+    @model_validator(mode="after")
+    def _fitting(self) -> CycleGANTurboTrainParams:
+        if self.lambda_patch and not self.joint:
+            raise ValueError("lambda_patch belongs to joint: true, the published order has one discriminator a domain")
+        return self
 
 
 INFO = ObjectiveInfo(

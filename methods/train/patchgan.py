@@ -15,16 +15,17 @@ class PositionPatchGAN(nn.Module):
 
     Args:
         width: channels after the first convolution; they double twice.
+        conditions: channels of what the output was made from; 0 judges the output alone.
     """
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, conditions: int = 3) -> None:
         super().__init__()
 
         def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, 4 if stride == 2 else 3, stride, 1))
 
         self.layers = nn.Sequential(
-            conv(8, width, 2),
+            conv(5 + conditions, width, 2),
             nn.LeakyReLU(0.2),
             conv(width, 2 * width, 2),
             nn.LeakyReLU(0.2),
@@ -36,12 +37,12 @@ class PositionPatchGAN(nn.Module):
         self.coarse = conv(4 * width, 1, 1)
         self.fine = conv(2 * width, 1, 1)
 
-    def forward(self, output: Tensor, condition: Tensor) -> list[Tensor]:
-        """Two (B, 3, H, W) images in [-1, 1] -> logits (B, 1, H / 4, W / 4) and (B, 1, H / 8, W / 8)."""
+    def forward(self, output: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """(B, 3, H, W) in [-1, 1], (B, C, H, W) of the conditions -> logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8)."""
         count, _, height, width = output.shape
         y = torch.linspace(-1, 1, height, device=output.device).view(1, 1, -1, 1).expand(count, 1, height, width)
         x = torch.linspace(-1, 1, width, device=output.device).view(1, 1, 1, -1).expand(count, 1, height, width)
-        h = torch.cat([output, condition, x, y], dim=1)
+        h = torch.cat([output, x, y] if condition is None else [output, condition, x, y], dim=1)
         middle = self.layers[:4](h)
         return [self.fine(middle), self.coarse(self.layers[4:](middle))]
 

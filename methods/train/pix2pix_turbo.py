@@ -17,7 +17,9 @@ from methods.train.backbones import CLIP_MODEL, ClipSimilarity, load_clip
 from methods.train.blended_training import blended, lora_strength
 from methods.train.crops import cut
 from methods.train.draws import Draws
+from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
 from methods.train.pix2pix_turbo_info import INFO, Pix2PixTurboTrainParams
 from methods.train.pix2pix_turbo_official import load_official, save_official
 from methods.train.turbo_frozen import backbone, perceptual
@@ -65,6 +67,7 @@ class Pix2PixTurboTraining:
         discriminator: of the target domain.
         similarity: of pictures and captions; needed where ``lambda_clipsim`` is above 0.
         device, precision: where, and in which precision the networks compute; weights stay in float32.
+        steps: length of the run, for the learning rate.
     """
 
     info: ClassVar[ObjectiveInfo] = INFO
@@ -78,8 +81,9 @@ class Pix2PixTurboTraining:
         similarity: Similarity | None,
         device: torch.device,
         precision: torch.dtype,
+        steps: int = 1,
     ) -> None:
-        self.params, self.device, self.precision = params, device, precision
+        self.params, self.device, self.precision, self.steps = params, device, precision, steps
         self.scheduler = parts.scheduler
         self.captions = parts.captions.to(device)
         if params.caption is not None:
@@ -91,7 +95,9 @@ class Pix2PixTurboTraining:
         self.first_layer = (parts.first_layer[0].to(device), parts.first_layer[1].to(device))
         self.distance, self.discriminator, self.similarity = distance, discriminator, similarity
         self.trained = [p for p in [*self.unet.parameters(), *self.vae.parameters()] if p.requires_grad]
-        self.judged = list(discriminator.parameters())
+        self.patch_judge = PositionPatchGAN(params.patch_width).to(device) if params.lambda_patch else None
+        self.judges = [discriminator, *([] if self.patch_judge is None else [self.patch_judge])]
+        self.judged = [parameter for judge in self.judges for parameter in judge.parameters()]
         betas = (params.beta1, params.beta2)
         self.optimizer, self.judge_optimizer = (
             torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
@@ -110,11 +116,12 @@ class Pix2PixTurboTraining:
             import open_clip
 
             similarity = ClipSimilarity(load_clip(params.clip).to(device), open_clip.get_tokenizer(CLIP_MODEL))
-        return cls(params, parts, perceptual(params, device), judge, similarity, device, precision)
+        return cls(params, parts, perceptual(params, device), judge, similarity, device, precision, steps)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAE and discriminator."""
-        return {"unet": self.unet, "vae": self.vae, "disc": self.discriminator}
+        found: dict[str, nn.Module] = {"unet": self.unet, "vae": self.vae, "disc": self.discriminator}
+        return found | ({} if self.patch_judge is None else {"patch": self.patch_judge})
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``source`` (3, H, W) in [0, 1], ``target`` (3, H, W) in [-1, 1], ``caption``.
@@ -154,12 +161,16 @@ class Pix2PixTurboTraining:
         return found.clamp(-1.0, 1.0)
 
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
-        """One iteration: two generator steps (reconstruction, GAN) and two discriminator steps."""
-        pairs = batch["pairs"]
-        captions = cast("list[str]", pairs["caption"])
-        return self.iterate(
-            cast(Tensor, pairs["source"]), cast(Tensor, pairs["target"]), captions, Draws(generator, self.device), sync
-        )
+        """One iteration: two generator steps (reconstruction, GAN) and two discriminator steps, or ``joint``."""
+        params, pairs = self.params, batch["pairs"]
+        share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
+        set_rate(self.optimizer, share * params.lr)
+        set_rate(self.judge_optimizer, share * (params.lr_discriminator or params.lr))
+        source, target = (cast(Tensor, pairs[name]) for name in ("source", "target"))
+        captions, draws = cast("list[str]", pairs["caption"]), Draws(generator, self.device)
+        if params.joint:
+            return self.iterate_jointly(source, target, captions, draws, sync)
+        return self.iterate(source, target, captions, draws, sync)
 
     def iterate(
         self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, sync: Sync
@@ -168,7 +179,7 @@ class Pix2PixTurboTraining:
 
         The discriminator learns from its own steps alone; the release also leaves it the generator's gradients.
         """
-        params, found = self.params, dict[str, float]()
+        params = self.params
         # made for use in autograd, so no inference tensor
         embedding = self.captions(captions).clone()
         shape = (len(source), *self.generator.latent_shape(*source.shape[-2:]))
@@ -180,7 +191,8 @@ class Pix2PixTurboTraining:
             return self.generate(source, embedding, noise, noise_map, gamma)
 
         with lora_strength((self.unet, self.vae), gamma):
-            found |= self._reconstruct(fake("reconstruction"), target, captions, gamma)
+            loss, found = self._reconstruction(fake("reconstruction"), target, captions)
+            (gamma * loss).backward()
         found["grad_norm.reconstruction"] = self._update(sync)
 
         undo = frozen_for(self.discriminator)
@@ -195,24 +207,59 @@ class Pix2PixTurboTraining:
             loss = params.lambda_gan * self.discriminator(pictures, kind, draws, f"{kind}.disc").mean()
             loss.backward()
             found["disc"] += loss.item()
-            sync(self.discriminator)
+            for judge in self.judges:
+                sync(judge)
             norm = stepped(self.judge_optimizer, self.judged, params.max_grad_norm)
             found[f"grad_norm.disc_{kind}"] = norm
         return found
 
-    def _reconstruct(self, output: Tensor, target: Tensor, captions: list[str], gamma: float) -> dict[str, float]:
-        """Carry ``gamma`` times the reconstruction losses back; returns them without gamma."""
+    def iterate_jointly(
+        self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, sync: Sync
+    ) -> dict[str, float]:
+        """One forward pass and one generator step for all losses, then one discriminator step, without gamma."""
+        params = self.params
+        noise = draws.normal("joint.latent", (len(source), *self.generator.latent_shape(*source.shape[-2:])))
+        thaw = [frozen_for(judge) for judge in self.judges]
+        output = self.generate(source, self.captions(captions).clone(), noise)
+        loss, found = self._reconstruction(output, target, captions)
+        fooled = params.lambda_gan * self.discriminator(output, "for_G", draws, "gan.disc").mean()
+        loss, found["gan"] = loss + fooled, fooled.item()
+        if self.patch_judge is not None:
+            placed = params.lambda_patch * hinge_for_generator(self.patch_judge(output, source))
+            loss, found["patch"] = loss + placed, placed.item()
+        loss.backward()
+        for undo in thaw:
+            undo()
+        found["grad_norm.generator"] = self._update(sync)
+
+        fake = output.detach()
+        loss = params.lambda_gan * self.discriminator(target, "real", draws, "real.disc").mean()
+        loss = loss + params.lambda_gan * self.discriminator(fake, "fake", draws, "fake.disc").mean()
+        found["disc"] = loss.item()
+        if self.patch_judge is not None:
+            placed = hinge_for_discriminator(self.patch_judge(target, source), self.patch_judge(fake, source))
+            loss, found["patch_disc"] = loss + placed, placed.item()
+        loss.backward()
+        for judge in self.judges:
+            sync(judge)
+        found["grad_norm.disc"] = stepped(self.judge_optimizer, self.judged, params.max_grad_norm)
+        return found
+
+    def _reconstruction(self, output: Tensor, target: Tensor, captions: list[str]) -> tuple[Tensor, dict[str, float]]:
+        """The sum of the reconstruction losses, and each by name."""
         params, found = self.params, dict[str, float]()
         l2 = params.lambda_l2 * F.mse_loss(output, target)
         lpips = params.lambda_lpips * self.distance(output, target).mean()
         loss = l2 + lpips
         found |= {"l2": l2.item(), "lpips": lpips.item()}
+        if params.lambda_l1:
+            l1 = params.lambda_l1 * F.l1_loss(output, target)
+            loss, found["l1"] = loss + l1, l1.item()
         if self.similarity is not None and params.lambda_clipsim:
             clipsim = params.lambda_clipsim * self.similarity(output, captions)
             loss = loss + clipsim
             found["clipsim"] = clipsim.item()
-        (gamma * loss).backward()
-        return found
+        return loss, found
 
     def _update(self, sync: Sync) -> float:
         sync(self.unet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from methods.train.crops import check_crop
 from methods.train.objective import ObjectiveInfo
@@ -24,6 +24,7 @@ class Pix2PixTurboTrainParams(TurboTrainParams):
         rank_unet: LoRA rank of the UNet; its alpha is 8 at any rank.
         image_prep: how a pair is cut, both pictures alike.
         lambda_l2, lambda_lpips, lambda_clipsim: loss weights; ``lambda_clipsim: 0`` loads no CLIP for it.
+        lambda_l1: of a mean absolute difference beside the squared one; the release has none.
         real_target: what the discriminator answers for real pictures.
         max_grad_norm: gradients are clipped to it.
     """
@@ -36,10 +37,19 @@ class Pix2PixTurboTrainParams(TurboTrainParams):
     rank_unet: Annotated[int, Field(ge=1)] = 8
     image_prep: Annotated[str, AfterValidator(check_crop)] = "resize_512x512"
     lambda_l2: Weight = 1.0
+    lambda_l1: Weight = 0.0
     lambda_lpips: Weight = 5.0
     lambda_clipsim: Weight = 5.0
     real_target: Annotated[float, Field(gt=0, le=1)] = 0.8
     max_grad_norm: Weight = 1.0
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Pix2PixTurboTrainParams:
+        if self.joint and self.stochastic:
+            raise ValueError("joint: true has no gamma: set stochastic: false")
+        if self.lambda_patch and not self.joint:
+            raise ValueError("lambda_patch belongs to joint: true, the published order has one discriminator")
+        return self
 
 
 INFO = ObjectiveInfo(

@@ -28,7 +28,14 @@ class TurboTrainParams(ObjectiveParams):
         backbone: of the discriminator: ``clip`` as published, or ``efflite0``.
         clip: OpenAI's CLIP ViT-B/32 in open_clip's or OpenAI's format.
         head_width: channels of the discriminator's heads.
+        lambda_patch, patch_width: weight and channels of a second discriminator for small networks from nothing: a
+            PatchGAN on pixels that sees where in the picture it looks, with hinge loss; 0 makes none.
+        joint: each translation is made once an iteration and serves all its losses, with one optimizer step for the
+            generator and one for the discriminators; the release makes it anew for every loss, in twice the time.
         lr, beta1, beta2, weight_decay, eps: AdamW, for generator and discriminator.
+        lr_discriminator: the discriminators' own learning rate; none for ``lr``.
+        lr_warmup, lr_decay_from: iterations in which the rate rises; share of the run after which it falls to nothing
+            (1: never).
         checkpointing: compute the blocks' insides again in the backward pass: less memory, a third more time.
     """
 
@@ -44,7 +51,13 @@ class TurboTrainParams(ObjectiveParams):
     clip: str = "hf://timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors"
     head_width: Annotated[int, Field(ge=1)] = 256
     lambda_gan: Weight = 0.5
+    lambda_patch: Weight = 0.0
+    patch_width: Annotated[int, Field(ge=1)] = 32
+    joint: bool = False
     lr: Positive = 5e-6
+    lr_discriminator: Positive | None = None
+    lr_warmup: Annotated[int, Field(ge=0)] = 0
+    lr_decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     weight_decay: Weight = 1e-2
