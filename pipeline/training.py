@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_ste
 from methods.train.journal import LOG, VALIDATION
 from methods.train.loop import FitConfig, Fitted, Progress, fit
 from pipeline.lock import locked
-from pipeline.storage import Store
+from pipeline.storage import Store, redact
 from pipeline.streams import Loader, Stream, held_out
 from pipeline.trainspec import TrainSpec
 
@@ -64,6 +65,8 @@ def train(
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
             claim(store, spec, fresh=fresh)
         folder = open_things.enter_context(_folder(store))
+        if spec.continue_from is not None and not saved_steps(folder):
+            _begin_with(spec, Store(spec.continue_from, spec.output.storage), folder)
         # networks that every worker makes must start the same on all of them
         torch.manual_seed(spec.seed)
         objective = registry.build(
@@ -100,6 +103,35 @@ def train(
                         store.delete(old.path)
 
         return fit(objective, loader, config, watch=watch, published=publish, stop=stop)
+
+
+def _predecessor(spec: TrainSpec, place: Path) -> Path:
+    """The newest checkpoint in ``place``, the folder of the training that this one goes on from.
+
+    Raises:
+        InputError: there is none, or it is of as many steps as this run is to have.
+    """
+    steps = saved_steps(place)
+    if not steps:
+        raise InputError(f"continue_from: {redact(spec.continue_from or '')}: no checkpoint here")
+    if steps[-1] >= spec.total_steps:
+        raise InputError(
+            f"continue_from: {redact(spec.continue_from or '')} is at step {steps[-1]}, this run ends at "
+            f"{spec.total_steps}: steps counts on from there, make it larger"
+        )
+    return checkpoint_path(place, steps[-1])
+
+
+def _begin_with(spec: TrainSpec, other: Store, folder: Path) -> None:
+    """Copy the checkpoint that this training goes on from into its own folder."""
+    with _folder(other) as place:
+        found = _predecessor(spec, place)
+        target = folder / found.relative_to(place)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # workers on one disk may all do this: each writes beside, and what they move in is the same
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copyfile(found, beside)
+        os.replace(beside, target)
 
 
 def export_checkpoint(spec: TrainSpec, path: Path) -> tuple[int, Path]:
@@ -150,7 +182,7 @@ def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
     """Write down whose output this is, or check that it is this spec's.
 
     Raises:
-        InputError: the output belongs to another spec; what differs is named.
+        InputError: the output belongs to another spec (what differs is named), or ``continue_from`` cannot be.
     """
     before = stored_training(store)
     if fresh and before is not None:
@@ -158,6 +190,9 @@ def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
             if not entry.path.endswith("lock.json"):
                 store.delete(entry.path)
         before = None
+    if before is None and spec.continue_from is not None:
+        with _folder(Store(spec.continue_from, spec.output.storage)) as place:
+            _predecessor(spec, place)
     now = {"version": _VERSION, "fingerprint": spec.fingerprint, "shaping": spec.shaping(), "spec": spec.as_tree()}
     if before is not None and before.get("fingerprint") != spec.fingerprint:
         differs = ", ".join(_differences(before.get("shaping", {}), now["shaping"])[:4])

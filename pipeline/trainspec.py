@@ -70,6 +70,8 @@ class TrainSpec(_Block):
         data: a source for every stream the objective draws from.
         steps, batch_size: ``auto`` takes the objective's published default; ``batch_size`` is per worker.
         precision: of the networks' arithmetic; weights and optimizers are float32 either way.
+        continue_from: another training's output: the newest checkpoint there (networks, discriminators, optimizers,
+            averages, count of steps) is what this run begins with, on its own data and parameters. ``steps`` counts on.
         ema: decay of the averaged weights that are validated and exported; ``null`` for none.
         checkpoint_every, validate_every, log_every: in steps. The last step always does all three.
         keep_checkpoints: how many stay.
@@ -84,6 +86,7 @@ class TrainSpec(_Block):
     batch_size: Literal["auto"] | Every = "auto"
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    continue_from: str | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     checkpoint_every: Every = 500
     validate_every: Every = 500
@@ -96,6 +99,8 @@ class TrainSpec(_Block):
         out = self.output.uri.rstrip("/")
         if any(uri.rstrip("/") == out for source in self.data.values() for uri in source.uris):
             raise ValueError(f"data and output are the same place ({out}); give the output a folder of its own")
+        if self.continue_from is not None and self.continue_from.rstrip("/") == out:
+            raise ValueError("continue_from is the output itself, which is gone on with anyway: leave it out")
         return self
 
     @classmethod
@@ -149,7 +154,7 @@ class TrainSpec(_Block):
             "data": data,
             "batch_size": self.worker_batch,
             "workers": self.compute.workers,
-            **{key: tree[key] for key in ("seed", "precision", "ema")},
+            **{key: tree[key] for key in ("seed", "precision", "ema", "continue_from")},
         }
 
     @property

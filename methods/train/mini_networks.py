@@ -1,18 +1,17 @@
-"""CycleGAN-Turbo in miniature: the layout of the full model, a thousandth of its size."""
+"""The Turbo networks in miniature: the layout of the full models, a few thousandths of their size."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
 from typing import Any
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
-from methods.turbo.native import NativeConfig
+from methods.turbo.generator import build_unet
 from methods.turbo.vae import SkipVAE
 
-DIRECTIONS = ("a2b", "b2a")
 _CAPTION_TOKENS = 8
 _CAPTION_WIDTH = 64
 
@@ -54,66 +53,30 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-class MiniTurbo(nn.Module):
-    """One UNet, a VAE for each direction, and one learned caption embedding for each direction.
+def mini_unet() -> UNet2DConditionModel:
+    """The UNet. Its last layer starts at zero, so that the first thing learned is to pass the picture through."""
+    unet = build_unet(UNET)
+    nn.init.zeros_(unet.conv_out.weight)
+    return unet
 
-    The learned embedding stands where the full model has the text encoder's output for its one fixed caption. The
-    UNet's last layer starts at zero, so that the first thing learned is to pass the picture through.
+
+def mini_vae() -> SkipVAE:
+    """The VAE of one direction, with skip convolutions that pass something from the start, and with quiet latents."""
+    vae = SkipVAE(VAE)
+    for number in range(1, vae.skip_count + 1):
+        vae.skip_conv(number).reset_parameters()
+    # no KL term asks for noise, and noise would only blur
+    assert vae.quant_conv is not None
+    assert vae.quant_conv.bias is not None
+    with torch.no_grad():
+        vae.quant_conv.bias[vae.latent_channels :] = -8.0
+    return vae
+
+
+def mini_caption(caption: str) -> Tensor:
+    """(L, D): random numbers in place of a text encoder's output, which tell captions apart.
+
+    A function of the text alone: embeddings are not trained, so a run that goes on elsewhere must find the same.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unet = build_unet(UNET)
-        self.vaes = nn.ModuleDict({direction: SkipVAE(VAE) for direction in DIRECTIONS})
-        self.captions = nn.ParameterDict(
-            {d: nn.Parameter(torch.randn(1, _CAPTION_TOKENS, _CAPTION_WIDTH)) for d in DIRECTIONS}
-        )
-        self.alpha_bar = alpha_bar_of(SCHEDULER)
-        nn.init.zeros_(self.unet.conv_out.weight)
-        for vae in self.vaes.values():
-            assert isinstance(vae, SkipVAE)
-            for number in range(1, vae.skip_count + 1):
-                vae.skip_conv(number).reset_parameters()
-            # quiet latents from the start: no KL term asks for noise, and noise would only blur
-            assert vae.quant_conv is not None
-            assert vae.quant_conv.bias is not None
-            with torch.no_grad():
-                vae.quant_conv.bias[vae.latent_channels :] = -8.0
-
-    def forward(self, x: Tensor, direction: str, noise: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the translation, not clamped."""
-        generator = OneStepGenerator(self.unet, self.vaes[direction], self.alpha_bar)  # type: ignore[arg-type]
-        shape = generator.latent_shape(x.shape[-2], x.shape[-1])
-        noise = torch.randn(x.shape[0], *shape, device=x.device) if noise is None else noise
-        return generator(x, self.captions[direction], noise)
-
-
-def native_parts(
-    model: MiniTurbo,
-    state: Mapping[str, Tensor],
-    captions: Mapping[str, str],
-    about: Mapping[str, Any],
-    dtype: torch.dtype,
-) -> tuple[NativeConfig, dict[str, Tensor]]:
-    """``state`` (for example averaged weights) as :func:`methods.turbo.native.save_native` takes it."""
-    config = NativeConfig(
-        method="cyclegan_turbo",
-        unet=UNET,
-        vae=VAE,
-        scheduler=SCHEDULER,
-        vaes={direction: f"vae_{direction}" for direction in DIRECTIONS},
-        captions=tuple(captions[direction] for direction in DIRECTIONS),
-        default_captions=dict(captions),
-        about=about,
-    )
-    tensors: dict[str, Tensor] = {}
-    for name in model.state_dict():
-        value = state[name].to(dtype)
-        head, _, rest = name.partition(".")
-        if head == "vaes":
-            tensors[f"vae_{rest}"] = value
-        elif head == "captions":
-            tensors[f"captions.{DIRECTIONS.index(rest)}"] = value[0]
-        else:
-            tensors[name] = value
-    return config, tensors
+    seed = int.from_bytes(hashlib.blake2b(caption.encode(), digest_size=7).digest(), "little")
+    return torch.randn(_CAPTION_TOKENS, _CAPTION_WIDTH, generator=torch.Generator().manual_seed(seed))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from methods import weights as store
 from methods.errors import InputError
-from methods.train.mini_networks import SCHEDULER, MiniTurbo
+from methods.train.mini_networks import SCHEDULER, mini_caption, mini_unet, mini_vae
 from methods.turbo.base_model import BaseModel
 from methods.turbo.captions import Captions
 from methods.turbo.fill import below, fill
@@ -121,15 +121,10 @@ def native_parts(path: Path, method: str, vaes: Mapping[str, str], base: str) ->
 
 
 def mini_parts(vaes: Sequence[str], captions: Mapping[str, str]) -> Parts:
-    """Small networks from nothing; ``captions`` (by VAE name) get random embeddings that tell the directions apart."""
-    found: dict[str, SkipVAE] = {}
-    model = MiniTurbo()
-    for name, vae in zip(vaes, model.vaes.values(), strict=False):
-        assert isinstance(vae, SkipVAE)
-        found[name] = vae
-    rows = [value.detach()[0] for value in model.captions.values()]
-    stored = {captions[name]: rows[number] for number, name in enumerate(vaes)}
-    return Parts(model.unet, found, SCHEDULER, Captions(stored, None, "the mini networks", torch.device("cpu")))
+    """Small networks from nothing; ``captions`` by VAE name."""
+    unet, made = mini_unet(), {name: mini_vae() for name in vaes}
+    stored = {captions[name]: mini_caption(captions[name]) for name in vaes}
+    return Parts(unet, made, SCHEDULER, Captions(stored, None, "the mini networks", torch.device("cpu")))
 
 
 def start_kind(start: str | None) -> tuple[str, Path | None]:

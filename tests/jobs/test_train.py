@@ -157,6 +157,30 @@ def test_another_spec_may_not_go_on_in_the_same_output(tmp_path: Path) -> None:
     assert saved_steps(tmp_path / "out") == [2, 3]
 
 
+def test_a_run_begins_with_another_one_s_checkpoint(tmp_path: Path) -> None:
+    """Stages on data of different sizes: with the same parameters they are one run that was never interrupted."""
+    folder_of(tmp_path / "in", 5)
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "whole"))))
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "first"), steps=3)))
+    second = tree(tmp_path, continue_from=str(tmp_path / "first"))
+    assert train(TrainSpec.parse(second)).started_at == 3
+    assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+    # it goes on by itself afterwards: the first one is not asked again
+    (tmp_path / "first" / "checkpoints").rename(tmp_path / "gone")
+    assert train(TrainSpec.parse({**second, "steps": 7})).started_at == 6
+
+
+def test_nothing_to_begin_with_is_said(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 3)
+    with pytest.raises(InputError, match=r"continue_from: .*: no checkpoint here"):
+        train(TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "nothing"))))
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "first"), steps=2)))
+    with pytest.raises(InputError, match="is at step 2, this run ends at 2: steps counts on from there"):
+        train(TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "first"), steps=2)))
+    with pytest.raises(InputError, match="continue_from is the output itself"):
+        TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "out")))
+
+
 def test_an_object_store_holds_all_of_it_and_resumes(tmp_path: Path) -> None:
     import fsspec
 
