@@ -132,6 +132,17 @@ def methods(
 
 
 @app.command()
+def objectives(
+    name: Annotated[str | None, typer.Argument(help="Show one objective's data and parameters.")] = None,
+    json: Json = False,
+) -> None:
+    """List what can be trained, or one objective's data and parameters."""
+    from jobs.commands.objectives import objectives_command
+
+    run_safely(Console(json), lambda console: objectives_command(console, name))
+
+
+@app.command()
 def train(
     spec: Annotated[Path, typer.Argument(help="The training file (YAML).", show_default=False)],
     set_: Set = None,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from methods.errors import InputError
+
+if TYPE_CHECKING:
+    from jobs.parameters import Parameter
 
 DONE, OVER_LIMIT, WRONG_INPUT, FAILED = 0, 1, 2, 3
 
@@ -34,14 +37,20 @@ class Console:
             return
         from rich import box
         from rich.console import Console as Rich
+        from rich.markup import escape
         from rich.table import Table
 
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:
-            table.add_row(*[str(cell) for cell in row])
+            table.add_row(*[escape(str(cell)) for cell in row])
         Rich().print(table)
+
+    def parameters(self, found: Sequence[Parameter]) -> None:
+        """The parameters of a method or an objective, with their meanings."""
+        rows = [(each.name, each.type, each.default, each.meaning) for each in found]
+        self.table(["parameter", "type", "default", "meaning"], rows)
 
     def result(self, tree: Any) -> None:
         """The document of ``--json``; silent otherwise."""

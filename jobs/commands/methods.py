@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jobs.console import DONE, Console
+from jobs.parameters import parameters
 from methods.registry import info, registered
 
 
@@ -17,7 +16,6 @@ def methods_command(console: Console, name: str | None) -> int:
         console.table(["method", "what it does", "presets"], rows)
         return DONE
     method = info(name)
-    schema = method.params.model_json_schema()
     console.result(
         {
             "name": method.name,
@@ -26,26 +24,12 @@ def methods_command(console: Console, name: str | None) -> int:
             "inputs": method.inputs,
             "shard_size": method.shard_size,
             "presets": {key: {"summary": p.summary, "weights": p.weights} for key, p in method.presets.items()},
-            "params": schema,
+            "params": method.params.model_json_schema(),
         }
     )
     console.say(f"[bold]{method.name}[/bold]  {method.summary}\n{method.paper}")
     presets = [(key, preset.summary, preset.weights or "-") for key, preset in method.presets.items()]
-    console.table(["preset", "what it does", "weights"], presets)
-    params = [
-        (
-            key,
-            each.get("type") or each.get("enum") or "",
-            repr(each.get("default", "required")),
-            each.get("description", ""),
-        )
-        for key, each in schema.get("properties", {}).items()
-    ]
-    console.table(["parameter", "type", "default", "meaning"], params)
+    if presets:
+        console.table(["preset", "what it does", "weights"], presets)
+    console.parameters(parameters(method.params))
     return DONE
-
-
-def _type(each: dict[str, Any]) -> str:
-    if "enum" in each:
-        return " | ".join(map(str, each["enum"]))
-    return each.get("type") or " | ".join(str(choice.get("type", "?")) for choice in each.get("anyOf", []))

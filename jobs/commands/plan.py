@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jobs.console import DONE, Console
 from pipeline.estimate import estimate
+from pipeline.fit import fit
 from pipeline.run import settle
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
@@ -15,7 +16,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     """Print what a run would do; writes nothing anywhere."""
     spec = JobSpec.load(path, overrides)
     job, plan = settle(spec)
-    guess = estimate(job, plan)
+    guess, room = estimate(job, plan), fit(job)
     tree = {
         "name": spec.name,
         "source": [redact(uri) for uri in spec.source.uris],
@@ -29,6 +30,8 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         "shard_size": job.shard_size,
         "batch_size": job.batch_size,
         "shards_committed": plan.committed,
+        "workers": list(room.workers),
+        "fits": room.problem is None,
         **guess,
     }
     console.result(tree)
@@ -39,6 +42,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         ("labels", spec.source.labels.uri or job.layout.labels or "none"),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
+        ("workers", f"{_range(room.workers)} {room.where}"),
         ("output", redact(job.store.uri())),
         ("shards", f"{approx}{guess['shards']} of {job.shard_size} samples; {plan.committed} committed already"),
         ("bytes to read", f"{approx}{_size(guess['bytes_in'])}"),
@@ -51,7 +55,13 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     console.table(["", spec.name], rows)
     for uri in plan.changed:
         console.problem(f"note: {redact(uri)} changed since its shards were made")
+    if room.problem:
+        console.problem(f"note: {room.problem}")
     return DONE
+
+
+def _range(workers: tuple[int, int]) -> str:
+    return str(workers[0]) if workers[0] == workers[1] else f"{workers[0]} to {workers[1]}"
 
 
 def _size(count: float) -> str:

@@ -42,7 +42,8 @@ class AsyrpParams(MethodParams):
         source_text, target_text: what the pictures show and shall show; only for ``text_cosine``.
         clip: ``ViT-B/16``, another released name, or a URI; only for ``text_cosine``.
         edit_threshold, boost_threshold: LPIPS that decides ``t_edit`` (times the cosine) and ``t_boost``.
-        steps: steps of the reverse process. steps_inversion: of the way to noise.
+        steps: steps of the reverse process.
+        steps_inversion: steps of the way to noise.
         steps_train: steps the blocks were trained with: fewer steps now make each shift stronger.
         t_0: the noisiest timestep.
         ignore_timesteps: leave the time term out of the blocks (for blocks trained so).

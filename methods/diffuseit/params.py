@@ -31,12 +31,18 @@ class DiffuseITParams(MethodParams):
         use_colormatch: give the result the target picture's colour statistics; stretches its range to full.
         use_prog_contrast: half contrastive loss until CLIP is half content.
         regularize_content: twice the contrastive loss once it is.
-        clip_guidance_lambda, lambda_ssim, lambda_contra_ssim, lambda_dir_cls, lambda_trg, l2_trg_lambda, range_lambda,
-            id_lambda: weights of CLIP, structure, contrastive, semantic divergence, style class token, target squares,
-            range, and face identity.
-        clip_models: released names or URIs of state dicts. clip_vocabulary: URI of their vocabulary; none: released.
+        clip_guidance_lambda: weight of the CLIP loss towards the prompt.
+        lambda_ssim: weight of the structure (self-similarity of keys) loss.
+        lambda_contra_ssim: weight of the contrastive loss on keys.
+        lambda_dir_cls: weight of the semantic divergence from the step before.
+        lambda_trg, l2_trg_lambda: weights of the target picture's class token, and of its squared difference.
+        range_lambda: weight of the loss that keeps values in range.
+        id_lambda: weight of the face's identity, with ``face_weights``.
+        clip_models: released names or URIs of state dicts.
+        clip_vocabulary: URI of their vocabulary; none: the released one.
         aug_num: random cuts of a picture for each CLIP; 0: the whole picture.
-        dino: URI of DINO's weights, official or transformers. dino_heads: none is one per 64 channels.
+        dino: URI of DINO's weights, official or transformers.
+        dino_heads: its attention heads; none is one per 64 channels.
         face_weights: URI of ``model_ir_se50.pth``: keeps the face's identity (pictures aligned as FFHQ, 256 px).
         image_size: side of the UNet's pictures; the aspect ratio is not kept.
         num_head_channels, norm_num_groups: of the UNet; not readable from a file.

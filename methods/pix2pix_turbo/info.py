@@ -36,6 +36,11 @@ INFO = MethodInfo(
             f"{_RELEASE}/sketch_to_image_stochastic_lora.pkl",
             {"input": "sketch", "gamma": 0.4},
         ),
+        "street_edges": Preset(
+            "a rendered street by day from a picture's Canny edges; bundled, 128 to 256 px",
+            "bundled://street-edges",
+            {"input": "canny", "caption": "a street in the day"},
+        ),
     },
     inputs=("image", "caption"),
     shard_size=128,

@@ -21,14 +21,15 @@ class AsyrpDeltaParams(ObjectiveParams):
         t_edit: timesteps from ``t_0`` down to this are trained; none: found from ``lpips_x0`` and the texts' cosine.
         lpips_x0: URI of the LPIPS table of predicted x0.
         steps_inversion, steps_train: of the way to noise, and of the way back.
-        lr, lr_gamma: SGD without momentum; the rate is multiplied by ``lr_gamma`` after every ``lr_every`` passes.
+        lr, lr_gamma, lr_every: SGD without momentum; the rate is multiplied by ``lr_gamma`` after every ``lr_every``
+            passes.
         images_per_pass: iterations (times batch size: pictures) that make one pass.
         clip_weight, l1_weight: weights of the directional CLIP loss and of the distance to the unedited prediction; the
             latter is also multiplied by the texts' cosine.
         strength: factor on the shift while training.
         kept_pictures: pictures whose noise and unedited predictions are kept in memory between passes.
-        edit_threshold, t_0, ignore_timesteps, image_size, resample, beta_start, beta_end, norm_num_groups,
-            num_head_channels: as for the method.
+        edit_threshold, t_0, ignore_timesteps, image_size, resample: as for the method.
+        beta_start, beta_end, norm_num_groups, num_head_channels: as for the method.
     """
 
     unet: str

@@ -28,6 +28,7 @@ class TurboTrainParams(ObjectiveParams):
         backbone: of the discriminator: ``clip`` as published, or ``efflite0``.
         clip: OpenAI's CLIP ViT-B/32 in open_clip's or OpenAI's format.
         head_width: channels of the discriminator's heads.
+        lambda_gan: weight of the adversarial losses.
         lambda_patch, patch_width: weight and channels of a second discriminator for small networks from nothing: a
             PatchGAN on pixels that sees where in the picture it looks, with hinge loss; 0 makes none.
         joint: each translation is made once an iteration and serves all its losses, with one optimizer step for the

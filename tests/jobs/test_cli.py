@@ -73,6 +73,36 @@ def test_one_method_shows_its_presets_and_parameters():
     assert "driving" in json.dumps(json.loads(cli("methods", "cyclegan_turbo", "--json").stdout)["presets"])
 
 
+def test_parameters_come_with_their_meanings():
+    shown = " ".join(cli("methods", "cyclegan_turbo").stdout.split())
+    assert "which of the two" in shown
+    assert "a2b | b2a" in shown
+    listed = cli("objectives").stdout
+    assert all(name in listed for name in ("cyclegan_turbo", "piti_base", "ddpm"))
+    assert json.loads(cli("objectives", "cyclegan_turbo", "--json").stdout)["steps"] == 25_000
+    assert "did you mean 'cyclegan_turbo'" in cli("objectives", "cyclegan_turb").stderr
+
+
+def test_no_parameter_is_without_a_meaning():
+    from jobs.parameters import parameters
+    from methods.registry import registered
+    from methods.train.registry import registered as trainable
+
+    for each in [*registered().values(), *trainable().values()]:
+        if each.implementation.startswith("methods."):
+            assert [p.name for p in parameters(each.params) if not p.meaning or not p.type] == [], each.name
+
+
+def test_plan_says_what_does_not_fit(tmp_path):
+    write_tars(tmp_path / "in", 1, 4)
+    spec = job_file(tmp_path)
+    cores = os.cpu_count() or 1
+    shown = cli("plan", spec, "--set", f"compute.workers={cores + 2}")
+    assert f"{cores + 2} workers take turns on {cores} cores" in shown.stderr
+    tree = json.loads(cli("plan", spec, "--set", "compute.workers=1", "--json").stdout)
+    assert (tree["workers"], tree["fits"]) == ([1, 1], True)
+
+
 def test_plan_touches_nothing(tmp_path):
     write_tars(tmp_path / "in", 2, 9)
     spec = job_file(tmp_path)
