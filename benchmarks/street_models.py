@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,10 +76,11 @@ class Held:
     variants: dict[str, Images] = field(default_factory=dict)
 
 
-def rendered(make: Callable[[int], np.ndarray], seeds: range) -> Images:
-    """``make(seed)`` of every seed, on all cores."""
+@cache
+def rendered(make: Callable[..., np.ndarray], seeds: range, size: int, condition: str) -> Images:
+    """``make(seed, size, condition)`` of every seed, on all cores."""
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        return np.stack(pool.map(make, seeds, chunksize=4))
+        return np.stack(pool.map(partial(make, size=size, condition=condition), seeds, chunksize=4))
 
 
 def view(seed: int, size: int, condition: str) -> np.ndarray:
@@ -105,15 +106,15 @@ def other_grain(seed: int, size: int, condition: str) -> np.ndarray:
 def held_out(size: int, scenes: int, pool: int, source: str, target: str) -> Held:
     """Renders of the two conditions, and of what the truth might have been."""
     test, others = range(TEST_SEED, TEST_SEED + scenes), range(POOL_SEED, POOL_SEED + pool)
-    variants = {"the truth with other grain": rendered(partial(other_grain, size=size, condition=target), test)}
+    variants = {"the truth with other grain": rendered(other_grain, test, size, target)}
     if target == "night":
-        windows = rendered(partial(other_windows, size=size, condition=target), test)
+        windows = rendered(other_windows, test, size, target)
         variants = {"the truth with OTHER windows lit": windows, **variants}
     return Held(
-        rendered(partial(view, size=size, condition=source), test),
-        rendered(partial(view, size=size, condition=target), test),
-        rendered(partial(view, size=size, condition=source), others),
-        rendered(partial(view, size=size, condition=target), others),
+        rendered(view, test, size, source),
+        rendered(view, test, size, target),
+        rendered(view, others, size, source),
+        rendered(view, others, size, target),
         variants,
     )
 

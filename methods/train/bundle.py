@@ -35,10 +35,16 @@ def bundle(source: Path, target: Path, about: dict[str, Any]) -> Path:
             problem = error
     else:
         raise problem
+    # data below this folder is named as the spec names it: the rest of its path is the machine's own
+    own = {name: _relative(value) for name, value in config.about.items()}
     halves = {name: value.to(torch.float16) if value.is_floating_point() else value for name, value in tensors.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_native(target, replace(config, about={**config.about, **about}), halves)
+    save_native(target, replace(config, about={**own, **about}), halves)
     return target
+
+
+def _relative(value: Any) -> Any:
+    return value.replace(f"{Path.cwd()}/", "") if isinstance(value, str) else value
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_offici
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
-from methods.train.patchgan import PositionPatchGAN
+from methods.train.patchgan import PatchJudges
 from methods.train.turbo_frozen import backbone, perceptual
 from methods.train.turbo_networks import (
     UNET_ADAPTER,
@@ -91,7 +91,7 @@ class CycleGANTurboTraining:
         self.distance = distance
         self.discriminators = dict(discriminators)
         self.patch_judges = {
-            name: PositionPatchGAN(params.patch_width, conditions=0).to(device)
+            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=0).to(device)
             for name in (self.discriminators if params.lambda_patch else ())
         }
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+_UNCONDITIONAL_GAIN = 16.0
 
 
 class PositionPatchGAN(nn.Module):
@@ -16,10 +21,14 @@ class PositionPatchGAN(nn.Module):
     Args:
         width: channels after the first convolution; they double twice.
         conditions: channels of what the output was made from; 0 judges the output alone.
+        shrink: factor by which pictures are averaged first: a patch then spans more of the scene.
+        gain: factor on the logits. Spectral norm in every layer keeps them within a few hundredths where no condition
+            helps to tell real from made, far from the margin of the hinge loss; its gradient then moves nothing.
     """
 
-    def __init__(self, width: int = 32, conditions: int = 3) -> None:
+    def __init__(self, width: int = 32, conditions: int = 3, shrink: int = 1, gain: float = 1.0) -> None:
         super().__init__()
+        self.shrink, self.gain = shrink, gain
 
         def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, 4 if stride == 2 else 3, stride, 1))
@@ -39,12 +48,28 @@ class PositionPatchGAN(nn.Module):
 
     def forward(self, output: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """(B, 3, H, W) in [-1, 1], (B, C, H, W) of the conditions -> logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8)."""
+        if self.shrink > 1:
+            output = F.avg_pool2d(output, self.shrink)
+            condition = None if condition is None else F.avg_pool2d(condition, self.shrink)
         count, _, height, width = output.shape
         y = torch.linspace(-1, 1, height, device=output.device).view(1, 1, -1, 1).expand(count, 1, height, width)
         x = torch.linspace(-1, 1, width, device=output.device).view(1, 1, 1, -1).expand(count, 1, height, width)
         h = torch.cat([output, x, y] if condition is None else [output, condition, x, y], dim=1)
         middle = self.layers[:4](h)
-        return [self.fine(middle), self.coarse(self.layers[4:](middle))]
+        return [self.gain * self.fine(middle), self.gain * self.coarse(self.layers[4:](middle))]
+
+
+class PatchJudges(nn.Module):
+    """Several :class:`PositionPatchGAN`, one for each factor of ``shrink`` (multi-scale, arXiv 1711.11585)."""
+
+    def __init__(self, width: int = 32, shrink: Sequence[int] = (1,), conditions: int = 3) -> None:
+        super().__init__()
+        gain = 1.0 if conditions else _UNCONDITIONAL_GAIN
+        self.judges = nn.ModuleList(PositionPatchGAN(width, conditions, each, gain) for each in shrink)
+
+    def forward(self, output: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """The logits of all of them, as :meth:`PositionPatchGAN.forward`."""
+        return [logits for judge in self.judges for logits in judge(output, condition)]
 
 
 def hinge_for_discriminator(real: list[Tensor], fake: list[Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from methods.train.crops import cut
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
-from methods.train.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
+from methods.train.patchgan import PatchJudges, hinge_for_discriminator, hinge_for_generator
 from methods.train.pix2pix_turbo_info import INFO, Pix2PixTurboTrainParams
 from methods.train.pix2pix_turbo_official import load_official, save_official
 from methods.train.turbo_frozen import backbone, perceptual
@@ -95,7 +95,8 @@ class Pix2PixTurboTraining:
         self.first_layer = (parts.first_layer[0].to(device), parts.first_layer[1].to(device))
         self.distance, self.discriminator, self.similarity = distance, discriminator, similarity
         self.trained = [p for p in [*self.unet.parameters(), *self.vae.parameters()] if p.requires_grad]
-        self.patch_judge = PositionPatchGAN(params.patch_width).to(device) if params.lambda_patch else None
+        patches = PatchJudges(params.patch_width, params.patch_shrink).to(device)
+        self.patch_judge = patches if params.lambda_patch else None
         self.judges = [discriminator, *([] if self.patch_judge is None else [self.patch_judge])]
         self.judged = [parameter for judge in self.judges for parameter in judge.parameters()]
         betas = (params.beta1, params.beta2)

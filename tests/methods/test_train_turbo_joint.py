@@ -21,7 +21,7 @@ from tests.methods.test_train_cyclegan_turbo import CPU, golden_objective
 from tests.methods.test_train_cyclegan_turbo import params as cyclegan_params
 from tests.methods.test_train_pix2pix_turbo import params as pix2pix_params
 
-JOINT: dict[str, Any] = {"joint": True, "lambda_patch": 0.1, "patch_width": 8}
+JOINT: dict[str, Any] = {"joint": True, "lambda_patch": 0.1, "patch_width": 8, "patch_shrink": [1, 2]}
 
 
 def pictures(seed: int, count: int = 2) -> torch.Tensor:
