@@ -45,7 +45,7 @@ class Sizes:
     """How many images each case takes."""
 
     null: int = 4096
-    sleeping: int = 2048
+    sleeping: int = 6144
     mini: int = 768
     memory: tuple[int, int] = (500, 4000)
 

@@ -19,24 +19,24 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# In front stood this folder, whose pipeline.py is not the package of that name.
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:1] = [str(ROOT)]
+if __name__ == "__main__":
+    # In front stood this folder, whose pipeline.py is not the package of that name.
+    sys.path[:1] = [str(Path(__file__).resolve().parent.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+import torch
+from PIL import Image
 
-import methods  # noqa: E402
-from jobs.streets import Frame, Scene  # noqa: E402
-from jobs.streets.surfaces import Facade, Surface  # noqa: E402
-from methods import Batch, InputError, Inputs  # noqa: E402
-from methods.base import sample_seed, to_uint8  # noqa: E402
-from methods.turbo.condition import canny_edges  # noqa: E402
-from pipeline import metrics  # noqa: E402
-from pipeline.metrics.base import Pictures  # noqa: E402
-from pipeline.metrics.kid_efflite0 import kid  # noqa: E402
+import methods
+from jobs.streets import Frame, Scene
+from jobs.streets.surfaces import Facade, Surface
+from methods import Batch, InputError, Inputs
+from methods.base import sample_seed, to_uint8
+from methods.turbo.condition import canny_edges
+from pipeline import metrics
+from pipeline.metrics.base import Pictures
+from pipeline.metrics.kid_efflite0 import kid
 
 TEST_SEED, POOL_SEED = 9_000_000, 9_500_000
 METRICS = ("psnr", "ssim", "structure", "featdist_efflite0", "kid_efflite0")
