@@ -36,7 +36,9 @@ from benchmarks.plain_loop import plain_loop, write  # noqa: E402
 from pipeline import codec  # noqa: E402
 
 SHARD = 64
-SLEEP_SECONDS, SLEEP_BATCH = 0.05, 8
+SLEEP_BATCH = 8
+SLEEPS = (0.05, 0.1)
+"""Seconds a batch of the sleeping method: 160 and 80 images/s, the latter about what CycleGAN-Turbo is to do on a GPU."""
 SCENES = 32
 
 
@@ -194,10 +196,9 @@ class Bench:
         self._row(case, f"{plain:.1f}/s", measured, measured.rate / plain, target)
         return measured
 
-    def against_ideal(self, case: Case, target: float) -> Measured:
+    def against_ideal(self, case: Case, ideal: float, target: float | None) -> Measured:
         """The pipeline against a device that never waits."""
         say(f"{case.name}: pipeline")
-        ideal = SLEEP_BATCH / SLEEP_SECONDS
         measured = self.run(case)
         self._row(case, f"{ideal:.1f}/s (ideal)", measured, measured.rate / ideal, target)
         return measured
@@ -273,7 +274,6 @@ def say(text: str) -> None:
 
 
 MINI = {"name": "cyclegan_turbo", "preset": "street_day_to_night"}
-SLEEPER = {"name": "sleeper", "params": {"seconds": SLEEP_SECONDS}}
 
 
 def null(bench: Bench) -> None:
@@ -283,8 +283,11 @@ def null(bench: Bench) -> None:
 
 def sleeping(bench: Bench) -> None:
     """A method that leaves the CPU alone, as one on a GPU does: whether the device ever waits."""
-    case = Case(f"sleeping {SLEEP_SECONDS * 1000:.0f} ms for {SLEEP_BATCH}, 256 px", SLEEPER, bench.sizes.sleeping, 256)
-    bench.against_ideal(case, 0.97)
+    for seconds in SLEEPS:
+        method = {"name": "sleeper", "params": {"seconds": seconds}}
+        images = round(bench.sizes.sleeping * SLEEPS[0] / seconds)
+        case = Case(f"sleeping {seconds * 1000:.0f} ms for {SLEEP_BATCH}, 256 px", method, images, 256)
+        bench.against_ideal(case, SLEEP_BATCH / seconds, 0.97 if seconds == SLEEPS[-1] else None)
 
 
 def mini(bench: Bench) -> None:

@@ -130,13 +130,13 @@ def make_board() -> Any:
 
 
 class _TranslateStage:
-    """Lives in each worker process. Two calls may be inside at a time; the translator's lock orders the device."""
+    """Lives in each worker process. Two calls may be inside at a time; the translator's device thread orders them."""
 
     def __init__(self, job: Job, board: Any) -> None:
         self.failure: Failure | None = None
         # The thread that holds the device must get the interpreter back from a decoding one at once: with Python's own
         # 5 ms every batch would wait for it several times.
-        sys.setswitchinterval(0.0005)
+        sys.setswitchinterval(0.0001)
         try:
             from pipeline.translate import Translator
 

@@ -1,7 +1,8 @@
 """The work on one shard, as a plain object without Ray: decode, batch, translate, measure, encode, overlapped.
 
-Decoding runs ahead of the device in threads and finishing (measuring, encoding) runs behind it; the device is held by a
-lock, so that two shards may be in one translator at a time and fill each other's gaps.
+Decoding runs ahead of the device in threads and finishing (measuring, encoding) runs behind it. One thread alone works
+the device, from a queue in which each shard has its next batch waiting; two shards may be in one translator at a time,
+so that there is work for it while one of them ends.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -28,6 +30,7 @@ from methods.errors import BadSample
 from pipeline import codec, metrics
 from pipeline.board import WAITS
 from pipeline.carry import Window, carry_picture, carry_source, cut_to, load_table, move_labels, parse_labels
+from pipeline.device import DeviceThread
 from pipeline.job import Job
 from pipeline.keep import Keep
 from pipeline.labels import Labels, Transform
@@ -68,7 +71,7 @@ Result = torch.Tensor | np.ndarray | Refusal
 """What the device made of an item: (3, H, W) float in [-1, 1], (H, W, 3) uint8 pixels, or why not."""
 
 Hold = Callable[[Sequence[Item]], AbstractContextManager[None]]
-"""Gives a batch the device for itself."""
+"""What is put around the method's own call on a batch: who has the device, for how long."""
 
 
 class Translator:
@@ -93,7 +96,7 @@ class Translator:
         threads = (4 if job.device == "cuda" else 2) if compute.threads == "auto" else compute.threads
         self._ahead = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._behind = ThreadPoolExecutor(threads, thread_name_prefix="encode")
-        self._device = threading.Lock()
+        self.device = DeviceThread()
         self._measuring = threading.Lock()
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -105,6 +108,7 @@ class Translator:
         """Stop the threads."""
         self._ahead.shutdown(wait=False, cancel_futures=True)
         self._behind.shutdown(wait=False, cancel_futures=True)
+        self.device.close()
 
     def prepare(self, sample: Sample) -> Prepared:
         """Decode and prepare one sample. Raises BadSample."""
@@ -135,19 +139,24 @@ class Translator:
         crop = getattr(self.method, "window", None)
         return None if crop is None else crop(decoded.pixels.shape[1], decoded.pixels.shape[0])
 
-    def run_device(self, items: Sequence[Item], hold: Hold) -> list[Result]:
-        """One result a item. A batch that fails is tried again one by one.
-
-        Only the method's own call is made inside ``hold``. On a CPU, collecting a batch before it and turning it into
-        pixels after it (which is left to the encoding threads) takes so long that the method would wait for it.
-        """
-        batch = Batch(
+    def batch_of(self, items: Sequence[Item]) -> Batch:
+        """The items as the method takes them, on the device."""
+        return Batch(
             inputs=torch.stack([item.prepared.tensor for item in items]).to(self.method.device, non_blocking=True),
             seeds=[item.seed for item in items],
             keys=[item.prepared.sample.key for item in items],
             captions=[item.prepared.sample.caption for item in items],
             columns=[item.prepared.sample.carried for item in items],
         )
+
+    def run_device(self, items: Sequence[Item], hold: Hold, batch: Batch | None = None) -> list[Result]:
+        """One result an item. A batch that fails is tried again one by one.
+
+        Only the method's own call is made inside ``hold``. On a CPU, collecting a batch before it (``batch``, if that
+        is done) and turning it into pixels after it (left to the encoding threads) take so long that the method would
+        wait for it.
+        """
+        batch = self.batch_of(items) if batch is None else batch
         try:
             with torch.inference_mode(), hold(items):
                 images = self.method.translate(batch)
@@ -193,6 +202,7 @@ class _Run:
         self.variants = self.job.spec.variants
         self.rows: list[Row | None] = [None] * (len(shard.samples) * self.variants)
         self.pending: dict[tuple[int, ...], list[Item]] = {}
+        self.sent: deque[tuple[list[Item], Future[list[Result]]]] = deque()
         self.finishing: deque[Future[None]] = deque()
         self.device_seconds = 0.0
 
@@ -215,6 +225,8 @@ class _Run:
         for group in list(self.pending.values()):
             if group:
                 self._send(group)
+        while self.sent:
+            self._take_back()
         while self.finishing:
             self.finishing.popleft().result()
         rows = tuple(row for row in self.rows if row is not None)
@@ -253,22 +265,29 @@ class _Run:
                 self._send(group)
 
     def _send(self, items: list[Item]) -> None:
-        results = self.t.run_device(items, self._device)
-        self.finishing.append(self.t._behind.submit(self._finish, items, results))
+        """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""
+        batch = self.t.batch_of(items)
+        self.sent.append((items, self.t.device.submit(partial(self.t.run_device, items, self._held, batch))))
+        if len(self.sent) > 1:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Wait for the oldest batch that was sent, and hand it to the encoding threads."""
+        items, future = self.sent.popleft()
+        self.finishing.append(self.t._behind.submit(self._finish, items, future.result()))
         # Bounds the memory of finished batches that wait to be encoded.
         while len(self.finishing) > 4:
             self.finishing.popleft().result()
 
     @contextlib.contextmanager
-    def _device(self, items: Sequence[Item]) -> Iterator[None]:
-        """Hold the device, say who does, and count the time."""
-        with self.t._device:
-            self.note(self.shard.id, f"translating {items[0].prepared.sample.key} and {len(items) - 1} more")
-            begun = time.perf_counter()
-            try:
-                yield
-            finally:
-                self.device_seconds += time.perf_counter() - begun
+    def _held(self, items: Sequence[Item]) -> Iterator[None]:
+        """Say who has the device, and count the time."""
+        self.note(self.shard.id, f"translating {items[0].prepared.sample.key} and {len(items) - 1} more")
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.device_seconds += time.perf_counter() - begun
 
     def _reject(self, number: int, sample: Sample, refusal: Refusal) -> None:
         sha256 = hashlib.sha256(sample.image).hexdigest() if sample.image else None
