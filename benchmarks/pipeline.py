@@ -38,7 +38,7 @@ from pipeline import codec  # noqa: E402
 SHARD = 64
 SLEEP_BATCH = 8
 SLEEPS = (0.05, 0.1)
-"""Seconds a batch of the sleeping method: 160 and 80 images/s, the latter about what CycleGAN-Turbo is to do on a GPU."""
+"""Seconds a batch of the sleeping method: 160 images/s, and 80, about what CycleGAN-Turbo is to do on a GPU."""
 SCENES = 32
 
 
