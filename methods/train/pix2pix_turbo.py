@@ -95,8 +95,9 @@ class Pix2PixTurboTraining:
         self.first_layer = (parts.first_layer[0].to(device), parts.first_layer[1].to(device))
         self.distance, self.discriminator, self.similarity = distance, discriminator, similarity
         self.trained = [p for p in [*self.unet.parameters(), *self.vae.parameters()] if p.requires_grad]
-        patches = PatchJudges(params.patch_width, params.patch_shrink).to(device)
-        self.patch_judge = patches if params.lambda_patch else None
+        self.patch_judge: PatchJudges | None = None
+        if params.lambda_patch:
+            self.patch_judge = PatchJudges(params.patch_width, params.patch_shrink).to(device)
         self.judges = [discriminator, *([] if self.patch_judge is None else [self.patch_judge])]
         self.judged = [parameter for judge in self.judges for parameter in judge.parameters()]
         betas = (params.beta1, params.beta2)
