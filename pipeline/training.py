@@ -185,14 +185,14 @@ def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
         InputError: the output belongs to another spec (what differs is named), or ``continue_from`` cannot be.
     """
     before = stored_training(store)
+    if (fresh or before is None) and spec.continue_from is not None:
+        with _folder(Store(spec.continue_from, spec.output.storage)) as place:
+            _predecessor(spec, place)
     if fresh and before is not None:
         for entry in store.list():
             if not entry.path.endswith("lock.json"):
                 store.delete(entry.path)
         before = None
-    if before is None and spec.continue_from is not None:
-        with _folder(Store(spec.continue_from, spec.output.storage)) as place:
-            _predecessor(spec, place)
     now = {"version": _VERSION, "fingerprint": spec.fingerprint, "shaping": spec.shaping(), "spec": spec.as_tree()}
     if before is not None and before.get("fingerprint") != spec.fingerprint:
         differs = ", ".join(_differences(before.get("shaping", {}), now["shaping"])[:4])

@@ -177,6 +177,11 @@ def test_nothing_to_begin_with_is_said(tmp_path: Path) -> None:
     train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "first"), steps=2)))
     with pytest.raises(InputError, match="is at step 2, this run ends at 2: steps counts on from there"):
         train(TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "first"), steps=2)))
+    # what is there is thrown away only for a run that can begin
+    wrong = tree(tmp_path, continue_from=str(tmp_path / "nothing"), output__uri=str(tmp_path / "first"))
+    with pytest.raises(InputError, match="no checkpoint here"):
+        train(TrainSpec.parse(wrong), fresh=True)
+    assert saved_steps(tmp_path / "first") == [2]
     with pytest.raises(InputError, match="continue_from is the output itself"):
         TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "out")))
 
