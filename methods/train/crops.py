@@ -27,7 +27,7 @@ def check_crop(name: str) -> str:
 
 
 def cut(images: Sequence[np.ndarray], name: str, rng: np.random.Generator) -> list[np.ndarray]:
-    """Cut pictures of one size and place alike: (H, W, 3) uint8 each -> (h, w, 3) uint8.
+    """Cut pictures of one size and place alike: (H, W, 3) uint8 each -> (h, w, 3) uint8; label maps (H, W) -> (h, w).
 
     ``resize_286_randomcrop_256x256_hflip``: Lanczos to 286 x 286, a random 256 x 256 of it, mirrored half of the time.
 

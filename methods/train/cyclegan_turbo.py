@@ -18,9 +18,11 @@ from methods.train.cyclegan_turbo_info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo_joint import iterate_jointly, pass_through
 from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_official, save_official
 from methods.train.draws import Draws
+from methods.train.label_maps import label_map, one_hot
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.patchgan import PatchJudges
+from methods.train.tone import ToneNet
 from methods.train.turbo_frozen import backbone, perceptual
 from methods.train.turbo_networks import (
     UNET_ADAPTER,
@@ -91,17 +93,26 @@ class CycleGANTurboTraining:
         self.distance = distance
         self.discriminators = dict(discriminators)
         self.patch_judges = {
-            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=0).to(device)
+            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=params.judged_classes).to(device)
             for name in (self.discriminators if params.lambda_patch else ())
         }
+        # by the judge of the same pictures: what the domain that they shall belong to looks like
+        self.tones = {
+            name: ToneNet(params.patch_classes, params.tone_shrink).to(device)
+            for name in (self.discriminators if params.lambda_tone else ())
+        }
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
-        judges = [*self.discriminators.values(), *self.patch_judges.values()]
+        judges = self._judges()
         self.judged = [p for judge in judges for p in judge.parameters()]
         betas = (params.beta1, params.beta2)
         self.optimizer, self.judge_optimizer = (
             torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
             for each in (self.trained, self.judged)
         )
+
+    def _judges(self) -> list[nn.Module]:
+        """What the discriminators' optimizer trains."""
+        return [*self.discriminators.values(), *self.patch_judges.values(), *self.tones.values()]
 
     def _vae_parameters(self) -> list[nn.Parameter]:
         return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
@@ -122,14 +133,20 @@ class CycleGANTurboTraining:
         """UNet, VAEs and discriminators."""
         vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
         patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
-        return {"unet": self.unet, **vaes, **self.discriminators, **patches}
+        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
+        return {"unet": self.unet, **vaes, **self.discriminators, **patches, **tones}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
-        """``image``: (3, H, W) in [-1, 1]."""
+        """``image``: (3, H, W) in [-1, 1]; ``labels``: (H, W) uint8, where ``patch_labels`` names them."""
+        params = self.params
         if inputs.image is None:
             raise BadSample("no_image", "cyclegan_turbo trains on pictures")
-        (image,) = cut([inputs.image], self.params.image_prep, rng)
-        return {"image": to_tensor(image, signed=True)}
+        if params.patch_labels is None:
+            (image,) = cut([inputs.image], params.image_prep, rng)
+            return {"image": to_tensor(image, signed=True)}
+        labels = label_map(inputs, params.patch_labels)
+        image, labels = cut([inputs.image, labels], params.image_prep, rng)
+        return {"image": to_tensor(image, signed=True), "labels": torch.from_numpy(labels.copy())}
 
     def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
         """G(images, direction), (B, 3, H, W) in [-1, 1]."""
@@ -149,11 +166,18 @@ class CycleGANTurboTraining:
         share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
         set_rate(self.optimizer, share * params.lr)
         set_rate(self.judge_optimizer, share * (params.lr_discriminator or params.lr))
+        conditions = {stream: self._condition(batch[stream]) for stream in ("a", "b")}
         if step < params.autoencoder_share * self.steps:
-            return pass_through(self, a, b, draws, sync)
+            return pass_through(self, a, b, conditions, draws, sync)
         if params.joint:
-            return iterate_jointly(self, a, b, draws, sync, identity=step % params.identity_every == 0)
+            return iterate_jointly(self, a, b, conditions, draws, sync, step)
         return self.iterate(a, b, draws, sync)
+
+    def _condition(self, stream: Mapping[str, Tensor | list[Any]]) -> Tensor | None:
+        """What the patch judges are told of a stream's pictures, (B, classes, H, W)."""
+        if self.params.patch_labels is None:
+            return None
+        return one_hot(cast(Tensor, stream["labels"]), self.params.patch_classes)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
         """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
@@ -212,7 +236,7 @@ class CycleGANTurboTraining:
 
     def update_judges(self, sync: Sync) -> float:
         """Step the discriminators; the gradients' norm before clipping."""
-        for judge in (*self.discriminators.values(), *self.patch_judges.values()):
+        for judge in self._judges():
             sync(judge)
         return stepped(self.judge_optimizer, self.judged, self.params.max_grad_norm)
 

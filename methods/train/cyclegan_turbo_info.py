@@ -20,7 +20,14 @@ class CycleGANTurboTrainParams(TurboTrainParams):
         image_prep: how training pictures are cut: ``resize_286_randomcrop_256x256_hflip`` and its like, or a
             preparation of the method.
         lambda_cycle, lambda_cycle_lpips, lambda_idt, lambda_idt_lpips: loss weights.
-        identity_every: iterations from one identity loss to the next, where training is ``joint``.
+        cycle_every, identity_every: iterations from one cycle or identity loss to the next, where training is
+            ``joint``.
+        patch_labels: the samples' label map (``seg.png``) that the PatchGANs of ``lambda_patch`` see beside a picture,
+            both domains' pictures with their own: labels stay where they were because a judge looks at them.
+        lambda_tone: weight of the distance between a translation's coarse tones and those that its labels let one
+            expect in the other domain (``methods.train.tone``); needs ``patch_labels``.
+        tone_shrink: by how much pictures are averaged for that.
+        patch_classes: how many classes those maps have, counted from 0; higher numbers are of no class.
         autoencoder_share: first share of a run in which both directions learn to pass the pictures of both domains
             through: networks from nothing have no finished VAE to start from.
         max_grad_norm: gradients are clipped to it.
@@ -34,7 +41,12 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     lambda_cycle_lpips: Weight = 10.0
     lambda_idt: Weight = 1.0
     lambda_idt_lpips: Weight = 1.0
+    cycle_every: Annotated[int, Field(ge=1)] = 1
     identity_every: Annotated[int, Field(ge=1)] = 1
+    patch_labels: str | None = None
+    lambda_tone: Weight = 0.0
+    tone_shrink: Annotated[int, Field(ge=1, le=16)] = 4
+    patch_classes: Annotated[int, Field(ge=1, le=255)] = 19
     autoencoder_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_grad_norm: Weight = 10.0
 
@@ -42,7 +54,16 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     def _fitting(self) -> CycleGANTurboTrainParams:
         if self.lambda_patch and not self.joint:
             raise ValueError("lambda_patch belongs to joint: true, the published order has one discriminator a domain")
+        if self.patch_labels is not None and not self.lambda_patch:
+            raise ValueError("patch_labels are for the judges that lambda_patch makes: give it a weight")
+        if self.lambda_tone and self.patch_labels is None:
+            raise ValueError("lambda_tone is about labels: name the label map in patch_labels")
         return self
+
+    @property
+    def judged_classes(self) -> int:
+        """Channels that the patch judges see beside a picture."""
+        return 0 if self.patch_labels is None else self.patch_classes
 
 
 INFO = ObjectiveInfo(

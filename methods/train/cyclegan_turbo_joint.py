@@ -6,6 +6,7 @@ one translation serves its cycle and its adversaries, at about half the cost of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
     from methods.train.cyclegan_turbo import CycleGANTurboTraining
 
 
-def pass_through(training: CycleGANTurboTraining, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
+Conditions = Mapping[str, Tensor | None]
+"""By ``a`` and ``b``: the label planes of the pictures, (B, classes, H, W), where training has labels."""
+
+
+def pass_through(
+    training: CycleGANTurboTraining, a: Tensor, b: Tensor, conditions: Conditions, draws: Draws, sync: Sync
+) -> dict[str, float]:
     """One step of the auto-encoder phase: both directions give back pictures of both domains.
 
-    Each direction is shown half of either batch (with one picture a batch, its own target domain).
+    Each direction is shown half of either batch (with one picture a batch, its own target domain). The nets that know a
+    domain's tones learn already.
     """
     found, half = dict[str, float](), len(a) // 2
     mixed = {"a2b": torch.cat([a[:half], b[half:]]), "b2a": torch.cat([b[:half], a[half:]])}
@@ -34,58 +42,83 @@ def pass_through(training: CycleGANTurboTraining, a: Tensor, b: Tensor, draws: D
         loss.backward()
         found[f"autoencoder_{direction}"] = loss.item()
     found["grad_norm"] = training.update(sync)
+    if training.tones:
+        for judge, real, condition in (("disc_a", b, conditions["b"]), ("disc_b", a, conditions["a"])):
+            assert condition is not None
+            expected = training.tones[judge].apart(real, condition)
+            expected.backward()
+            found[f"tone_{judge}"] = expected.item()
+        training.update_judges(sync)
     return found
 
 
 def iterate_jointly(
-    training: CycleGANTurboTraining, a: Tensor, b: Tensor, draws: Draws, sync: Sync, *, identity: bool
+    training: CycleGANTurboTraining,
+    a: Tensor,
+    b: Tensor,
+    conditions: Conditions,
+    draws: Draws,
+    sync: Sync,
+    step: int,
 ) -> dict[str, float]:
     """One iteration: a generator step on all losses, then a discriminator step on real and translated pictures.
 
     Args:
         training: networks, optimizers and parameters.
         a, b: (B, 3, H, W) in [-1, 1].
+        conditions: what patch judges and tones see beside a picture or its translation.
         draws: random numbers of the step.
         sync: averages gradients over workers.
-        identity: whether this iteration has the identity loss.
+        step: number of the iteration: not every one has all losses (``cycle_every``, ``identity_every``).
     """
     params, found, fakes = training.params, dict[str, float](), dict[str, Tensor]()
+    cycling, identity = step % params.cycle_every == 0, step % params.identity_every == 0
     judges, patches = training.discriminators, training.patch_judges
     # disc_a judges what was made for domain B, as in the release
     sides = (("a", a, b, "a2b", "b2a", "disc_a"), ("b", b, a, "b2a", "a2b", "disc_b"))
 
-    thaw = [frozen_for(judge) for judge in (*judges.values(), *patches.values())]
+    thaw = [frozen_for(judge) for judge in (*judges.values(), *patches.values(), *training.tones.values())]
     for domain, real, other, there, back, judge in sides:
         fake = training.generate(real, there, training.noise(draws, f"fake.{there}", real))
-        again = training.generate(fake, back, training.noise(draws, f"again.{there}", real))
-        cycle = params.lambda_cycle * F.l1_loss(again, real)
-        cycle = cycle + params.lambda_cycle_lpips * training.distance(again, real).mean()
-        fooled = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
-        loss = cycle + fooled
+        losses = dict[str, Tensor]()
+        if cycling:
+            again = training.generate(fake, back, training.noise(draws, f"again.{there}", real))
+            losses[f"cycle_{domain}"] = params.lambda_cycle * F.l1_loss(again, real)
+            if params.lambda_cycle_lpips:
+                losses[f"cycle_{domain}"] += params.lambda_cycle_lpips * training.distance(again, real).mean()
+        losses[f"gan_{domain}"] = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
         if patches:
-            placed = params.lambda_patch * hinge_for_generator(patches[judge](fake))
-            loss, found[f"patch_{domain}"] = loss + placed, placed.item()
-        loss.backward()
-        found |= {f"cycle_{domain}": cycle.item(), f"gan_{domain}": fooled.item()}
+            placed = hinge_for_generator(patches[judge](fake, conditions[domain]))
+            losses[f"patch_{domain}"] = params.lambda_patch * placed
+        if (told := conditions[domain]) is not None and training.tones:
+            losses[f"tone_{domain}"] = params.lambda_tone * training.tones[judge].apart(fake, told)
+        torch.stack(list(losses.values())).sum().backward()
+        found |= {name: loss.item() for name, loss in losses.items()}
         fakes[judge] = fake.detach()
         if identity:
             same = training.generate(other, there, training.noise(draws, f"identity.{there}", other))
             kept = params.lambda_idt * F.l1_loss(same, other)
-            kept = kept + params.lambda_idt_lpips * training.distance(same, other).mean()
+            if params.lambda_idt_lpips:
+                kept = kept + params.lambda_idt_lpips * training.distance(same, other).mean()
             kept.backward()
             found[f"idt_{domain}"] = kept.item()
     for undo in thaw:
         undo()
     found["grad_norm.generator"] = training.update(sync)
 
-    for _, _, real, _, _, judge in sides:
-        told = judges[judge](fakes[judge], "fake", draws, f"fake.{judge}").mean()
-        told = told + judges[judge](real, "real", draws, f"real.{judge}").mean()
-        loss = 0.5 * params.lambda_gan * told
+    # a judge compares what was made of one domain with the pictures of the other
+    for (made_of, _, other, _, _, judge), (shown, *_) in zip(sides, reversed(sides), strict=True):
+        answer = judges[judge](fakes[judge], "fake", draws, f"fake.{judge}").mean()
+        answer = answer + judges[judge](other, "real", draws, f"real.{judge}").mean()
+        loss = 0.5 * params.lambda_gan * answer
         found[judge] = loss.item()
         if patches:
-            placed = hinge_for_discriminator(patches[judge](real), patches[judge](fakes[judge]))
+            seen = patches[judge](other, conditions[shown]), patches[judge](fakes[judge], conditions[made_of])
+            placed = hinge_for_discriminator(*seen)
             loss, found[f"patch_{judge}"] = loss + placed, placed.item()
+        if (told := conditions[shown]) is not None and training.tones:
+            expected = training.tones[judge].apart(other, told)
+            loss, found[f"tone_{judge}"] = loss + expected, expected.item()
         loss.backward()
     found["grad_norm.discriminators"] = training.update_judges(sync)
     return found

@@ -12,6 +12,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 _UNCONDITIONAL_GAIN = 16.0
 
 
+def with_position(planes: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C + 2, H, W): two planes more, x and y in [-1, 1]."""
+    count, _, height, width = planes.shape
+    y = torch.linspace(-1, 1, height, device=planes.device).view(1, 1, -1, 1).expand(count, 1, height, width)
+    x = torch.linspace(-1, 1, width, device=planes.device).view(1, 1, 1, -1).expand(count, 1, height, width)
+    return torch.cat([planes, x, y], dim=1)
+
+
 class PositionPatchGAN(nn.Module):
     """Judges patches of (output, input) pairs (Isola et al., arXiv 1611.07004, section 3.2.2), with spectral norm.
 
@@ -51,11 +59,8 @@ class PositionPatchGAN(nn.Module):
         if self.shrink > 1:
             output = F.avg_pool2d(output, self.shrink)
             condition = None if condition is None else F.avg_pool2d(condition, self.shrink)
-        count, _, height, width = output.shape
-        y = torch.linspace(-1, 1, height, device=output.device).view(1, 1, -1, 1).expand(count, 1, height, width)
-        x = torch.linspace(-1, 1, width, device=output.device).view(1, 1, 1, -1).expand(count, 1, height, width)
-        h = torch.cat([output, x, y] if condition is None else [output, condition, x, y], dim=1)
-        middle = self.layers[:4](h)
+        seen = output if condition is None else torch.cat([output, condition], dim=1)
+        middle = self.layers[:4](with_position(seen))
         return [self.gain * self.fine(middle), self.gain * self.coarse(self.layers[4:](middle))]
 
 

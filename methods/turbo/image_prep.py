@@ -18,14 +18,14 @@ def prepare_image(image: np.ndarray, name: str) -> np.ndarray:
     """Resize or crop one picture.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; of a label map (H, W), the nearest pixels are taken wherever it is resized.
         name: ``resize_512x512`` (width x height; ``resize_512`` is the square): Lanczos, aspect ratio not kept.
             ``resized_crop_512``: shorter side to 512 by Lanczos, then the centre square.
             ``multiple_of_8``: both sides down to a multiple of 8 by Lanczos, as the official paired script does.
             ``no_resize``: as it is.
 
     Returns:
-        (h, w, 3) uint8 with h and w multiples of 8.
+        (h, w, 3) or (h, w) uint8 with h and w multiples of 8.
 
     Raises:
         BadSample: reason ``size_not_multiple_of_8``: ``no_resize`` met another size; ``too_small``: a side under 8.
@@ -69,7 +69,8 @@ def window_of(width: int, height: int, name: str) -> tuple[int, int, int, int] |
 def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    filter = Image.Resampling.NEAREST if image.ndim == 2 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize((width, height), filter))
 
 
 def to_tensor(image: np.ndarray, signed: bool) -> Tensor:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from methods import InputError
+from methods import BadSample, InputError, Inputs
 from methods.train import registry
+from methods.train.crops import cut
 from methods.train.cyclegan_turbo import CycleGANTurboTraining
 from methods.train.draws import Draws
+from methods.train.label_maps import label_map, one_hot
 from methods.train.learning_rate import share_at
 from methods.train.pix2pix_turbo import Pix2PixTurboTraining
+from methods.train.tone import ToneNet
 from methods.train.workers import alone
 from tests.methods.test_train_cyclegan_turbo import CPU, golden_objective
 from tests.methods.test_train_cyclegan_turbo import params as cyclegan_params
@@ -81,6 +86,101 @@ def test_identity_comes_as_often_as_asked(base: str) -> None:
     assert ["idt_a" in step(objective, number) for number in range(3)] == [True, False, True]
 
 
+def test_a_cycle_comes_as_often_as_asked(base: str) -> None:
+    objective = unpaired(base, cycle_every=3)
+    assert ["cycle_b" in step(objective, number) for number in range(4)] == [True, False, False, True]
+
+
+class Spy(nn.Module):
+    """A patch judge that keeps what it was shown."""
+
+    def __init__(self, judge: nn.Module) -> None:
+        super().__init__()
+        self.judge, self.seen = judge, list[tuple[torch.Tensor, torch.Tensor]]()
+
+    def forward(self, output: torch.Tensor, condition: torch.Tensor) -> Any:
+        self.seen.append((output.detach().clone(), condition))
+        return self.judge(output, condition)
+
+
+def test_a_patch_judge_sees_every_picture_with_its_own_labels(base: str) -> None:
+    objective = unpaired(base, patch_labels="seg.png", patch_classes=4)
+    spies = {name: Spy(judge) for name, judge in objective.patch_judges.items()}
+    objective.patch_judges.update(spies)  # type: ignore[arg-type]
+    images = {"a": pictures(1), "b": pictures(2) * 0.3 - 0.5}
+    labels = {stream: torch.randint(0, 5, (2, 32, 32)).byte() for stream in images}
+    batch: Any = {stream: {"image": images[stream], "labels": labels[stream]} for stream in images}
+    objective.step(batch, 0, torch.Generator().manual_seed(0), alone)
+    for name, made_of, other in (("disc_a", "a", "b"), ("disc_b", "b", "a")):
+        fooling, real, fake = spies[name].seen
+        assert torch.equal(real[0], images[other])
+        assert torch.equal(fake[0], fooling[0])
+        for (_, condition), stream in ((fooling, made_of), (real, other), (fake, made_of)):
+            # class 4 is none of the four: a pixel of it has no plane
+            planes = torch.cat([1 - condition.sum(1, keepdim=True), condition], dim=1)
+            assert torch.equal(planes.argmax(1), (labels[stream].long() + 1) % 5)
+
+
+def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other_domain(base: str) -> None:
+    # in domain B every class has a tone of its own, and nothing but the tones speaks
+    silent = dict.fromkeys(("lambda_gan", "lambda_cycle", "lambda_idt", "lambda_idt_lpips"), 0.0)
+    small = {"networks": "mini", "adapt": "full", "lr": 1e-3, "lr_discriminator": 1e-2, "checkpointing": False}
+    labelled = {"patch_labels": "seg.png", "patch_classes": 2, "tone_shrink": 4, "lambda_tone": 10.0}
+    chosen = {**silent, **small, **labelled, "lambda_patch": 1e-6, "cycle_every": 99, "identity_every": 99}
+    objective = unpaired(base, steps=50, autoencoder_share=0.5, **chosen)
+    labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    labels[:, :, 16:] = 1
+    night = torch.where(labels[:, None].bool(), 0.6, -0.6).expand(2, 3, 32, 32)
+    batch: Any = {"a": {"image": pictures(1) * 0.2, "labels": labels}, "b": {"image": night, "labels": labels}}
+    found = [dict(objective.step(batch, step, torch.Generator().manual_seed(step), alone)) for step in range(50)]
+    assert found[24]["tone_disc_a"] < 0.4 * found[0]["tone_disc_a"]
+    assert found[49]["tone_a"] < 0.5 * found[25]["tone_a"]
+    assert {"tone_disc_a", "tone_disc_b"} <= set(objective.networks())
+
+
+def test_the_expected_tone_is_that_of_the_labels() -> None:
+    torch.manual_seed(0)
+    net = ToneNet(classes=2, shrink=2, width=8)
+    labels = one_hot(torch.randint(0, 2, (4, 24, 20)).byte(), 2)
+    assert net(labels).shape == (4, 3, 12, 10)
+    painted = labels[:, :1].expand(-1, 3, -1, -1) - 0.5
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        net.apart(painted, labels).backward()
+        optimizer.step()
+    assert net.apart(painted, labels) < 0.1 * net.apart(-painted, labels)
+
+
+@given(number=st.integers(0, 2**31), side=st.sampled_from([32, 40]))
+def test_labels_are_cut_as_their_picture_is(number: int, side: int) -> None:
+    rng = np.random.default_rng(number)
+    labels = rng.integers(0, 20, (side, side), dtype=np.uint8)
+    painted = np.repeat(labels[:, :, None], 3, axis=2)
+    picture, cut_labels = cut([painted, labels], f"resize_{side}_randomcrop_24x16_hflip", rng)
+    assert picture.shape == (16, 24, 3)
+    assert np.array_equal(picture[:, :, 0], cut_labels)
+
+
+def test_labels_that_are_resized_stay_classes() -> None:
+    labels = np.random.default_rng(0).choice(np.array([0, 7, 255], np.uint8), (40, 40))
+    _, small = cut([np.zeros((40, 40, 3), np.uint8), labels], "resize_24_randomcrop_16x16", np.random.default_rng(0))
+    assert set(np.unique(small)) == {0, 7, 255}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({}, "found no label map 'seg.png': name it in the source's masks"),
+        ({"seg.png": np.zeros((32, 32, 3), np.uint8)}, r"expected class ids, uint8 \(H, W\)"),
+        ({"seg.png": np.zeros((16, 32), np.uint8)}, r"\(16, 32\), its picture \(32, 32\)"),
+    ],
+)
+def test_a_sample_without_fitting_labels_is_bad(columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadSample, match=message):
+        label_map(Inputs("k", np.zeros((32, 32, 3), np.uint8), None, columns), "seg.png")
+
+
 def test_the_first_share_learns_to_pass_pictures_through(base: str) -> None:
     objective = unpaired(base, autoencoder_share=0.5, networks="mini", adapt="full", lr=3e-3, checkpointing=False)
     found = [step(objective, number) for number in range(6)]
@@ -119,6 +219,8 @@ def test_pairs_in_one_pass(base: str) -> None:
     ("objective", "changes", "message"),
     [
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_patch": 1}, "belongs to joint: true"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "patch_labels": "seg.png"}, "give it a weight"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_tone": 1}, "name the label map"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
         ("pix2pix_turbo", {"joint": True, "stochastic": True}, "has no gamma"),
         ("pix2pix_turbo", {"lr_decay_from": 2}, "lr_decay_from"),
