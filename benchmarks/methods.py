@@ -9,7 +9,8 @@ SD 2.1, the SD VAE with skips, its text encoder), ``mini`` that of the bundled s
 speed: the loop it is measured against does, for one image after the other, what the release's script does: the caption
 through the text encoder, LoRA as separate layers, a scheduler step with its noise. Both loops have the same weights and
 noise, and their outputs are compared. They run in turns and the best time of each counts, so that a busy machine slows
-neither more than the other. On a GPU, ours is swept over batches, precisions, eager and compiled (CUDA graphs).
+neither more than the other. On a CPU each has a process of its own: ours is set up as a worker is (pipeline/cpu.py),
+the other is left as it comes. On a GPU, ours is swept over batches, precisions, eager and compiled (CUDA graphs).
 
 memory: peak memory a training image adds (the slope between batch 1 and a larger one; the allocator's peak on a GPU, on
 a CPU the resident peak of a process of its own) for the release's order of work, for ours without and with gradient
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import resource
@@ -27,6 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
 
@@ -53,6 +56,7 @@ from methods.train.workers import alone  # noqa: E402
 from methods.turbo.captions import Captions  # noqa: E402
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet  # noqa: E402
 from methods.turbo.vae import SkipVAE  # noqa: E402
+from pipeline.cpu import settle_on_cpu  # noqa: E402
 
 TFLOP_PER_IMAGE = 4.47  # of the full model at 512 x 512, counted
 FULL_UNET: dict[str, Any] = {
@@ -172,6 +176,10 @@ class Ours:
         )
 
 
+Loop = Callable[[Tensor, Tensor], tuple[Tensor, float]]
+"""Images and noise -> what became of them, and seconds."""
+
+
 def seconds(run: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -182,30 +190,73 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
+def timed(run: Callable[[Tensor, Tensor], Tensor]) -> Loop:
+    """A loop of this process."""
+
+    def loop(images: Tensor, noise: Tensor) -> tuple[Tensor, float]:
+        found = list[Tensor]()
+        took = seconds(lambda: found.append(run(images, noise)), images.device)
+        return found[0], took
+
+    return loop
+
+
+def serve(connection: Connection, size: str, batch: int | None) -> None:
+    """The child's side of :func:`apart`: the release's loop, or ours where there is a batch."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    torch.set_num_threads(threads)
+    unet, (vae,) = made(SIZES[size], 1)
+    run: ReleaseLoop | Ours = ReleaseLoop(SIZES[size], unet, vae, torch.device("cpu"))
+    if batch is not None:
+        run = Ours(SIZES[size], run, batch, torch.float32, None)
+        settle_on_cpu(threads)
+    loop = timed(run)
+    while (given := connection.recv()) is not None:
+        found, took = loop(*map(torch.from_numpy, given))
+        connection.send((found.numpy(), took))
+
+
+def apart(size: str, batch: int | None) -> Loop:
+    """A loop in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    spawn.Process(target=serve, args=(there, size, batch), daemon=True).start()
+
+    def loop(images: Tensor, noise: Tensor) -> tuple[Tensor, float]:
+        here.send((images.numpy(), noise.numpy()))
+        found, took = here.recv()
+        return torch.from_numpy(found), took
+
+    return loop
+
+
 def speed(args: argparse.Namespace) -> dict[str, Any]:
     """Images a second of both loops, and how far apart their outputs are."""
     device, size = torch.device(args.device), SIZES[args.size]
     pixels = args.pixels or size["pixels"]
-    unet, (vae,) = made(size, 1)
-    release = ReleaseLoop(size, unet, vae, device)
     generator = torch.Generator().manual_seed(1)
     images = (torch.rand(args.images, 3, pixels, pixels, generator=generator) * 2 - 1).to(device)
-    noise = torch.randn(args.images, vae.latent_channels, pixels // 8, pixels // 8, generator=generator).to(device)
+    latents = args.images, size["vae"]["latent_channels"], pixels // 8, pixels // 8
+    noise = torch.randn(latents, generator=generator).to(device)
+    if device.type == "cpu":
+        release = None
+        reference = apart(args.size, None)
+    else:
+        unet, (vae,) = made(size, 1)
+        release = ReleaseLoop(size, unet, vae, device)
+        reference = timed(release)
     choices: list[tuple[int, torch.dtype, str | None]] = [(min(args.batch, args.images), torch.float32, None)]
     if device.type == "cuda":
         batches = [b for b in (1, 2, 4, 8, 16, 32) if b <= args.images]
         halves = (torch.float16, torch.bfloat16)
         choices = [(b, d, None) for d in (torch.float32, *halves) for b in batches]
         choices += [(b, d, "reduce-overhead") for d in halves for b in batches[-2:]]
-    wanted = release(images, noise)
+    wanted, _ = reference(images, noise)
     rows = []
     for batch, dtype, compiled in choices:
-        ours = Ours(size, release, batch, dtype, compiled)
-        apart = float((ours(images, noise) - wanted).norm() / wanted.norm())
-        times = [
-            (seconds(lambda: release(images, noise), device), seconds(lambda ours=ours: ours(images, noise), device))
-            for _ in range(args.repeats)
-        ]
+        ours = apart(args.size, batch) if release is None else timed(Ours(size, release, batch, dtype, compiled))
+        error = float((ours(images, noise)[0] - wanted).norm() / wanted.norm())
+        times = [(reference(images, noise)[1], ours(images, noise)[1]) for _ in range(args.repeats)]
         theirs, own = (args.images / min(column) for column in zip(*times, strict=True))
         row = {
             "batch": batch,
@@ -214,7 +265,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
             "release_images_per_s": round(theirs, 4),
             "images_per_s": round(own, 4),
             "times_faster": round(own / theirs, 2),
-            "relative_error": apart,
+            "relative_error": error,
         }
         if args.size == "full" and pixels == 512:
             row["tflop_per_s"] = round(own * TFLOP_PER_IMAGE, 2)

@@ -19,6 +19,7 @@ from methods.train.checkpoint import FOLDER as CHECKPOINTS
 from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
 from methods.train.journal import LOG, VALIDATION
 from methods.train.loop import FitConfig, Fitted, Progress, fit
+from pipeline.cpu import settle_on_cpu
 from pipeline.lock import locked
 from pipeline.storage import Store, redact
 from pipeline.streams import Loader, Stream, held_out
@@ -57,7 +58,7 @@ def train(
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError("compute.gpus is 1 but this machine has no CUDA device: set it to 0")
     if device.type == "cpu":
-        torch.set_num_threads(spec.compute.torch_threads)
+        settle_on_cpu(spec.compute.torch_threads)
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
     with contextlib.ExitStack() as open_things:

@@ -30,6 +30,7 @@ from methods.errors import BadSample
 from pipeline import codec, metrics
 from pipeline.board import WAITS
 from pipeline.carry import Window, carry_picture, carry_source, cut_to, load_table, move_labels, parse_labels
+from pipeline.cpu import settle_on_cpu
 from pipeline.device import DeviceThread
 from pipeline.job import Job
 from pipeline.keep import Keep
@@ -80,8 +81,7 @@ class Translator:
     def __init__(self, job: Job) -> None:
         compute = job.spec.compute
         if job.device == "cpu":
-            # Two torch threads on two busy cores were measured 20 times slower than one.
-            torch.set_num_threads(compute.torch_threads)
+            settle_on_cpu(compute.torch_threads)
         self.job = job
         self.method = methods.load(
             job.spec.method.name,
