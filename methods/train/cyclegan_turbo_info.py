@@ -27,6 +27,8 @@ class CycleGANTurboTrainParams(TurboTrainParams):
         lambda_tone: weight of the distance between a translation's coarse tones and those that its labels let one
             expect in the other domain (``methods.train.tone``); needs ``patch_labels``.
         tone_shrink: by how much pictures are averaged for that.
+        tone_detail: weight, as a share of ``lambda_tone``, of the same distance between the pictures as they are: it
+            takes contrast from what the labels cannot tell; 1 blurs.
         patch_classes: how many classes those maps have, counted from 0; higher numbers are of no class.
         autoencoder_share: first share of a run in which both directions learn to pass the pictures of both domains
             through: networks from nothing have no finished VAE to start from.
@@ -46,6 +48,7 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     patch_labels: str | None = None
     lambda_tone: Weight = 0.0
     tone_shrink: Annotated[int, Field(ge=1, le=16)] = 4
+    tone_detail: Annotated[float, Field(ge=0, le=1)] = 0.0
     patch_classes: Annotated[int, Field(ge=1, le=255)] = 19
     autoencoder_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     max_grad_norm: Weight = 10.0

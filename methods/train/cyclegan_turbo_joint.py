@@ -91,7 +91,8 @@ def iterate_jointly(
             placed = hinge_for_generator(patches[judge](fake, conditions[domain]))
             losses[f"patch_{domain}"] = params.lambda_patch * placed
         if (told := conditions[domain]) is not None and training.tones:
-            losses[f"tone_{domain}"] = params.lambda_tone * training.tones[judge].apart(fake, told)
+            away = training.tones[judge].apart(fake, told, params.tone_detail)
+            losses[f"tone_{domain}"] = params.lambda_tone * away
         torch.stack(list(losses.values())).sum().backward()
         found |= {name: loss.item() for name, loss in losses.items()}
         fakes[judge] = fake.detach()

@@ -44,6 +44,14 @@ class ToneNet(nn.Module):
         risen = F.interpolate(self.rise(torch.cat([middle, coarse], 1)), fine.shape[-2:], mode="bilinear")
         return self.out(torch.cat([fine, risen], 1))
 
-    def apart(self, pictures: Tensor, labels: Tensor) -> Tensor:
-        """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones."""
-        return F.mse_loss(F.avg_pool2d(pictures, self.shrink), self(labels))
+    def apart(self, pictures: Tensor, labels: Tensor, detail: float = 0.0) -> Tensor:
+        """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
+
+        ``detail`` is the weight, beside it, of the distance between the pictures themselves and the expected ones
+        enlarged to their size: what nobody can know then keeps less of its contrast, and is less wrong.
+        """
+        expected = self(labels)
+        distance = F.mse_loss(F.avg_pool2d(pictures, self.shrink), expected)
+        if not detail:
+            return distance
+        return distance + detail * F.mse_loss(pictures, F.interpolate(expected, pictures.shape[-2:], mode="bilinear"))

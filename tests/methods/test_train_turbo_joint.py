@@ -141,7 +141,9 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
 def test_the_expected_tone_is_that_of_the_labels() -> None:
     torch.manual_seed(0)
     net = ToneNet(classes=2, shrink=2, width=8)
-    labels = one_hot(torch.randint(0, 2, (4, 24, 20)).byte(), 2)
+    halves = torch.zeros(4, 24, 20, dtype=torch.uint8)
+    halves[:2, :, 10:] = halves[2:, 12:] = 1
+    labels = one_hot(halves, 2)
     assert net(labels).shape == (4, 3, 12, 10)
     painted = labels[:, :1].expand(-1, 3, -1, -1) - 0.5
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
@@ -150,6 +152,16 @@ def test_the_expected_tone_is_that_of_the_labels() -> None:
         net.apart(painted, labels).backward()
         optimizer.step()
     assert net.apart(painted, labels) < 0.1 * net.apart(-painted, labels)
+
+
+def test_detail_counts_where_it_is_asked_for() -> None:
+    torch.manual_seed(0)
+    net, labels = ToneNet(classes=2, shrink=4, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
+    grey, checks = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
+    checks[..., ::2] = -1
+    torch.testing.assert_close(net.apart(checks, labels), net.apart(grey, labels))
+    added = net.apart(checks, labels, 0.5) - net.apart(grey, labels, 0.5)
+    assert added.item() == pytest.approx(0.5, rel=0.1)
 
 
 @given(number=st.integers(0, 2**31), side=st.sampled_from([32, 40]))
