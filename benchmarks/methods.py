@@ -20,6 +20,7 @@ checkpointing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -211,9 +212,11 @@ def serve(connection: Connection, size: str, batch: int | None) -> None:
         run = Ours(SIZES[size], run, batch, torch.float32, None)
         settle_on_cpu(threads)
     loop = timed(run)
-    while (given := connection.recv()) is not None:
-        found, took = loop(*map(torch.from_numpy, given))
-        connection.send((found.numpy(), took))
+    # until the other side is gone
+    with contextlib.suppress(EOFError):
+        while True:
+            found, took = loop(*map(torch.from_numpy, connection.recv()))
+            connection.send((found.numpy(), took))
 
 
 def apart(size: str, batch: int | None) -> Loop:
