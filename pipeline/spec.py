@@ -249,7 +249,8 @@ def fingerprint(tree: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-_URI_KEYS = {"uri", "weights", "endpoint_url"}
+_PLACE_KEYS = {"uri", "continue_from"}
+_URI_KEYS = {*_PLACE_KEYS, "weights", "endpoint_url"}
 
 
 def _expand(value: Any, path: tuple[str, ...]) -> Any:
@@ -259,7 +260,7 @@ def _expand(value: Any, path: tuple[str, ...]) -> Any:
         return [_expand(v, path) for v in value]
     if isinstance(value, str) and path and path[-1] in _URI_KEYS:
         expanded = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda m: _environment(m.group(1) or m.group(2), path), value)
-        if path[-1] == "uri":
+        if path[-1] in _PLACE_KEYS:
             return absolute(expanded)
         return expanded
     return value

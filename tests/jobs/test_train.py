@@ -186,6 +186,17 @@ def test_nothing_to_begin_with_is_said(tmp_path: Path) -> None:
         TrainSpec.parse(tree(tmp_path, continue_from=str(tmp_path / "out")))
 
 
+def test_a_place_to_continue_from_is_the_same_for_workers_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert TrainSpec.parse(tree(tmp_path, continue_from="first")).continue_from == str(tmp_path / "first")
+    with pytest.raises(InputError, match="continue_from is the output itself"):
+        TrainSpec.parse(tree(tmp_path, continue_from="out"))
+    monkeypatch.setenv("RUNS", "s3://models/runs")
+    assert TrainSpec.parse(tree(tmp_path, continue_from="$RUNS/first/")).continue_from == "s3://models/runs/first"
+
+
 def test_an_object_store_holds_all_of_it_and_resumes(tmp_path: Path) -> None:
     import fsspec
 
