@@ -1,7 +1,7 @@
 """What a place looks like on average in a domain, told by its labels: a pull for unpaired training with label maps.
 
 A discriminator accepts any picture that could be; where the day does not tell (which lamps light this tree, which of
-these windows), a translator then makes something up, and is wrong twice as far as the average would be. The coarse
+these windows), a translator then makes something up, and its squared error is twice that of the average. The coarse
 tones of the average picture are learned from each domain's own pictures and labels, and translations are drawn to them.
 """
 
