@@ -276,6 +276,9 @@ def test_gradients_are_the_mean_over_workers(tmp_path: Path) -> None:
         "net(x.flatten(0, 1)).square().mean().backward()\n"
         "assert all(torch.allclose(a, p.grad, atol=1e-6) for a, p in zip(mine, net.parameters()))\n"
         "assert agree_on(7 + rank, torch.device('cpu')) == 7\n"
+        # as Ray Train ends its workers: without it, exit races with the group's own threads and may abort
+        "d.barrier()\n"
+        "d.destroy_process_group()\n"
     )
     both = [subprocess.Popen([sys.executable, "-c", code, str(rank)], env=dict(os.environ)) for rank in (0, 1)]
     assert [process.wait(timeout=240) for process in both] == [0, 0]
