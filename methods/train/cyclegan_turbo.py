@@ -18,7 +18,8 @@ from methods.train.cyclegan_turbo_info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo_joint import iterate_jointly, pass_through
 from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_official, save_official
 from methods.train.draws import Draws
-from methods.train.label_maps import label_map, one_hot
+from methods.train.kept_detail import KeptDetail
+from methods.train.label_maps import Annotations, grey_map, label_map, one_hot
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.patchgan import PatchJudges
@@ -51,6 +52,7 @@ from methods.turbo.native import NativeConfig, save_native
 from methods.turbo.official import PEFT_ALPHA
 
 DIRECTIONS = ("a2b", "b2a")
+JUDGES = ("disc_a", "disc_b")
 
 
 class CycleGANTurboTraining:
@@ -64,7 +66,8 @@ class CycleGANTurboTraining:
         params: see :class:`CycleGANTurboTrainParams`.
         parts: networks with names ``a2b`` and ``b2a`` of the VAEs, on the CPU.
         distance: perceptual distance, frozen, on the device.
-        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names).
+        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names);
+            none where ``lambda_gan`` is 0.
         device, precision: where, and in which precision the networks compute; weights stay in float32.
         steps: length of the run, for the learning rate and the auto-encoder phase.
     """
@@ -94,25 +97,32 @@ class CycleGANTurboTraining:
         self.discriminators = dict(discriminators)
         self.patch_judges = {
             name: PatchJudges(params.patch_width, params.patch_shrink, conditions=params.judged_classes).to(device)
-            for name in (self.discriminators if params.lambda_patch else ())
+            for name in (JUDGES if params.lambda_patch else ())
         }
         # by the judge of the same pictures: what the domain that they shall belong to looks like
         self.tones = {
-            name: ToneNet(params.patch_classes, params.tone_shrink).to(device)
-            for name in (self.discriminators if params.lambda_tone else ())
+            name: ToneNet(params.label_classes + len(params.tone_maps), params.tone_shrink).to(device)
+            for name in (JUDGES if params.lambda_tone else ())
         }
+        # made when the weights are known that training goes on from
+        self.kept: KeptDetail | None = None
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
         judges = self._judges()
-        self.judged = [p for judge in judges for p in judge.parameters()]
-        betas = (params.beta1, params.beta2)
-        self.optimizer, self.judge_optimizer = (
-            torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
-            for each in (self.trained, self.judged)
-        )
+        self.judged = [p for judge in judges.values() for p in judge.parameters()]
+        self.optimizer = self._optimizer(self.trained)
+        # one for each, so that a training without some of them can go on from one that had them
+        self.judge_optimizers = {name: self._optimizer(list(judge.parameters())) for name, judge in judges.items()}
 
-    def _judges(self) -> list[nn.Module]:
-        """What the discriminators' optimizer trains."""
-        return [*self.discriminators.values(), *self.patch_judges.values(), *self.tones.values()]
+    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        params = self.params
+        betas, decay = (params.beta1, params.beta2), params.weight_decay
+        return torch.optim.AdamW(parameters, lr=params.lr, betas=betas, weight_decay=decay, eps=params.eps)
+
+    def _judges(self) -> dict[str, nn.Module]:
+        """What the discriminators' optimizers train."""
+        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
+        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
+        return {**self.discriminators, **patches, **tones}
 
     def _vae_parameters(self) -> list[nn.Parameter]:
         return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
@@ -123,30 +133,35 @@ class CycleGANTurboTraining:
     ) -> CycleGANTurboTraining:
         """Networks, frozen helpers and optimizers. Raises InputError for weights that are not there or do not fit."""
         parts = adapted_parts(params)
-        features = backbone(params, device)
-        judges = {
-            name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in ("disc_a", "disc_b")
-        }
+        judges = dict[str, VisionAidedDiscriminator]()
+        if params.lambda_gan or not params.joint:
+            features = backbone(params, device)
+            judges = {name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in JUDGES}
         return cls(params, parts, perceptual(params, device), judges, device, precision, steps)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAEs and discriminators."""
         vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
-        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
-        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
-        return {"unet": self.unet, **vaes, **self.discriminators, **patches, **tones}
+        return {"unet": self.unet, **vaes, **self._judges()}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
-        """``image``: (3, H, W) in [-1, 1]; ``labels``: (H, W) uint8, where ``patch_labels`` names them."""
+        """``image``: (3, H, W) in [-1, 1]; ``labels`` (H, W) and ``maps`` (M, H, W), uint8, where they are named."""
         params = self.params
         if inputs.image is None:
             raise BadSample("no_image", "cyclegan_turbo trains on pictures")
-        if params.patch_labels is None:
+        if params.labels is None:
             (image,) = cut([inputs.image], params.image_prep, rng)
             return {"image": to_tensor(image, signed=True)}
-        labels = label_map(inputs, params.patch_labels)
-        image, labels = cut([inputs.image, labels], params.image_prep, rng)
-        return {"image": to_tensor(image, signed=True), "labels": torch.from_numpy(labels.copy())}
+        labels = label_map(inputs, params.labels)
+        # as grey pictures: resized smoothly, where label maps take the nearest pixel
+        maps = [np.repeat(grey_map(inputs, name)[:, :, None], 3, axis=2) for name in params.tone_maps]
+        image, labels, *maps = cut([inputs.image, labels, *maps], params.image_prep, rng)
+        grey = np.stack([found[:, :, 0] for found in maps]) if maps else np.empty((0, *labels.shape), np.uint8)
+        return {
+            "image": to_tensor(image, signed=True),
+            "labels": torch.from_numpy(labels.copy()),
+            "maps": torch.from_numpy(grey),
+        }
 
     def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
         """G(images, direction), (B, 3, H, W) in [-1, 1]."""
@@ -165,19 +180,21 @@ class CycleGANTurboTraining:
         a, b = (cast(Tensor, batch[stream]["image"]) for stream in ("a", "b"))
         share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
         set_rate(self.optimizer, share * params.lr)
-        set_rate(self.judge_optimizer, share * (params.lr_discriminator or params.lr))
-        conditions = {stream: self._condition(batch[stream]) for stream in ("a", "b")}
+        for optimizer in self.judge_optimizers.values():
+            set_rate(optimizer, share * (params.lr_discriminator or params.lr))
+        known = {stream: self._annotations(batch[stream]) for stream in ("a", "b")}
         if step < params.autoencoder_share * self.steps:
-            return pass_through(self, a, b, conditions, draws, sync)
+            return pass_through(self, a, b, known, draws, sync)
         if params.joint:
-            return iterate_jointly(self, a, b, conditions, draws, sync, step)
+            return iterate_jointly(self, a, b, known, draws, sync, step)
         return self.iterate(a, b, draws, sync)
 
-    def _condition(self, stream: Mapping[str, Tensor | list[Any]]) -> Tensor | None:
-        """What the patch judges are told of a stream's pictures, (B, classes, H, W)."""
-        if self.params.patch_labels is None:
+    def _annotations(self, stream: Mapping[str, Tensor | list[Any]]) -> Annotations | None:
+        """What is known of a stream's pictures, where training has labels."""
+        if self.params.labels is None:
             return None
-        return one_hot(cast(Tensor, stream["labels"]), self.params.patch_classes)
+        labels, maps = cast(Tensor, stream["labels"]), cast(Tensor, stream["maps"])
+        return Annotations(one_hot(labels, self.params.label_classes), maps.float() / 255)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
         """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
@@ -236,9 +253,9 @@ class CycleGANTurboTraining:
 
     def update_judges(self, sync: Sync) -> float:
         """Step the discriminators; the gradients' norm before clipping."""
-        for judge in self._judges():
+        for judge in self._judges().values():
             sync(judge)
-        return stepped(self.judge_optimizer, self.judged, self.params.max_grad_norm)
+        return stepped(list(self.judge_optimizers.values()), self.judged, self.params.max_grad_norm)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
@@ -266,19 +283,32 @@ class CycleGANTurboTraining:
         return Validation(metrics, pictures)
 
     def state_dict(self) -> dict[str, Any]:
-        """Trained weights and buffers, and both optimizers; what never changes is left out."""
+        """Trained weights and buffers, and the optimizers; what never changes is left out."""
         return {
             "networks": {name: kept_state(network) for name, network in self.networks().items()},
             "optimizer": self.optimizer.state_dict(),
-            "judge_optimizer": self.judge_optimizer.state_dict(),
+            "judge_optimizers": {name: each.state_dict() for name, each in self.judge_optimizers.items()},
+            **({"kept": self.kept.state_dict()} if self.kept is not None else {}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`. Raises InputError when the networks are others."""
+        """Go on from :meth:`state_dict`, also from that of a training with more judges.
+
+        With ``lambda_keep``, the detail kept is that of the first weights that are loaded.
+
+        Raises:
+            InputError: the networks are others.
+        """
         for name, network in self.networks().items():
-            restore(network, state["networks"][name], name)
+            restore(network, state["networks"].get(name, {}), name)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+        for name, optimizer in self.judge_optimizers.items():
+            optimizer.load_state_dict(state["judge_optimizers"][name])
+        if self.params.lambda_keep:
+            alpha_bar, params = self.generators["a2b"].alpha_bar, self.params
+            self.kept = KeptDetail(self.unet, self.vaes, alpha_bar, params.tone_shrink, params.keep_contrast)
+            if "kept" in state:
+                self.kept.load_state_dict(state["kept"])
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

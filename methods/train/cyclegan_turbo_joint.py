@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods.errors import InputError
 from methods.train.draws import Draws
+from methods.train.label_maps import Annotations
 from methods.train.objective import Sync
 from methods.train.patchgan import hinge_for_discriminator, hinge_for_generator
 from methods.train.turbo_networks import frozen_for
@@ -22,12 +24,12 @@ if TYPE_CHECKING:
     from methods.train.cyclegan_turbo import CycleGANTurboTraining
 
 
-Conditions = Mapping[str, Tensor | None]
-"""By ``a`` and ``b``: the label planes of the pictures, (B, classes, H, W), where training has labels."""
+Known = Mapping[str, Annotations | None]
+"""By ``a`` and ``b``: what is known of the pictures, where training has labels."""
 
 
 def pass_through(
-    training: CycleGANTurboTraining, a: Tensor, b: Tensor, conditions: Conditions, draws: Draws, sync: Sync
+    training: CycleGANTurboTraining, a: Tensor, b: Tensor, known: Known, draws: Draws, sync: Sync
 ) -> dict[str, float]:
     """One step of the auto-encoder phase: both directions give back pictures of both domains.
 
@@ -43,9 +45,9 @@ def pass_through(
         found[f"autoencoder_{direction}"] = loss.item()
     found["grad_norm"] = training.update(sync)
     if training.tones:
-        for judge, real, condition in (("disc_a", b, conditions["b"]), ("disc_b", a, conditions["a"])):
-            assert condition is not None
-            expected = training.tones[judge].apart(real, condition)
+        for judge, real, told in (("disc_a", b, known["b"]), ("disc_b", a, known["a"])):
+            assert told is not None
+            expected = training.tones[judge].apart(real, told.planes)
             expected.backward()
             found[f"tone_{judge}"] = expected.item()
         training.update_judges(sync)
@@ -56,7 +58,7 @@ def iterate_jointly(
     training: CycleGANTurboTraining,
     a: Tensor,
     b: Tensor,
-    conditions: Conditions,
+    known: Known,
     draws: Draws,
     sync: Sync,
     step: int,
@@ -66,33 +68,41 @@ def iterate_jointly(
     Args:
         training: networks, optimizers and parameters.
         a, b: (B, 3, H, W) in [-1, 1].
-        conditions: what patch judges and tones see beside a picture or its translation.
+        known: what patch judges and tones see beside a picture or its translation.
         draws: random numbers of the step.
         sync: averages gradients over workers.
         step: number of the iteration: not every one has all losses (``cycle_every``, ``identity_every``).
     """
     params, found, fakes = training.params, dict[str, float](), dict[str, Tensor]()
-    cycling, identity = step % params.cycle_every == 0, step % params.identity_every == 0
+    cycling = bool(params.lambda_cycle or params.lambda_cycle_lpips) and step % params.cycle_every == 0
+    identity = bool(params.lambda_idt or params.lambda_idt_lpips) and step % params.identity_every == 0
+    if params.lambda_keep and training.kept is None:
+        raise InputError("lambda_keep keeps the detail of an earlier training: name it in continue_from")
     judges, patches = training.discriminators, training.patch_judges
     # disc_a judges what was made for domain B, as in the release
     sides = (("a", a, b, "a2b", "b2a", "disc_a"), ("b", b, a, "b2a", "a2b", "disc_b"))
 
     thaw = [frozen_for(judge) for judge in (*judges.values(), *patches.values(), *training.tones.values())]
     for domain, real, other, there, back, judge in sides:
-        fake = training.generate(real, there, training.noise(draws, f"fake.{there}", real))
+        noise, told = training.noise(draws, f"fake.{there}", real), known[domain]
+        fake = training.generate(real, there, noise)
         losses = dict[str, Tensor]()
         if cycling:
             again = training.generate(fake, back, training.noise(draws, f"again.{there}", real))
             losses[f"cycle_{domain}"] = params.lambda_cycle * F.l1_loss(again, real)
             if params.lambda_cycle_lpips:
                 losses[f"cycle_{domain}"] += params.lambda_cycle_lpips * training.distance(again, real).mean()
-        losses[f"gan_{domain}"] = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
+        if judges:
+            losses[f"gan_{domain}"] = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
         if patches:
-            placed = hinge_for_generator(patches[judge](fake, conditions[domain]))
+            placed = hinge_for_generator(patches[judge](fake, told.labels if told else None))
             losses[f"patch_{domain}"] = params.lambda_patch * placed
-        if (told := conditions[domain]) is not None and training.tones:
-            away = training.tones[judge].apart(fake, told, params.tone_detail)
+        if told is not None and training.tones:
+            away = training.tones[judge].apart(fake, told.planes, params.tone_detail)
             losses[f"tone_{domain}"] = params.lambda_tone * away
+        if training.kept is not None:
+            wanted = training.kept.wanted(real, training.embeddings[there], noise, there)
+            losses[f"keep_{domain}"] = params.lambda_keep * training.kept.apart(fake, wanted)
         torch.stack(list(losses.values())).sum().backward()
         found |= {name: loss.item() for name, loss in losses.items()}
         fakes[judge] = fake.detach()
@@ -109,17 +119,20 @@ def iterate_jointly(
 
     # a judge compares what was made of one domain with the pictures of the other
     for (made_of, _, other, _, _, judge), (shown, *_) in zip(sides, reversed(sides), strict=True):
-        answer = judges[judge](fakes[judge], "fake", draws, f"fake.{judge}").mean()
-        answer = answer + judges[judge](other, "real", draws, f"real.{judge}").mean()
-        loss = 0.5 * params.lambda_gan * answer
-        found[judge] = loss.item()
+        losses, told, of_fake = dict[str, Tensor](), known[shown], known[made_of]
+        if judges:
+            answer = judges[judge](fakes[judge], "fake", draws, f"fake.{judge}").mean()
+            answer = answer + judges[judge](other, "real", draws, f"real.{judge}").mean()
+            losses[judge] = 0.5 * params.lambda_gan * answer
         if patches:
-            seen = patches[judge](other, conditions[shown]), patches[judge](fakes[judge], conditions[made_of])
-            placed = hinge_for_discriminator(*seen)
-            loss, found[f"patch_{judge}"] = loss + placed, placed.item()
-        if (told := conditions[shown]) is not None and training.tones:
-            expected = training.tones[judge].apart(other, told)
-            loss, found[f"tone_{judge}"] = loss + expected, expected.item()
-        loss.backward()
-    found["grad_norm.discriminators"] = training.update_judges(sync)
+            real = patches[judge](other, told.labels if told else None)
+            fake = patches[judge](fakes[judge], of_fake.labels if of_fake else None)
+            losses[f"patch_{judge}"] = hinge_for_discriminator(real, fake)
+        if told is not None and training.tones:
+            losses[f"tone_{judge}"] = training.tones[judge].apart(other, told.planes)
+        if losses:
+            torch.stack(list(losses.values())).sum().backward()
+            found |= {name: loss.item() for name, loss in losses.items()}
+    if training.judge_optimizers:
+        found["grad_norm.discriminators"] = training.update_judges(sync)
     return found

@@ -1,11 +1,13 @@
 """What a place looks like on average in a domain, told by its labels: a pull for unpaired training with label maps.
 
 A discriminator accepts any picture that could be; where the day does not tell (which lamps light this tree, which of
-these windows), a translator then makes something up, and its squared error is twice that of the average. The coarse
-tones of the average picture are learned from each domain's own pictures and labels, and translations are drawn to them.
+these windows), a translator then makes something up, and its squared error is twice that of the average. The average
+picture is learned from each domain's own pictures and annotations, and translations are drawn to it.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,44 +15,51 @@ from torch import Tensor, nn
 
 from methods.train.patchgan import with_position
 
+_GROUPS = 8
+
 
 class ToneNet(nn.Module):
-    """Labels to the mean picture, coarse: a small U-Net that also sees the pixel's position.
+    """Annotations to the mean picture, coarse: a U-Net of five levels that also sees the pixel's position.
 
     Args:
-        classes: planes of the label map.
-        shrink: labels and pictures are averaged by this factor.
-        width: channels at the finest level.
+        planes: channels of the annotations.
+        shrink: annotations and pictures are averaged by this factor.
+        width: channels at the finest level, a multiple of 8; below they double, twice.
     """
 
-    def __init__(self, classes: int, shrink: int = 4, width: int = 32) -> None:
+    def __init__(self, planes: int, shrink: int = 4, width: int = 24) -> None:
         super().__init__()
         self.shrink = shrink
+        widths = [width, 2 * width, 4 * width, 4 * width, 4 * width]
 
         def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.SiLU())
+            return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1), nn.GroupNorm(_GROUPS, outputs), nn.SiLU())
 
-        self.fine = conv(classes + 2, width)
-        self.middle = conv(width, 2 * width, 2)
-        self.coarse = nn.Sequential(conv(2 * width, 4 * width, 2), conv(4 * width, 2 * width))
-        self.rise = conv(4 * width, width)
-        self.out = nn.Sequential(conv(2 * width, width), nn.Conv2d(width, 3, 1))
+        self.first = conv(planes + 2, width)
+        self.down = nn.ModuleList(conv(above, below, 2) for above, below in pairwise(widths))
+        self.deepest = conv(widths[-1], widths[-1])
+        self.up = nn.ModuleList(conv(above + below, above) for above, below in pairwise(widths))
+        self.out = nn.Conv2d(width, 3, 3, 1, 1)
 
-    def forward(self, labels: Tensor) -> Tensor:
-        """(B, classes, H, W) of zeros and ones -> (B, 3, H/shrink, W/shrink), about [-1, 1]."""
-        fine = self.fine(with_position(F.avg_pool2d(labels, self.shrink)))
-        middle = self.middle(fine)
-        coarse = F.interpolate(self.coarse(middle), middle.shape[-2:], mode="bilinear")
-        risen = F.interpolate(self.rise(torch.cat([middle, coarse], 1)), fine.shape[-2:], mode="bilinear")
-        return self.out(torch.cat([fine, risen], 1))
+    def forward(self, annotations: Tensor) -> Tensor:
+        """(B, planes, H, W), about [0, 1] -> (B, 3, H/shrink, W/shrink), about [-1, 1]."""
+        seen = self.first(with_position(F.avg_pool2d(annotations, self.shrink)))
+        levels = list[Tensor]()
+        for down in self.down:
+            levels.append(seen)
+            seen = down(seen)
+        seen = self.deepest(seen)
+        for up, level in zip(reversed(list(self.up)), reversed(levels), strict=True):
+            seen = up(torch.cat([F.interpolate(seen, level.shape[-2:]), level], 1))
+        return self.out(seen)
 
-    def apart(self, pictures: Tensor, labels: Tensor, detail: float = 0.0) -> Tensor:
+    def apart(self, pictures: Tensor, annotations: Tensor, detail: float = 0.0) -> Tensor:
         """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
 
         ``detail`` is the weight, beside it, of the distance between the pictures themselves and the expected ones
         enlarged to their size: what nobody can know then keeps less of its contrast, and is less wrong.
         """
-        expected = self(labels)
+        expected = self(annotations)
         distance = F.mse_loss(F.avg_pool2d(pictures, self.shrink), expected)
         if not detail:
             return distance

@@ -211,11 +211,14 @@ def frozen_for(network: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def stepped(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], limit: float) -> float:
-    """Clip, step, forget the gradients; the norm before clipping."""
+def stepped(
+    optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], parameters: list[nn.Parameter], limit: float
+) -> float:
+    """Clip, step, forget the gradients; the norm before clipping, over all of them."""
     norm = nn.utils.clip_grad_norm_(parameters, limit)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    for optimizer in (optimizers,) if isinstance(optimizers, torch.optim.Optimizer) else optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
     return norm.item()
 
 

@@ -17,7 +17,8 @@ from methods.train import registry
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo import CycleGANTurboTraining
 from methods.train.draws import Draws
-from methods.train.label_maps import label_map, one_hot
+from methods.train.kept_detail import detail
+from methods.train.label_maps import Annotations, grey_map, label_map, one_hot
 from methods.train.learning_rate import share_at
 from methods.train.pix2pix_turbo import Pix2PixTurboTraining
 from methods.train.tone import ToneNet
@@ -27,6 +28,8 @@ from tests.methods.test_train_cyclegan_turbo import params as cyclegan_params
 from tests.methods.test_train_pix2pix_turbo import params as pix2pix_params
 
 JOINT: dict[str, Any] = {"joint": True, "lambda_patch": 0.1, "patch_width": 8, "patch_shrink": [1, 2]}
+
+NO_MAPS = torch.empty(2, 0, 32, 32, dtype=torch.uint8)
 
 
 def pictures(seed: int, count: int = 2) -> torch.Tensor:
@@ -104,12 +107,12 @@ class Spy(nn.Module):
 
 
 def test_a_patch_judge_sees_every_picture_with_its_own_labels(base: str) -> None:
-    objective = unpaired(base, patch_labels="seg.png", patch_classes=4)
+    objective = unpaired(base, labels="seg.png", label_classes=4)
     spies = {name: Spy(judge) for name, judge in objective.patch_judges.items()}
     objective.patch_judges.update(spies)  # type: ignore[arg-type]
     images = {"a": pictures(1), "b": pictures(2) * 0.3 - 0.5}
     labels = {stream: torch.randint(0, 5, (2, 32, 32)).byte() for stream in images}
-    batch: Any = {stream: {"image": images[stream], "labels": labels[stream]} for stream in images}
+    batch: Any = {stream: {"image": images[stream], "labels": labels[stream], "maps": NO_MAPS} for stream in images}
     objective.step(batch, 0, torch.Generator().manual_seed(0), alone)
     for name, made_of, other in (("disc_a", "a", "b"), ("disc_b", "b", "a")):
         fooling, real, fake = spies[name].seen
@@ -125,13 +128,16 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
     # in domain B every class has a tone of its own, and nothing but the tones speaks
     silent = dict.fromkeys(("lambda_gan", "lambda_cycle", "lambda_idt", "lambda_idt_lpips"), 0.0)
     small = {"networks": "mini", "adapt": "full", "lr": 1e-3, "lr_discriminator": 1e-2, "checkpointing": False}
-    labelled = {"patch_labels": "seg.png", "patch_classes": 2, "tone_shrink": 4, "lambda_tone": 10.0}
+    labelled = {"labels": "seg.png", "label_classes": 2, "tone_shrink": 4, "lambda_tone": 10.0}
     chosen = {**silent, **small, **labelled, "lambda_patch": 1e-6, "cycle_every": 99, "identity_every": 99}
     objective = unpaired(base, steps=50, autoencoder_share=0.5, **chosen)
     labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
     labels[:, :, 16:] = 1
     night = torch.where(labels[:, None].bool(), 0.6, -0.6).expand(2, 3, 32, 32)
-    batch: Any = {"a": {"image": pictures(1) * 0.2, "labels": labels}, "b": {"image": night, "labels": labels}}
+    batch: Any = {
+        "a": {"image": pictures(1) * 0.2, "labels": labels, "maps": NO_MAPS},
+        "b": {"image": night, "labels": labels, "maps": NO_MAPS},
+    }
     found = [dict(objective.step(batch, step, torch.Generator().manual_seed(step), alone)) for step in range(50)]
     assert found[24]["tone_disc_a"] < 0.4 * found[0]["tone_disc_a"]
     assert found[49]["tone_a"] < 0.5 * found[25]["tone_a"]
@@ -140,7 +146,7 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
 
 def test_the_expected_tone_is_that_of_the_labels() -> None:
     torch.manual_seed(0)
-    net = ToneNet(classes=2, shrink=2, width=8)
+    net = ToneNet(planes=2, shrink=2, width=8)
     halves = torch.zeros(4, 24, 20, dtype=torch.uint8)
     halves[:2, :, 10:] = halves[2:, 12:] = 1
     labels = one_hot(halves, 2)
@@ -156,12 +162,90 @@ def test_the_expected_tone_is_that_of_the_labels() -> None:
 
 def test_detail_counts_where_it_is_asked_for() -> None:
     torch.manual_seed(0)
-    net, labels = ToneNet(classes=2, shrink=4, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
+    net, labels = ToneNet(planes=2, shrink=4, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
     grey, checks = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
     checks[..., ::2] = -1
     torch.testing.assert_close(net.apart(checks, labels), net.apart(grey, labels))
     added = net.apart(checks, labels, 0.5) - net.apart(grey, labels, 0.5)
     assert added.item() == pytest.approx(0.5, rel=0.1)
+
+
+def test_maps_beside_the_labels_tell_of_tones() -> None:
+    # the class is the same everywhere, only the map says where it is light
+    torch.manual_seed(0)
+    net = ToneNet(planes=2, shrink=2, width=8)
+    light = torch.zeros(2, 1, 16, 16)
+    light[0, :, 6:] = light[1, :, :, :9] = 1
+    known = Annotations(torch.ones(2, 1, 16, 16), light)
+    painted = light.expand(-1, 3, -1, -1) - 0.5
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        net.apart(painted, known.planes).backward()
+        optimizer.step()
+    assert net.apart(painted, known.planes) < 0.1 * net.apart(painted, known.planes.flip(0))
+
+
+def test_judges_without_a_weight_are_not_made(base: str) -> None:
+    labelled = {"labels": "seg.png", "label_classes": 2, "lambda_tone": 1.0, "lambda_gan": 0.0, "lambda_patch": 0.0}
+    assert set(unpaired(base, **labelled).networks()) == {"unet", "vae_a2b", "vae_b2a", "tone_disc_a", "tone_disc_b"}
+
+
+def test_detail_is_what_averaging_loses() -> None:
+    assert detail(torch.full((1, 3, 16, 16), 0.3), 4).abs().max() < 1e-6
+    checks = torch.ones(1, 3, 16, 16)
+    checks[..., ::2] = -1
+    torch.testing.assert_close(detail(checks, 2), checks)
+
+
+KEEPING: dict[str, Any] = {
+    "networks": "mini",
+    "adapt": "full",
+    "checkpointing": False,
+    "lr": 2e-3,
+    "labels": "seg.png",
+    "label_classes": 2,
+    "lambda_tone": 1.0,
+    "tone_shrink": 4,
+}
+SILENT = dict.fromkeys(("lambda_gan", "lambda_patch", "lambda_cycle", "lambda_cycle_lpips"), 0.0)
+SILENT |= dict.fromkeys(("lambda_idt", "lambda_idt_lpips"), 0.0)
+
+
+def tone_step(objective: CycleGANTurboTraining, number: int) -> dict[str, float]:
+    known = {"labels": torch.zeros(2, 32, 32, dtype=torch.uint8), "maps": NO_MAPS}
+    batch: Any = {"a": {"image": pictures(1), **known}, "b": {"image": pictures(2) * 0.3 - 0.5, **known}}
+    return dict(objective.step(batch, number, torch.Generator().manual_seed(number), alone))
+
+
+def test_a_last_stage_keeps_the_detail_of_the_one_before(base: str) -> None:
+    first = unpaired(base, **KEEPING)
+    tone_step(first, 0)
+    found = {}
+    for weight in (0.0, 100.0):
+        # the judges of the first stage are gone, and nobody misses them
+        last = unpaired(base, **{**KEEPING, "lr": 3e-4}, **SILENT, lambda_keep=weight)
+        last.load_state_dict(first.state_dict())
+        noise = torch.zeros(2, *last.generators["a2b"].latent_shape(32, 32))
+        before = detail(last.generate(pictures(1), "a2b", noise), 4).detach()
+        for number in range(1, 9):
+            assert ("keep_a" in tone_step(last, number)) == bool(weight)
+        after = detail(last.generate(pictures(1), "a2b", noise), 4).detach()
+        found[weight] = float((after - before).square().mean())
+    assert found[100.0] < 0.5 * found[0.0]
+
+
+def test_detail_is_kept_as_the_stage_began_over_resumed_runs(base: str) -> None:
+    first = unpaired(base, **KEEPING)
+    tone_step(first, 0)
+    runs = [unpaired(base, **KEEPING, **SILENT, lambda_keep=1.0, keep_contrast=0.5) for _ in range(2)]
+    runs[0].load_state_dict(first.state_dict())
+    for number in (1, 2):
+        tone_step(runs[0], number)
+    runs[1].load_state_dict(runs[0].state_dict())
+    assert tone_step(runs[1], 3) == tone_step(runs[0], 3)
+    with pytest.raises(InputError, match="name it in continue_from"):
+        tone_step(unpaired(base, **KEEPING, **SILENT, lambda_keep=1.0), 0)
 
 
 @given(number=st.integers(0, 2**31), side=st.sampled_from([32, 40]))
@@ -172,6 +256,35 @@ def test_labels_are_cut_as_their_picture_is(number: int, side: int) -> None:
     picture, cut_labels = cut([painted, labels], f"resize_{side}_randomcrop_24x16_hflip", rng)
     assert picture.shape == (16, 24, 3)
     assert np.array_equal(picture[:, :, 0], cut_labels)
+
+
+def test_far_things_are_near_each_other_in_eight_bits() -> None:
+    def grey(found: np.ndarray) -> np.ndarray:
+        return grey_map(Inputs("k", None, None, {"depth.png": found}), "depth.png")
+
+    metres = np.array([[0, 2, 20, 200, 655.35]])
+    assert grey(np.round(metres * 100).astype(np.uint16)).tolist() == [[0, 122, 175, 228, 255]]
+    assert grey(np.array([[0, 7, 255]], np.uint8)).tolist() == [[0, 7, 255]]
+
+
+def test_a_sample_becomes_picture_labels_and_maps(base: str) -> None:
+    objective = unpaired(
+        base, **KEEPING, tone_maps=["depth.png", "edges.png"], image_prep="resize_32_randomcrop_16x16_hflip"
+    )
+    place = np.arange(32 * 32).reshape(32, 32)
+    columns = {
+        "seg.png": (place % 32).astype(np.uint8),
+        "depth.png": (place % 32 + 100).astype(np.uint8),
+        "edges.png": (place // 32).astype(np.uint8),
+    }
+    picture = np.repeat((place % 32)[:, :, None], 3, 2).astype(np.uint8)
+    sample = objective.transform("a", Inputs("k", picture, None, columns), np.random.default_rng(0))
+    shapes = {name: tuple(value.shape) for name, value in sample.items() if isinstance(value, torch.Tensor)}
+    assert shapes == {"image": (3, 16, 16), "labels": (16, 16), "maps": (2, 16, 16)}
+    labels, (depth, edges) = torch.as_tensor(sample["labels"]).int(), torch.as_tensor(sample["maps"]).int()
+    assert torch.equal(depth, labels + 100)
+    assert torch.equal((torch.as_tensor(sample["image"])[0] * 127.5 + 127.5).round().int(), labels)
+    assert torch.equal(edges, edges[:, :1].expand(16, 16))
 
 
 def test_labels_that_are_resized_stay_classes() -> None:
@@ -231,8 +344,11 @@ def test_pairs_in_one_pass(base: str) -> None:
     ("objective", "changes", "message"),
     [
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_patch": 1}, "belongs to joint: true"),
-        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "patch_labels": "seg.png"}, "give it a weight"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "labels": "seg.png"}, "give one of them a weight"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_tone": 1}, "name the label map"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_keep": 1}, "belong to joint: true"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "tone_maps": ["d.png"]}, "are for lambda_tone"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "joint": True, **SILENT}, "nothing moves"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
         ("pix2pix_turbo", {"joint": True, "stochastic": True}, "has no gamma"),
         ("pix2pix_turbo", {"lr_decay_from": 2}, "lr_decay_from"),
