@@ -16,7 +16,8 @@ from methods.errors import BadSample, InputError
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo_info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo_joint import iterate_jointly, pass_through
-from methods.train.cyclegan_turbo_official import cyclegan_adapters, load_official, save_official
+from methods.train.cyclegan_turbo_official import save_official
+from methods.train.cyclegan_turbo_parts import DIRECTIONS, adapted_parts
 from methods.train.draws import Draws
 from methods.train.kept_detail import KeptDetail
 from methods.train.label_maps import Annotations, grey_map, label_map, one_hot
@@ -26,21 +27,13 @@ from methods.train.patchgan import PatchJudges
 from methods.train.tone import ToneNet
 from methods.train.turbo_frozen import backbone, perceptual
 from methods.train.turbo_networks import (
-    UNET_ADAPTER,
-    VAE_ADAPTER,
-    VAE_TARGETS,
     Parts,
-    add_lora,
-    base_parts,
     frozen_for,
     kept_state,
     merged,
-    mini_parts,
-    native_parts,
     overlaid,
     restore,
     set_checkpointing,
-    start_kind,
     stepped,
     vae_scale,
 )
@@ -49,9 +42,7 @@ from methods.train.vision_aided import VisionAidedDiscriminator
 from methods.turbo.generator import OneStepGenerator
 from methods.turbo.image_prep import to_tensor
 from methods.turbo.native import NativeConfig, save_native
-from methods.turbo.official import PEFT_ALPHA
 
-DIRECTIONS = ("a2b", "b2a")
 JUDGES = ("disc_a", "disc_b")
 
 
@@ -346,33 +337,3 @@ class CycleGANTurboTraining:
         )
         save_native(path, config, tensors)
         return path
-
-
-def adapted_parts(params: CycleGANTurboTrainParams) -> Parts:
-    """The networks that ``params`` name, with LoRA put in and with what is trained marked. Raises InputError."""
-    kind, path = start_kind(params.start)
-    if params.networks == "mini":
-        if path is not None or params.adapt != "full":
-            raise InputError("networks: mini starts from nothing and trains every weight: set adapt: full and no start")
-        parts = mini_parts(DIRECTIONS, {"a2b": params.caption_b, "b2a": params.caption_a})
-    elif kind == "native":
-        assert path is not None
-        parts = native_parts(path, "cyclegan_turbo", {d: d for d in DIRECTIONS}, params.base)
-    else:
-        parts = base_parts(params.base, DIRECTIONS)
-    for caption in (params.caption_a, params.caption_b):
-        if not parts.captions.knows(caption):
-            held = ", ".join(f"'{known}'" for known in parts.captions.stored)
-            raise InputError(f"{parts.captions.where}: holds no embedding of the caption '{caption}', it has: {held}")
-    if params.adapt == "full":
-        if kind == "official":
-            raise InputError(f"{path}: an official file holds LoRA: train it with adapt: lora")
-        return parts
-    add_lora(parts.unet, cyclegan_adapters(parts.unet), params.rank_unet, params.rank_unet, UNET_ADAPTER)
-    parts.unet.conv_in.requires_grad_(True)
-    for vae in parts.vaes.values():
-        add_lora(vae, VAE_TARGETS, params.rank_vae, PEFT_ALPHA, VAE_ADAPTER)
-    if kind == "official":
-        assert path is not None
-        load_official(path, parts.unet, parts.vaes, params.rank_unet, params.rank_vae)
-    return parts

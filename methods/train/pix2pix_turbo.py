@@ -21,25 +21,17 @@ from methods.train.learning_rate import set_rate, share_at
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.patchgan import PatchJudges, hinge_for_discriminator, hinge_for_generator
 from methods.train.pix2pix_turbo_info import INFO, Pix2PixTurboTrainParams
-from methods.train.pix2pix_turbo_official import load_official, save_official
+from methods.train.pix2pix_turbo_official import save_official
+from methods.train.pix2pix_turbo_parts import DIRECTION, adapted_parts
 from methods.train.turbo_frozen import backbone, perceptual
 from methods.train.turbo_networks import (
-    UNET_ADAPTER,
-    UNET_TARGETS,
-    VAE_ADAPTER,
-    VAE_TARGETS,
     Parts,
-    add_lora,
-    base_parts,
     frozen_for,
     kept_state,
     merged,
-    mini_parts,
-    native_parts,
     overlaid,
     restore,
     set_checkpointing,
-    start_kind,
     stepped,
     vae_scale,
 )
@@ -51,7 +43,6 @@ from methods.turbo.image_prep import to_tensor
 from methods.turbo.native import NativeConfig, save_native
 from methods.turbo.official import PEFT_ALPHA, collect_adapters
 
-_VAE = "translate"
 Similarity = Callable[[Tensor, list[str]], Tensor]
 
 
@@ -89,7 +80,7 @@ class Pix2PixTurboTraining:
         if params.caption is not None:
             self.captions.only(params.caption)
         cast(nn.Module, parts.unet).to(device)
-        self.unet, self.vae = parts.unet, parts.vaes[_VAE].to(device)
+        self.unet, self.vae = parts.unet, parts.vaes[DIRECTION].to(device)
         self.generator = OneStepGenerator(self.unet, self.vae, parts.alpha_bar)
         set_checkpointing(self.unet, [self.vae], params.checkpointing)
         self.first_layer = (parts.first_layer[0].to(device), parts.first_layer[1].to(device))
@@ -342,46 +333,13 @@ class Pix2PixTurboTraining:
             unet=dict(self.unet.config),
             vae=self.vae.config,
             scheduler=self.scheduler,
-            vaes={_VAE: "vae"},
+            vaes={DIRECTION: "vae"},
             captions=tuple(known),
-            default_captions={} if params.caption is None else {_VAE: params.caption},
+            default_captions={} if params.caption is None else {DIRECTION: params.caption},
             about=dict(metadata),
         )
         save_native(path, config, tensors)
         return path
-
-
-def adapted_parts(params: Pix2PixTurboTrainParams) -> Parts:
-    """The networks that ``params`` name, with LoRA put in and with what is trained marked. Raises InputError."""
-    kind, path = start_kind(params.start)
-    if params.stochastic and params.adapt == "full":
-        raise InputError("stochastic: true blends LoRA by gamma: set adapt: lora")
-    if params.networks == "mini":
-        if path is not None or params.adapt != "full" or params.caption is None:
-            raise InputError("networks: mini starts from nothing: set adapt: full and a caption, and no start")
-        parts = mini_parts([_VAE], {_VAE: params.caption})
-    elif kind == "native":
-        assert path is not None
-        parts = native_parts(path, "pix2pix_turbo", {_VAE: _VAE}, params.base)
-    else:
-        parts = base_parts(params.base, [_VAE])
-    if params.caption is not None and not parts.captions.knows(params.caption):
-        held = ", ".join(f"'{known}'" for known in parts.captions.stored)
-        raise InputError(f"{parts.captions.where}: holds no embedding of '{params.caption}', it has: {held}")
-    if params.adapt == "full":
-        if kind == "official":
-            raise InputError(f"{path}: an official file holds LoRA: train it with adapt: lora")
-        return parts
-    unet, vae = parts.unet, parts.vaes[_VAE]
-    add_lora(unet, UNET_TARGETS, params.rank_unet, PEFT_ALPHA, UNET_ADAPTER)
-    unet.conv_in.requires_grad_(True)
-    add_lora(vae, VAE_TARGETS, params.rank_vae, PEFT_ALPHA, VAE_ADAPTER)
-    for number in range(1, vae.skip_count + 1):
-        vae.get_parameter(f"decoder.skip_conv_{number}.base_layer.weight").requires_grad_(True)
-    if kind == "official":
-        assert path is not None
-        load_official(path, unet, vae, params.rank_unet, params.rank_vae, params.stochastic)
-    return parts
 
 
 def _drawn(value: float | tuple[float, float], rng: np.random.Generator) -> float:

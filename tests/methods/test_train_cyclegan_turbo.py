@@ -15,9 +15,10 @@ import methods
 from methods import Batch, InputError, Inputs
 from methods.train import registry
 from methods.train.backbones import clip_normalised
-from methods.train.cyclegan_turbo import CycleGANTurboTraining, adapted_parts
+from methods.train.cyclegan_turbo import CycleGANTurboTraining
 from methods.train.cyclegan_turbo_info import CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo_official import cyclegan_adapters, fold, group_of
+from methods.train.cyclegan_turbo_parts import adapted_parts
 from methods.train.draws import Draws
 from methods.train.vision_aided import VisionAidedDiscriminator
 from methods.train.workers import alone

@@ -16,8 +16,9 @@ from methods import BadSample, Batch, InputError, Inputs
 from methods.train import registry
 from methods.train.backbones import clip_normalised
 from methods.train.draws import Draws
-from methods.train.pix2pix_turbo import Pix2PixTurboTraining, adapted_parts
+from methods.train.pix2pix_turbo import Pix2PixTurboTraining
 from methods.train.pix2pix_turbo_info import Pix2PixTurboTrainParams
+from methods.train.pix2pix_turbo_parts import adapted_parts
 from methods.train.workers import alone
 from tests.methods.test_train_cyclegan_turbo import augment_draws, tiny_discriminator
 from tests.methods.test_train_losses import tiny_lpips
