@@ -39,10 +39,10 @@ class Average:
                 values[key].lerp_(value, 1 - decay)
 
     def load(self, values: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Go on from a checkpoint's average."""
+        """Go on from a checkpoint's average; networks that it does not have keep their own."""
         with torch.no_grad():
-            for name, mine in self.values.items():
-                for key, value in mine.items():
+            for name in self.values.keys() & values.keys():
+                for key, value in self.values[name].items():
                     value.copy_(values[name][key])
 
     @contextlib.contextmanager

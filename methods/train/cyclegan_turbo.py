@@ -283,18 +283,21 @@ class CycleGANTurboTraining:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`, also from that of a training with more judges.
+        """Go on from :meth:`state_dict`, also from that of a stage with other judges: its own then start from nothing.
 
         With ``lambda_keep``, the detail kept is that of the first weights that are loaded.
 
         Raises:
             InputError: the networks are others.
         """
+        judged = state["judge_optimizers"]
         for name, network in self.networks().items():
-            restore(network, state["networks"].get(name, {}), name)
+            if name in judged or name not in self.judge_optimizers:
+                restore(network, state["networks"].get(name, {}), name)
         self.optimizer.load_state_dict(state["optimizer"])
         for name, optimizer in self.judge_optimizers.items():
-            optimizer.load_state_dict(state["judge_optimizers"][name])
+            if name in judged:
+                optimizer.load_state_dict(judged[name])
         if self.params.lambda_keep:
             alpha_bar, params = self.generators["a2b"].alpha_bar, self.params
             self.kept = KeptDetail(self.unet, self.vaes, alpha_bar, params.tone_shrink, params.keep_contrast)

@@ -30,6 +30,8 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             in the other domain (``methods.train.tone``); needs ``labels``.
         tone_maps: other maps of the samples that tell of it beside the labels, 8 or 16 bit: a line drawing, depth.
         tone_shrink: by how much pictures are averaged for that.
+        tone_coarser: by how much more they are averaged where a translation is drawn to them: beside judges that shall
+            have their way with windows and leaves.
         tone_detail: weight, as a share of ``lambda_tone``, of the same distance between the pictures as they are: it
             takes contrast from what the labels cannot tell; 1 blurs.
         lambda_keep: weight of the distance between a translation's detail, all that is finer than ``tone_shrink``, and
@@ -56,6 +58,7 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     lambda_tone: Weight = 0.0
     tone_maps: tuple[str, ...] = ()
     tone_shrink: Annotated[int, Field(ge=1, le=16)] = 4
+    tone_coarser: Annotated[int, Field(ge=1, le=16)] = 1
     tone_detail: Annotated[float, Field(ge=0, le=1)] = 0.0
     lambda_keep: Weight = 0.0
     keep_contrast: Annotated[float, Field(ge=0, le=1)] = 1.0

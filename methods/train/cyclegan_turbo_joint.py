@@ -98,7 +98,7 @@ def iterate_jointly(
             placed = hinge_for_generator(patches[judge](fake, told.labels if told else None))
             losses[f"patch_{domain}"] = params.lambda_patch * placed
         if told is not None and training.tones:
-            away = training.tones[judge].apart(fake, told.planes, params.tone_detail)
+            away = training.tones[judge].apart(fake, told.planes, params.tone_detail, params.tone_coarser)
             losses[f"tone_{domain}"] = params.lambda_tone * away
         if training.kept is not None:
             wanted = training.kept.wanted(real, training.embeddings[there], noise, there)

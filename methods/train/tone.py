@@ -53,14 +53,16 @@ class ToneNet(nn.Module):
             seen = up(torch.cat([F.interpolate(seen, level.shape[-2:]), level], 1))
         return self.out(seen)
 
-    def apart(self, pictures: Tensor, annotations: Tensor, detail: float = 0.0) -> Tensor:
+    def apart(self, pictures: Tensor, annotations: Tensor, detail: float = 0.0, coarser: int = 1) -> Tensor:
         """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
 
+        ``coarser`` averages both once more by that factor: what is finer is left to others.
         ``detail`` is the weight, beside it, of the distance between the pictures themselves and the expected ones
         enlarged to their size: what nobody can know then keeps less of its contrast, and is less wrong.
         """
         expected = self(annotations)
-        distance = F.mse_loss(F.avg_pool2d(pictures, self.shrink), expected)
+        tones = F.avg_pool2d(pictures, self.shrink)
+        distance = F.mse_loss(F.avg_pool2d(tones, coarser), F.avg_pool2d(expected, coarser))
         if not detail:
             return distance
         return distance + detail * F.mse_loss(pictures, F.interpolate(expected, pictures.shape[-2:], mode="bilinear"))

@@ -170,6 +170,15 @@ def test_detail_counts_where_it_is_asked_for() -> None:
     assert added.item() == pytest.approx(0.5, rel=0.1)
 
 
+def test_coarser_tones_leave_blocks_alone() -> None:
+    torch.manual_seed(0)
+    net, labels = ToneNet(planes=2, shrink=2, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
+    grey, blocks = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
+    blocks[..., 0::4] = blocks[..., 1::4] = -1
+    torch.testing.assert_close(net.apart(blocks, labels, coarser=2), net.apart(grey, labels, coarser=2))
+    assert net.apart(blocks, labels) > net.apart(grey, labels) + 0.5
+
+
 def test_maps_beside_the_labels_tell_of_tones() -> None:
     # the class is the same everywhere, only the map says where it is light
     torch.manual_seed(0)
@@ -246,6 +255,20 @@ def test_detail_is_kept_as_the_stage_began_over_resumed_runs(base: str) -> None:
     assert tone_step(runs[1], 3) == tone_step(runs[0], 3)
     with pytest.raises(InputError, match="name it in continue_from"):
         tone_step(unpaired(base, **KEEPING, **SILENT, lambda_keep=1.0), 0)
+
+
+def test_judges_may_join_in_a_later_stage(base: str) -> None:
+    first = unpaired(base, **KEEPING, **SILENT)
+    tone_step(first, 0)
+    later = unpaired(base, **KEEPING)
+    later.load_state_dict(first.state_dict())
+    own, other = (objective.networks()["tone_disc_a"].state_dict() for objective in (first, later))
+    assert all(torch.equal(value, other[key]) for key, value in own.items())
+    assert {"gan_a", "patch_disc_b"} <= tone_step(later, 1).keys()
+    lacking = first.state_dict()
+    del lacking["networks"]["unet"]
+    with pytest.raises(InputError, match="'unet"):
+        later.load_state_dict(lacking)
 
 
 @given(number=st.integers(0, 2**31), side=st.sampled_from([32, 40]))
