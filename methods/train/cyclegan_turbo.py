@@ -168,24 +168,28 @@ class CycleGANTurboTraining:
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
         """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps, or ``joint``."""
         params, draws = self.params, Draws(generator, self.device)
-        a, b = (cast(Tensor, batch[stream]["image"]) for stream in ("a", "b"))
+        scale = params.scales[step % len(params.scales)]
+        a, b = (F.avg_pool2d(cast(Tensor, batch[stream]["image"]), scale) for stream in ("a", "b"))
         share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
         set_rate(self.optimizer, share * params.lr)
         for optimizer in self.judge_optimizers.values():
             set_rate(optimizer, share * (params.lr_discriminator or params.lr))
-        known = {stream: self._annotations(batch[stream]) for stream in ("a", "b")}
+        known = {stream: self._annotations(batch[stream], scale) for stream in ("a", "b")}
         if step < params.autoencoder_share * self.steps:
             return pass_through(self, a, b, known, draws, sync)
         if params.joint:
             return iterate_jointly(self, a, b, known, draws, sync, step)
         return self.iterate(a, b, draws, sync)
 
-    def _annotations(self, stream: Mapping[str, Tensor | list[Any]]) -> Annotations | None:
+    def _annotations(self, stream: Mapping[str, Tensor | list[Any]], scale: int) -> Annotations | None:
         """What is known of a stream's pictures, where training has labels."""
         if self.params.labels is None:
             return None
         labels, maps = cast(Tensor, stream["labels"]), cast(Tensor, stream["maps"])
-        return Annotations(one_hot(labels, self.params.label_classes), maps.float() / 255)
+        planes = one_hot(labels[:, ::scale, ::scale], self.params.label_classes)
+        # torch averages no batch of no channels
+        grey = F.avg_pool2d(maps.float() / 255, scale) if maps.shape[1] else maps[..., ::scale, ::scale].float()
+        return Annotations(planes, grey, scale)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
         """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].

@@ -19,6 +19,8 @@ class CycleGANTurboTrainParams(TurboTrainParams):
         rank_unet: LoRA rank of the UNet; its alpha is the rank.
         image_prep: how training pictures are cut: ``resize_286_randomcrop_256x256_hflip`` and its like, or a
             preparation of the method.
+        scales: by how much the pictures of an iteration are averaged, in turn: ``[1, 2]`` trains on whole and on half
+            sizes of the same pictures. ``tone_shrink`` is that of the whole ones.
         lambda_cycle, lambda_cycle_lpips, lambda_idt, lambda_idt_lpips: loss weights.
         cycle_every, identity_every: iterations from one cycle or identity loss to the next, where training is
             ``joint``.
@@ -47,6 +49,7 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     caption_b: str
     rank_unet: Annotated[int, Field(ge=1)] = 128
     image_prep: Annotated[str, AfterValidator(check_crop)] = "resize_286_randomcrop_256x256_hflip"
+    scales: Annotated[tuple[Annotated[int, Field(ge=1, le=8)], ...], Field(min_length=1)] = (1,)
     lambda_cycle: Weight = 1.0
     lambda_cycle_lpips: Weight = 10.0
     lambda_idt: Weight = 1.0
@@ -75,6 +78,10 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             raise ValueError("lambda_tone is about labels: name the label map in labels")
         if (self.lambda_tone or self.lambda_keep) and not self.joint:
             raise ValueError("lambda_tone and lambda_keep belong to joint: true")
+        if (self.lambda_tone or self.lambda_keep) and any(self.tone_shrink % scale for scale in self.scales):
+            raise ValueError(
+                f"tone_shrink {self.tone_shrink} is no multiple of every one of scales {list(self.scales)}"
+            )
         if self.tone_maps and not self.lambda_tone:
             raise ValueError("tone_maps are for lambda_tone: give it a weight")
         if self.joint and not any(

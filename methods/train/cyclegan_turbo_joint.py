@@ -47,7 +47,7 @@ def pass_through(
     if training.tones:
         for judge, real, told in (("disc_a", b, known["b"]), ("disc_b", a, known["a"])):
             assert told is not None
-            expected = training.tones[judge].apart(real, told.planes)
+            expected = training.tones[judge].apart(real, told.planes, scale=told.scale)
             expected.backward()
             found[f"tone_{judge}"] = expected.item()
         training.update_judges(sync)
@@ -98,11 +98,12 @@ def iterate_jointly(
             placed = hinge_for_generator(patches[judge](fake, told.labels if told else None))
             losses[f"patch_{domain}"] = params.lambda_patch * placed
         if told is not None and training.tones:
-            away = training.tones[judge].apart(fake, told.planes, params.tone_detail, params.tone_coarser)
+            away = training.tones[judge].apart(fake, told.planes, params.tone_detail, params.tone_coarser, told.scale)
             losses[f"tone_{domain}"] = params.lambda_tone * away
         if training.kept is not None:
-            wanted = training.kept.wanted(real, training.embeddings[there], noise, there)
-            losses[f"keep_{domain}"] = params.lambda_keep * training.kept.apart(fake, wanted)
+            scale = params.scales[step % len(params.scales)]
+            wanted = training.kept.wanted(real, training.embeddings[there], noise, there, scale)
+            losses[f"keep_{domain}"] = params.lambda_keep * training.kept.apart(fake, wanted, scale)
         torch.stack(list(losses.values())).sum().backward()
         found |= {name: loss.item() for name, loss in losses.items()}
         fakes[judge] = fake.detach()
@@ -129,7 +130,7 @@ def iterate_jointly(
             fake = patches[judge](fakes[judge], of_fake.labels if of_fake else None)
             losses[f"patch_{judge}"] = hinge_for_discriminator(real, fake)
         if told is not None and training.tones:
-            losses[f"tone_{judge}"] = training.tones[judge].apart(other, told.planes)
+            losses[f"tone_{judge}"] = training.tones[judge].apart(other, told.planes, scale=told.scale)
         if losses:
             torch.stack(list(losses.values())).sum().backward()
             found |= {name: loss.item() for name, loss in losses.items()}

@@ -55,14 +55,17 @@ class KeptDetail:
         }
 
     @torch.no_grad()
-    def wanted(self, real: Tensor, embedding: Tensor, noise: Tensor, direction: str) -> Tensor:
-        """The detail that a translation of ``real``, (B, 3, H, W) in [-1, 1], shall have."""
-        former = self.generators[direction](real, embedding, noise).clamp(-1.0, 1.0)
-        return self.contrast * detail(former, self.shrink)
+    def wanted(self, real: Tensor, embedding: Tensor, noise: Tensor, direction: str, scale: int = 1) -> Tensor:
+        """The detail that a translation of ``real``, (B, 3, H, W) in [-1, 1], shall have.
 
-    def apart(self, fake: Tensor, wanted: Tensor) -> Tensor:
+        ``scale``: by how much smaller than usual the pictures are.
+        """
+        former = self.generators[direction](real, embedding, noise).clamp(-1.0, 1.0)
+        return self.contrast * detail(former, self.shrink // scale)
+
+    def apart(self, fake: Tensor, wanted: Tensor, scale: int = 1) -> Tensor:
         """Mean squared distance between the detail of translations and what :meth:`wanted` gave."""
-        return F.mse_loss(detail(fake, self.shrink), wanted)
+        return F.mse_loss(detail(fake, self.shrink // scale), wanted)
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """By network, what training changes."""

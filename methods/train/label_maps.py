@@ -16,11 +16,12 @@ from methods.errors import BadSample
 class Annotations:
     """What is known of every pixel of a batch: ``labels`` (B, classes, H, W) of zeros and ones, ``maps`` (B, M, H, W)
 
-    in [0, 1]; M may be 0.
+    in [0, 1]; M may be 0. ``scale``: by how much smaller than usual the pictures of the batch are.
     """
 
     labels: Tensor
     maps: Tensor
+    scale: int = 1
 
     @property
     def planes(self) -> Tensor:

@@ -41,9 +41,12 @@ class ToneNet(nn.Module):
         self.up = nn.ModuleList(conv(above + below, above) for above, below in pairwise(widths))
         self.out = nn.Conv2d(width, 3, 3, 1, 1)
 
-    def forward(self, annotations: Tensor) -> Tensor:
-        """(B, planes, H, W), about [0, 1] -> (B, 3, H/shrink, W/shrink), about [-1, 1]."""
-        seen = self.first(with_position(F.avg_pool2d(annotations, self.shrink)))
+    def forward(self, annotations: Tensor, scale: int = 1) -> Tensor:
+        """(B, planes, H, W), about [0, 1] -> (B, 3, H * scale / shrink, W * scale / shrink), about [-1, 1].
+
+        ``scale``: by how much smaller than usual the annotations are: the tones stay as coarse in the scene.
+        """
+        seen = self.first(with_position(F.avg_pool2d(annotations, self.shrink // scale)))
         levels = list[Tensor]()
         for down in self.down:
             levels.append(seen)
@@ -53,15 +56,18 @@ class ToneNet(nn.Module):
             seen = up(torch.cat([F.interpolate(seen, level.shape[-2:]), level], 1))
         return self.out(seen)
 
-    def apart(self, pictures: Tensor, annotations: Tensor, detail: float = 0.0, coarser: int = 1) -> Tensor:
+    def apart(
+        self, pictures: Tensor, annotations: Tensor, detail: float = 0.0, coarser: int = 1, scale: int = 1
+    ) -> Tensor:
         """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
 
-        ``coarser`` averages both once more by that factor: what is finer is left to others.
+        ``scale`` is that of :meth:`forward`. ``coarser`` averages both once more by that factor: what is finer is left
+        to others.
         ``detail`` is the weight, beside it, of the distance between the pictures themselves and the expected ones
         enlarged to their size: what nobody can know then keeps less of its contrast, and is less wrong.
         """
-        expected = self(annotations)
-        tones = F.avg_pool2d(pictures, self.shrink)
+        expected = self(annotations, scale)
+        tones = F.avg_pool2d(pictures, self.shrink // scale)
         distance = F.mse_loss(F.avg_pool2d(tones, coarser), F.avg_pool2d(expected, coarser))
         if not detail:
             return distance

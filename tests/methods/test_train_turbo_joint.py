@@ -271,6 +271,24 @@ def test_judges_may_join_in_a_later_stage(base: str) -> None:
         later.load_state_dict(lacking)
 
 
+def test_scales_take_turns(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    objective = unpaired(base, **KEEPING, **SILENT, scales=[1, 2])
+    seen = list[tuple[int, ...]]()
+    own = objective.generate
+
+    def generate(images: torch.Tensor, direction: str, noise: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape[-2:]))
+        return own(images, direction, noise)
+
+    monkeypatch.setattr(objective, "generate", generate)
+    found = [tone_step(objective, number) for number in range(3)]
+    assert seen == [(32, 32)] * 2 + [(16, 16)] * 2 + [(32, 32)] * 2
+    assert all(np.isfinite(value) for each in found for value in each.values())
+    # the tones of half a picture are those of the whole one
+    net, planes = objective.tones["disc_a"], torch.zeros(1, 2, 32, 32)
+    torch.testing.assert_close(net(planes[..., ::2, ::2], 2), net(planes))
+
+
 @given(number=st.integers(0, 2**31), side=st.sampled_from([32, 40]))
 def test_labels_are_cut_as_their_picture_is(number: int, side: int) -> None:
     rng = np.random.default_rng(number)
@@ -370,6 +388,11 @@ def test_pairs_in_one_pass(base: str) -> None:
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "labels": "seg.png"}, "give one of them a weight"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_tone": 1}, "name the label map"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "lambda_keep": 1}, "belong to joint: true"),
+        (
+            "cyclegan_turbo",
+            {"caption_a": "a", "caption_b": "b", **KEEPING, "joint": True, "scales": [1, 3]},
+            "no multiple",
+        ),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "tone_maps": ["d.png"]}, "are for lambda_tone"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "joint": True, **SILENT}, "nothing moves"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
