@@ -90,8 +90,8 @@ def test_identity_comes_as_often_as_asked(base: str) -> None:
 
 
 def test_a_cycle_comes_as_often_as_asked(base: str) -> None:
-    objective = unpaired(base, cycle_every=3)
-    assert ["cycle_b" in step(objective, number) for number in range(4)] == [True, False, False, True]
+    objective = unpaired(base, cycle_every=2)
+    assert ["cycle_b" in step(objective, number) for number in range(3)] == [True, False, True]
 
 
 class Spy(nn.Module):
@@ -130,7 +130,7 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
     small = {"networks": "mini", "adapt": "full", "lr": 1e-3, "lr_discriminator": 1e-2, "checkpointing": False}
     labelled = {"labels": "seg.png", "label_classes": 2, "tone_shrink": 4, "lambda_tone": 10.0}
     chosen = {**silent, **small, **labelled, "lambda_patch": 1e-6, "cycle_every": 99, "identity_every": 99}
-    objective = unpaired(base, steps=50, autoencoder_share=0.5, **chosen)
+    objective = unpaired(base, steps=30, autoencoder_share=0.5, **chosen)
     labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
     labels[:, :, 16:] = 1
     night = torch.where(labels[:, None].bool(), 0.6, -0.6).expand(2, 3, 32, 32)
@@ -138,9 +138,9 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
         "a": {"image": pictures(1) * 0.2, "labels": labels, "maps": NO_MAPS},
         "b": {"image": night, "labels": labels, "maps": NO_MAPS},
     }
-    found = [dict(objective.step(batch, step, torch.Generator().manual_seed(step), alone)) for step in range(50)]
-    assert found[24]["tone_disc_a"] < 0.4 * found[0]["tone_disc_a"]
-    assert found[49]["tone_a"] < 0.5 * found[25]["tone_a"]
+    found = [dict(objective.step(batch, step, torch.Generator().manual_seed(step), alone)) for step in range(30)]
+    assert found[14]["tone_disc_a"] < 0.4 * found[0]["tone_disc_a"]
+    assert found[29]["tone_a"] < 0.5 * found[15]["tone_a"]
     assert {"tone_disc_a", "tone_disc_b"} <= set(objective.networks())
 
 
@@ -356,13 +356,12 @@ def test_the_first_share_learns_to_pass_pictures_through(base: str) -> None:
 
 def test_a_joint_run_resumes_to_the_bit(base: str) -> None:
     straight, broken = unpaired(base), unpaired(base)
-    for number in range(3):
-        step(straight, number)
     for number in range(2):
-        step(broken, number)
+        step(straight, number)
+    step(broken, 0)
     resumed = unpaired(base)
     resumed.load_state_dict(broken.state_dict())
-    step(resumed, 2)
+    step(resumed, 1)
     for name, network in straight.networks().items():
         for key, value in network.state_dict().items():
             torch.testing.assert_close(resumed.networks()[name].state_dict()[key], value, atol=0, rtol=0)
