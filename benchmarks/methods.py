@@ -315,14 +315,15 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
     fake_a, fake_b = objective.generate(b, "b2a", noise(b)), objective.generate(a, "a2b", noise(a))
     loss = judges["disc_a"](fake_b, "for_G", draws, "").mean() + judges["disc_b"](fake_a, "for_G", draws, "").mean()
     update(params.lambda_gan * loss)
-    objective.judge_optimizer.zero_grad()
+    for optimizer in objective.judge_optimizers.values():
+        optimizer.zero_grad()
     same_b, same_a = objective.generate(b, "a2b", noise(b)), objective.generate(a, "b2a", noise(a))
     weights = params.lambda_idt, params.lambda_idt_lpips
     update(apart(same_a, a, *weights) + apart(same_b, b, *weights))
     for kind, pictures in (("fake", (fake_b.detach(), fake_a.detach())), ("real", (b, a))):
         losses = [judge(x, kind, draws, "").mean() for judge, x in zip(judges.values(), pictures, strict=True)]
         (0.5 * params.lambda_gan * torch.stack(losses).sum()).backward()
-        stepped(objective.judge_optimizer, objective.judged, params.max_grad_norm)
+        stepped(list(objective.judge_optimizers.values()), objective.judged, params.max_grad_norm)
 
 
 VARIANTS = {
