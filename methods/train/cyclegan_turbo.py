@@ -294,6 +294,8 @@ class CycleGANTurboTraining:
         Raises:
             InputError: the networks are others.
         """
+        if "judge_optimizers" not in state:
+            raise InputError("checkpoint: an earlier version wrote it: train again from the start (--fresh)")
         judged = state["judge_optimizers"]
         for name, network in self.networks().items():
             if name in judged or name not in self.judge_optimizers:

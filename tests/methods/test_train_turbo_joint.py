@@ -269,6 +269,8 @@ def test_judges_may_join_in_a_later_stage(base: str) -> None:
     del lacking["networks"]["unet"]
     with pytest.raises(InputError, match="'unet"):
         later.load_state_dict(lacking)
+    with pytest.raises(InputError, match="an earlier version wrote it"):
+        later.load_state_dict({"networks": {}, "optimizer": {}, "judge_optimizer": {}})
 
 
 def test_scales_take_turns(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
