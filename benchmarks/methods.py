@@ -42,17 +42,17 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from methods.train.backbones import EffLiteFeatures  # noqa: E402
-from methods.train.cyclegan_turbo import CycleGANTurboTraining  # noqa: E402
-from methods.train.cyclegan_turbo_info import CycleGANTurboTrainParams  # noqa: E402
-from methods.train.cyclegan_turbo_official import cyclegan_adapters  # noqa: E402
+from methods.train.cyclegan_turbo.info import CycleGANTurboTrainParams  # noqa: E402
+from methods.train.cyclegan_turbo.objective import CycleGANTurboTraining  # noqa: E402
+from methods.train.cyclegan_turbo.official import cyclegan_adapters  # noqa: E402
 from methods.train.draws import Draws  # noqa: E402
-from methods.train.mini_networks import SCHEDULER as MINI_SCHEDULER  # noqa: E402
-from methods.train.mini_networks import UNET as MINI_UNET  # noqa: E402
-from methods.train.mini_networks import VAE as MINI_VAE  # noqa: E402
-from methods.train.perceptual import PerceptualDistance  # noqa: E402
-from methods.train.turbo_networks import VAE_TARGETS, Parts, add_lora, merged, stepped, vae_scale  # noqa: E402
-from methods.train.vision_aided import VisionAidedDiscriminator  # noqa: E402
+from methods.train.losses.backbones import EffLiteFeatures  # noqa: E402
+from methods.train.losses.perceptual import PerceptualDistance  # noqa: E402
+from methods.train.losses.vision_aided import VisionAidedDiscriminator  # noqa: E402
+from methods.train.turbo.mini_networks import SCHEDULER as MINI_SCHEDULER  # noqa: E402
+from methods.train.turbo.mini_networks import UNET as MINI_UNET  # noqa: E402
+from methods.train.turbo.mini_networks import VAE as MINI_VAE  # noqa: E402
+from methods.train.turbo.networks import VAE_TARGETS, Parts, add_lora, merged, stepped, vae_scale  # noqa: E402
 from methods.train.workers import alone  # noqa: E402
 from methods.turbo.captions import Captions  # noqa: E402
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet  # noqa: E402

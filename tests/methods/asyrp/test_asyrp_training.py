@@ -13,7 +13,7 @@ import methods
 from methods import BadSample, InputError, Inputs
 from methods.base import Batch
 from methods.train import registry
-from methods.train.asyrp_delta import AsyrpDelta
+from methods.train.asyrp.objective import AsyrpDelta
 from tests.support.datasets import picture
 
 

@@ -12,7 +12,7 @@ import torch
 from methods import BadSample, InputError, Inputs
 from methods.nn.unconditional import load_denoiser
 from methods.train import registry
-from methods.train.ddpm import DDPM
+from methods.train.ddpm.objective import DDPM
 from methods.train.loop import step_generator
 from tests.support.datasets import picture
 

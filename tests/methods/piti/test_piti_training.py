@@ -16,9 +16,9 @@ from methods.base import Batch, Inputs
 from methods.errors import BadSample, InputError
 from methods.piti.networks import PITIModel
 from methods.train import registry
-from methods.train.diffusion_loss import LossSecondMomentSampler
 from methods.train.loop import step_generator
-from methods.train.piti_base import PITIBase
+from methods.train.losses.diffusion import LossSecondMomentSampler
+from methods.train.piti.base import PITIBase
 
 from .conftest import GOLDEN, TINY_BASE, Case, relative
 

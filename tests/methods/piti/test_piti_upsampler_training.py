@@ -16,11 +16,11 @@ import methods
 from methods.base import Batch
 from methods.errors import InputError
 from methods.train import registry
-from methods.train.critic import PatchCritic, critic_loss, generator_loss
-from methods.train.degradation import degrade, smooth_l0
 from methods.train.loop import step_generator
-from methods.train.piti_upsampler import PITIUpsampler
-from methods.train.vgg_distance import VGGDistance
+from methods.train.losses.critic import PatchCritic, critic_loss, generator_loss
+from methods.train.losses.vgg_distance import VGGDistance
+from methods.train.piti.degradation import degrade, smooth_l0
+from methods.train.piti.upsampler import PITIUpsampler
 
 from .conftest import TINY_UPSAMPLER
 from .test_piti_training import base, pair

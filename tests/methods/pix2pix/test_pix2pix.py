@@ -14,7 +14,7 @@ import methods
 from methods.base import Batch, Inputs
 from methods.errors import BadSample, InputError
 from methods.train import registry
-from methods.train.pix2pix import Pix2PixTraining
+from methods.train.pix2pix.objective import Pix2PixTraining
 from tests.support.datasets import picture
 
 SMALL = {"width": 8, "levels": 2, "discriminator_width": 8, "lr": 2e-3}

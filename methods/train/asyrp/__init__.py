@@ -1,0 +1,1 @@
+"""Training Asyrp's shift in the bottleneck."""

@@ -1,0 +1,288 @@
+"""Training of a DeltaBlock by CLIP (Kwon et al., arXiv 2210.10960, section 4.2 and appendix)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods import weights as store
+from methods.asyrp.delta_block import DDPMDeltaBlock, GuidedDeltaBlock, save_delta_block
+from methods.asyrp.lpips_table import first_reaching, read_table
+from methods.asyrp.pictures import to_square
+from methods.asyrp.process import (
+    CombinedShift,
+    Step,
+    alphas_cumprod,
+    generate,
+    invert,
+    plain_noise,
+    reverse_plan,
+    sequence,
+    update,
+)
+from methods.base import Inputs, to_uint8
+from methods.errors import BadSample, InputError
+from methods.nn.clip import Clip, load_clip, text_cosine, text_direction
+from methods.nn.ddpm_unet import DDPMUNet
+from methods.nn.guided_unet import GuidedUNet
+from methods.nn.unconditional import bottleneck_channels, load_denoiser
+from methods.train.asyrp.info import INFO, AsyrpDeltaParams
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+
+
+@dataclass(frozen=True)
+class StepLosses:
+    """Of one optimizer step: each a mean over the batch."""
+
+    l1: float
+    clip: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Known:
+    """What training never changes about a picture: computed once, used in every pass.
+
+    Attributes:
+        latent: (3, H, W) the noise it comes from.
+        plain: (T, 3, H, W) the unedited chain's predicted x0 at each trained timestep.
+        features: (D,) CLIP's unit features of the picture.
+    """
+
+    latent: Tensor
+    plain: Tensor
+    features: Tensor
+
+
+class AsyrpDelta:
+    """The objective of one attribute.
+
+    Args:
+        unet: frozen, on the device.
+        clip: frozen, on the device.
+        params: what the user set.
+        cosine: CLIP cosine of the plain texts.
+        direction: (1, D) unit text direction.
+        t_edit: the lowest trained timestep.
+    """
+
+    info: ClassVar[ObjectiveInfo] = INFO
+
+    def __init__(
+        self,
+        unet: DDPMUNet | GuidedUNet,
+        clip: Clip,
+        params: AsyrpDeltaParams,
+        cosine: float,
+        direction: Tensor,
+        t_edit: int,
+    ) -> None:
+        self.unet, self.clip, self.params = unet, clip, params
+        self.cosine, self.direction, self.t_edit = cosine, direction, t_edit
+        self.device = direction.device
+        self.alphas = alphas_cumprod(params.beta_start, params.beta_end)
+        kind = DDPMDeltaBlock if isinstance(unet, DDPMUNet) else GuidedDeltaBlock
+        channels, embedding = bottleneck_channels(unet), unet.embed(torch.zeros(1, device=self.device)).shape[1]
+        self.block = kind(channels, embedding, params.norm_num_groups, params.ignore_timesteps).to(self.device)
+        self.shift = CombinedShift([self.block], [params.strength], 1.0)
+        self.optimizer = torch.optim.SGD(self.block.parameters(), lr=params.lr)
+        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, params.lr_every, params.lr_gamma)
+        kept = [t for t in sequence(params.steps_train, params.t_0) if t >= t_edit]
+        if not kept:
+            raise InputError(f"t_edit is {t_edit}, expected a timestep of the process at or above it: more steps_train")
+        self.plan = _training_plan(self.alphas, kept)
+        self._known: dict[str, Known] = {}
+
+    @classmethod
+    def build(cls, params: AsyrpDeltaParams, device: torch.device, precision: torch.dtype, steps: int) -> AsyrpDelta:
+        """Load the frozen networks; ``precision`` is that of the UNet's convolutions.
+
+        Raises:
+            InputError: weights or tables that cannot be found or do not fit.
+        """
+        path = store.fetch(params.unet)
+        unet = load_denoiser(path, params.norm_num_groups, params.num_head_channels)
+        if params.image_size % unet.config.factor:
+            raise InputError(f"{path}: image_size is {params.image_size}, expected a multiple of {unet.config.factor}")
+        clip = load_clip(params.clip, params.vocabulary).to(device)
+        cosine = text_cosine(clip, params.source_text, params.target_text)
+        direction = text_direction(clip, params.source_text, params.target_text)
+        if not torch.isfinite(direction).all() or direction.norm() < 0.5:
+            raise InputError("source_text and target_text are the same to CLIP: there is no direction to train")
+        t_edit = params.t_edit
+        if t_edit is None:
+            assert params.lpips_x0 is not None
+            table = read_table(store.fetch(params.lpips_x0))
+            t_edit = first_reaching(table, params.edit_threshold * cosine, params.lpips_x0)
+        return cls(unet.to(device).cast_torso(precision), clip, params, cosine, direction, t_edit)
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """The block alone is trained."""
+        return {"block": self.block}
+
+    def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
+        """``image`` (3, S, S) in [-1, 1], and ``key``. Nothing random. Raises BadSample without an image."""
+        if inputs.image is None:
+            raise BadSample("no_image", "asyrp_delta needs an image")
+        return {"image": to_square(inputs.image, self.params.image_size, self.params.resample), "key": inputs.key}
+
+    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+        """One batch of pictures: an optimizer step at every trained timestep. Losses are means over the timesteps."""
+        images, keys = batch["images"]["image"], batch["images"]["key"]
+        assert isinstance(images, Tensor)
+        losses = self.descend(self._known_of(images, [str(key) for key in keys]), sync)
+        if (step + 1) % self.params.images_per_pass == 0:
+            self.scheduler.step()
+        count = len(losses)
+        return {
+            "total": sum(loss.total for loss in losses) / count,
+            "clip": sum(loss.clip for loss in losses) / count,
+            "l1": sum(loss.l1 for loss in losses) / count,
+        }
+
+    def descend(self, known: Sequence[Known], sync: Sync) -> list[StepLosses]:
+        """Walk the edited chain from noise, with one optimizer step at each timestep."""
+        x = torch.stack([one.latent for one in known]).to(self.device)
+        plain = torch.stack([one.plain for one in known], dim=1).to(self.device)
+        features = torch.stack([one.features for one in known]).to(self.device)
+        losses = []
+        for number, step in enumerate(self.plan):
+            with torch.no_grad():
+                embedding = self.unet.embed(torch.full((len(x),), float(step.timestep), device=self.device))
+                encoded = self.unet.encode(x, embedding)
+                noise = self.unet.decode(encoded, embedding)[:, :3]
+            # only the decoder carries gradients: nothing trainable comes before it
+            moved = type(encoded)(self.shift(encoded.bottleneck, embedding), encoded.skips)
+            following, x0 = update(x, noise, self.unet.decode(moved, embedding)[:, :3], step)
+            found = self._losses(x0, plain[number], features)
+            self.optimizer.zero_grad(set_to_none=True)
+            found["total"].backward()
+            sync(self.block)
+            self.optimizer.step()
+            x = following.detach()
+            losses.append(StepLosses(**{name: value.item() for name, value in found.items()}))
+        return losses
+
+    def _losses(self, x0: Tensor, plain: Tensor, features: Tensor) -> dict[str, Tensor]:
+        distance = directional_distance(self._unit_features(x0) - features, self.direction)
+        clip = -torch.log((2 - distance) / 2)
+        l1 = (x0 - plain).abs().flatten(1).mean(dim=1)
+        total = self.params.clip_weight * clip + self.params.l1_weight * self.cosine * l1
+        return {"l1": l1.mean(), "clip": distance.mean(), "total": total.mean()}
+
+    @torch.no_grad()
+    def know(self, images: Tensor, latents: Tensor | None = None) -> list[Known]:
+        """What stays the same about (B, 3, S, S) pictures; ``latents`` saves their inversion."""
+        params = self.params
+        if latents is None:
+            timesteps = sequence(params.steps_inversion, params.t_0)
+            latents = invert(self.unet, images, self.alphas, timesteps)
+        x, plain = latents, []
+        for step in self.plan:
+            noise = plain_noise(self.unet, x, step.timestep)
+            x, x0 = update(x, noise, noise, step)
+            plain.append(x0)
+        features = self._unit_features(images)
+        # in host memory: kept for every picture, needed once a pass
+        rows = zip(latents.cpu(), torch.stack(plain, dim=1).cpu(), features.cpu(), strict=True)
+        return [Known(*row) for row in rows]
+
+    def _known_of(self, images: Tensor, keys: Sequence[str]) -> list[Known]:
+        new = [number for number, key in enumerate(keys) if key not in self._known]
+        found = dict(zip(new, self.know(images[new]), strict=True)) if new else {}
+        known = [found[number] if number in found else self._known[key] for number, key in enumerate(keys)]
+        for number, one in found.items():
+            if len(self._known) < self.params.kept_pictures:
+                self._known[keys[number]] = one
+        return known
+
+    def _unit_features(self, images: Tensor) -> Tensor:
+        return F.normalize(self.clip.encode_images(clip_view(images, self.clip.resolution)), dim=-1)
+
+    @torch.no_grad()
+    def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
+        """Mean losses of the finished edits of held-out pictures, and up to four of them beside their edits."""
+        images = [sample["image"] for sample in samples.get("images", ())]
+        if not images:
+            return Validation()
+        params, sums, shown = self.params, {"l1": 0.0, "clip": 0.0, "total": 0.0}, []
+        plan = reverse_plan(self.alphas, sequence(params.steps_train, params.t_0), self.t_edit, 0)
+        for image in images:
+            assert isinstance(image, Tensor)
+            picture = image[None].to(self.device)
+            (known,) = self.know(picture)
+            latent = known.latent[None].to(self.device)
+            edited = generate(self.unet, latent, plan, self.shift, _no_noise)
+            features = known.features[None].to(self.device)
+            for name, value in self._losses(edited, picture, features).items():
+                sums[name] += value.item() / len(images)
+            if len(shown) < 4:
+                shown.append(np.concatenate([*to_uint8(torch.cat([picture, edited]).clamp(-1, 1))], axis=1))
+        return Validation(sums, {"source and edit": np.concatenate(shown)})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Block, optimizer and rate; what is known about pictures is computed again."""
+        return {
+            "block": self.block.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        self.block.load_state_dict(state["block"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+
+    def export(
+        self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
+    ) -> Path:
+        """Write a ``.pth`` in the release's format, whatever the ending of ``path``."""
+        block = self.block
+        if averaged:
+            block = type(block)(*_dimensions(block), self.params.norm_num_groups, self.params.ignore_timesteps)
+            block.load_state_dict(dict(averaged["block"]))
+        file = path.with_suffix(".pth")
+        return save_delta_block(file, block, self.optimizer.state_dict(), self.scheduler.state_dict())
+
+
+def directional_distance(image_direction: Tensor, text_direction: Tensor) -> Tensor:
+    """(B,) one minus the cosine of (B, D) image directions and the (1, D) unit text direction."""
+    length = image_direction.norm(dim=-1, keepdim=True)
+    return 1 - (image_direction / (length + 1e-7) * text_direction).sum(dim=-1)
+
+
+def clip_view(images: Tensor, resolution: int) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, R, R) in [0, 1]: bicubic without antialias, centre crop, nothing clamped.
+
+    The release's torchvision did not smooth when it made tensors smaller; the losses of its blocks are made so.
+    """
+    height, width = images.shape[-2:]
+    short = min(height, width)
+    size = [int(resolution * height / short), int(resolution * width / short)]
+    view = F.interpolate((images + 1) / 2, size, mode="bicubic", align_corners=False, antialias=False)
+    top, left = round((size[0] - resolution) / 2), round((size[1] - resolution) / 2)
+    return view[..., top : top + resolution, left : left + resolution]
+
+
+def _no_noise(timestep: int) -> Tensor:
+    raise AssertionError(f"a process without boost asked for noise at {timestep}")
+
+
+def _training_plan(alphas: Tensor, timesteps: Sequence[int]) -> list[Step]:
+    """The trained timesteps, noisiest first; the chain ends after the last, so that it goes straight to x0."""
+    levels = [1.0, *(float(alphas[t]) for t in timesteps)]
+    return [Step(t, levels[i + 1], levels[i], edited=True) for i, t in reversed(list(enumerate(timesteps)))]
+
+
+def _dimensions(block: DDPMDeltaBlock | GuidedDeltaBlock) -> tuple[int, int]:
+    linear = block.temb_proj if isinstance(block, DDPMDeltaBlock) else block.emb_layers[1]
+    assert isinstance(linear, nn.Linear)
+    return linear.out_features, linear.in_features

@@ -1,0 +1,1 @@
+"""Discriminators and distances that the objectives train with."""

@@ -1,0 +1,1 @@
+"""Training PITI's encoder with its base model, and its upsampler."""

@@ -1,0 +1,1 @@
+"""Training pix2pix-Turbo."""

@@ -1,0 +1,108 @@
+"""The networks of a small text-to-image model, in the layout of Stable Diffusion 1.x."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from methods.train.text_to_image.info import TextToImageParams
+
+SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "set_alpha_to_one": False,
+    "clip_sample": False,
+    "prediction_type": "epsilon",
+}
+TOKENS = 77
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_HEADS = 4
+
+
+def build_vae(params: TextToImageParams) -> AutoencoderKL:
+    """An autoencoder with four latent channels."""
+    levels = len(params.vae_widths)
+    config = {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "block_out_channels": list(params.vae_widths),
+        "layers_per_block": 1,
+        "latent_channels": 4,
+        "norm_num_groups": 8,
+        "sample_size": params.size,
+    }
+    return cast(AutoencoderKL, AutoencoderKL.from_config(config))
+
+
+def build_unet(params: TextToImageParams) -> UNet2DConditionModel:
+    """Cross-attention at every level."""
+    levels = len(params.unet_widths)
+    unet = UNet2DConditionModel(
+        sample_size=params.size >> (len(params.vae_widths) - 1),
+        down_block_types=("CrossAttnDownBlock2D",) * levels,
+        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        block_out_channels=tuple(params.unet_widths),
+        layers_per_block=1,
+        cross_attention_dim=params.text_width,
+        attention_head_dim=_HEADS,
+        norm_num_groups=8,
+    )
+    return cast(UNet2DConditionModel, unet)
+
+
+def text_encoder_config(params: TextToImageParams, vocabulary: int) -> dict[str, object]:
+    """Of transformers' CLIPTextModel."""
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": params.text_width,
+        "intermediate_size": 2 * params.text_width,
+        "num_hidden_layers": params.text_layers,
+        "num_attention_heads": _HEADS,
+        "max_position_embeddings": TOKENS,
+        "hidden_act": "quick_gelu",
+        "projection_dim": params.text_width,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+    }
+
+
+def write_tokenizer(folder: Path, sentences: Sequence[str], merges_wanted: int) -> int:
+    """A byte-pair tokenizer in CLIP's files, its merges learned from ``sentences``; returns its number of tokens.
+
+    Printable ASCII in the two forms (inside a word, at its end), the merges, and the two special tokens.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    words = [" ".join(re.findall(r"[a-z]+|[0-9]", sentence.lower())) for sentence in sentences]
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
+    letters = len({letter for sentence in words for letter in sentence.replace(" ", "")})
+    trainer = trainers.BpeTrainer(  # type: ignore[call-arg]
+        vocab_size=2 * letters + merges_wanted, end_of_word_suffix="</w>", show_progress=False, min_frequency=1
+    )
+    learner.train_from_iterator(words, trainer)
+    found = json.loads(learner.to_str())["model"]["merges"]
+    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in found][:merges_wanted]
+    ascii_letters = [chr(code) for code in range(33, 127)]
+    tokens = [*ascii_letters, *(f"{letter}</w>" for letter in ascii_letters)]
+    tokens += [a + b for a, b in merges if a + b not in tokens]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*tokens, _START, _END]))}
+    special = {"bos_token": _START, "eos_token": _END, "unk_token": _END, "pad_token": _END}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": TOKENS, **special}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return len(vocabulary)

@@ -1,0 +1,224 @@
+"""Training of a small latent diffusion model from nothing (arXiv 2112.10752): autoencoder first, then the rest."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods import weights as store
+from methods.base import Inputs, to_uint8
+from methods.errors import BadSample, InputError
+from methods.nn.ddim import alphas_cumprod, ddim_step, sampling_plan
+from methods.nn.model_pack import pack
+from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.text_to_image.info import INFO, TextToImageParams
+from methods.train.text_to_image.networks import (
+    SCHEDULER,
+    TOKENS,
+    build_unet,
+    build_vae,
+    text_encoder_config,
+    write_tokenizer,
+)
+from methods.turbo.image_prep import prepare_image, to_tensor
+
+_SCALE_MEMORY = 0.99
+_SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
+
+
+class TextToImageTraining:
+    """Autoencoder, text encoder and UNet with an optimizer for each stage.
+
+    Latents are scaled to unit deviation by a running mean taken while the autoencoder learns.
+    """
+
+    info: ClassVar[ObjectiveInfo] = INFO
+
+    def __init__(self, params: TextToImageParams, device: torch.device, precision: torch.dtype) -> None:
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+        self.params, self.device, self.precision = params, device, precision
+        sentences = [line for name in bundled_banks() for line in read_bank(SENTENCES / f"{name}.txt")]
+        if params.sentences is not None:
+            sentences += read_bank(store.fetch(params.sentences))
+        with tempfile.TemporaryDirectory() as folder:
+            size = write_tokenizer(Path(folder), sentences, params.vocabulary)
+            self.tokenizer = CLIPTokenizer.from_pretrained(folder)
+            self.tokenizer_files = {file.name: file.read_text() for file in Path(folder).iterdir()}
+        self.vae = build_vae(params).to(device)  # type: ignore[arg-type]
+        self.unet = build_unet(params).to(device)  # type: ignore[arg-type]
+        self.text = CLIPTextModel(CLIPTextConfig(**text_encoder_config(params, size))).to(device)  # type: ignore[arg-type]
+        self.alphas = alphas_cumprod(SCHEDULER).to(device)
+        self.deviation = 1.0
+        self.vae_optimizer = torch.optim.AdamW(self.vae.parameters(), params.vae_lr)
+        self.optimizer = torch.optim.AdamW([*self.unet.parameters(), *self.text.parameters()], params.lr)
+
+    @classmethod
+    def build(
+        cls, params: TextToImageParams, device: torch.device, precision: torch.dtype, steps: int
+    ) -> TextToImageTraining:
+        """Fresh networks, initialised from torch's global generator.
+
+        Raises:
+            InputError: sentences that cannot be read, or no step left for the second stage.
+        """
+        if params.vae_steps >= steps:
+            raise InputError(f"objective.params.vae_steps is {params.vae_steps} of {steps} steps: nothing is left")
+        return cls(params, device, precision)
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """All three."""
+        return {"vae": self.vae, "unet": self.unet, "text_encoder": self.text}
+
+    def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
+        """``image`` (3, S, S) in [-1, 1] and ``ids`` (77,) int64.
+
+        Raises:
+            BadSample: no picture or caption, or a caption that is too long.
+        """
+        if inputs.image is None or not inputs.caption:
+            raise BadSample("no_caption", "the sample has no caption: name its column in data.captioned.caption")
+        image = prepare_image(inputs.image, f"resized_crop_{self.params.size}")
+        return {"image": to_tensor(image, signed=True), "ids": self._ids(inputs.caption)}
+
+    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+        """One step of the stage that ``step`` belongs to."""
+        images, ids = batch["captioned"]["image"], batch["captioned"]["ids"]
+        assert isinstance(images, Tensor)
+        assert isinstance(ids, Tensor)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            if step < self.params.vae_steps:
+                losses, loss = self._vae_loss(images, generator)
+                networks, optimizer = [self.vae], self.vae_optimizer
+            else:
+                losses, loss = self._noise_loss(images, ids, generator)
+                networks, optimizer = [self.unet, self.text], self.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for network in networks:
+            sync(network)
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        return losses
+
+    def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
+        posterior = self.vae.encode(images).latent_dist  # type: ignore[union-attr]
+        latents = posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)
+        decoded = self.vae.decode(latents, return_dict=False)[0].float()  # type: ignore[index]
+        # edges count as much as surfaces: lamps and lane markings are small
+        difference = (decoded - images).abs().mean()
+        for axis in (2, 3):
+            difference = difference + (decoded.diff(dim=axis) - images.diff(dim=axis)).abs().mean()
+        divergence = posterior.kl().mean() / images[0].numel()
+        self.deviation += (1 - _SCALE_MEMORY) * (float(latents.detach().std()) - self.deviation)
+        losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
+        return losses, difference + self.params.kl_weight * divergence
+
+    def _noise_loss(self, images: Tensor, ids: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
+        with torch.no_grad():
+            posterior = self.vae.encode(images).latent_dist  # type: ignore[union-attr]
+            latents = (posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)) / self.deviation
+        count = len(images)
+        timesteps = torch.randint(len(self.alphas), (count,), generator=generator).to(self.device)
+        dropped = (torch.rand(count, generator=generator) < self.params.caption_dropout).to(self.device)
+        noise = self._noise(latents.shape, generator)
+        alpha = self.alphas[timesteps][:, None, None, None]
+        noisy = alpha.sqrt() * latents.float() + (1 - alpha).sqrt() * noise
+        ids = torch.where(dropped[:, None], self._ids("").to(self.device), ids)
+        output = self.unet(noisy, timesteps, self.text(ids)[0], return_dict=False)[0]
+        loss = F.mse_loss(output.float(), noise)
+        return {"noise": loss.item()}, loss
+
+    @torch.no_grad()
+    def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
+        """Error of reconstruction and of predicted noise with fixed draws; pictures, reconstructions, and samples."""
+        generator = torch.Generator().manual_seed(0)
+        rows = samples["captioned"]
+        images = torch.stack([_tensor(row["image"]) for row in rows]).to(self.device)
+        ids = torch.stack([_tensor(row["ids"]) for row in rows]).to(self.device)
+        deviation = self.deviation
+        reconstruction, _ = self._vae_loss(images, generator)
+        # measuring must not move what training goes on with
+        self.deviation = deviation
+        noise, _ = self._noise_loss(images, ids, generator)
+        shown = images[:_SHOWN]
+        decoded = self.vae.decode(self.vae.encode(shown).latent_dist.mean, return_dict=False)[0]  # type: ignore[union-attr, index]
+        painted = self._paint(ids[:_SHOWN], generator)
+        side_by_side = to_uint8(torch.cat([shown, decoded.clamp(-1, 1), painted], dim=3))
+        pictures = {f"picture, decoded, painted {n}": each for n, each in enumerate(side_by_side)}
+        return Validation({"vae": reconstruction["vae"], "noise": noise["noise"]}, pictures)
+
+    def _paint(self, ids: Tensor, generator: torch.Generator) -> Tensor:
+        side = self.params.size >> (len(self.params.vae_widths) - 1)
+        x = self._noise((len(ids), 4, side, side), generator)
+        nothing = self._ids("").to(self.device).expand(len(ids), -1)
+        embeddings = self.text(torch.cat([nothing, ids]))[0]
+        for each in sampling_plan(SCHEDULER, _SHOWN_STEPS):
+            unconditional, conditional = self.unet(torch.cat([x, x]), each.timestep, embeddings, return_dict=False)[
+                0
+            ].chunk(2)
+            noise = unconditional + _SHOWN_SCALE * (conditional - unconditional)
+            x = ddim_step(x, noise, each.alpha_from, each.alpha_to)
+        return self.vae.decode(x * self.deviation, return_dict=False)[0].clamp(-1, 1)  # type: ignore[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizers and the latents' deviation."""
+        networks = {name: network.state_dict() for name, network in self.networks().items()}
+        optimizers = {"vae_optimizer": self.vae_optimizer.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {**networks, **optimizers, "deviation": self.deviation}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        for name, network in self.networks().items():
+            network.load_state_dict(state[name])
+        self.vae_optimizer.load_state_dict(state["vae_optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.deviation = float(state["deviation"])
+
+    def export(
+        self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
+    ) -> Path:
+        """One float16 file that ``pix2pix_zero`` and ``self_guidance`` load. Raises InputError for another ending."""
+        if path.suffix != ".safetensors":
+            raise InputError(f"{path}: a text-to-image model is written as .safetensors")
+        kept = {name: {k: v.clone() for k, v in net.state_dict().items()} for name, net in self.networks().items()}
+        try:
+            for name, network in self.networks().items():
+                network.load_state_dict({**kept[name], **(averaged[name] if averaged else {})})
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = Path(scratch)
+                self.vae.register_to_config(scaling_factor=1.0 / self.deviation)
+                for name, network in self.networks().items():
+                    network.save_pretrained(folder / name)  # type: ignore[operator]
+                (folder / "scheduler").mkdir()
+                (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+                (folder / "tokenizer").mkdir()
+                for name, text in self.tokenizer_files.items():
+                    (folder / "tokenizer" / name).write_text(text)
+                return pack(folder, path, metadata, torch.float16)
+        finally:
+            for name, network in self.networks().items():
+                network.load_state_dict(kept[name])
+
+    def _ids(self, caption: str) -> Tensor:
+        ids = [int(each) for each in self.tokenizer(caption).input_ids]
+        if len(ids) > TOKENS:
+            raise BadSample("caption_too_long", f"'{caption[:60]}' is {len(ids)} tokens long, more than {TOKENS}")
+        return torch.tensor(ids + [int(self.tokenizer.pad_token_id)] * (TOKENS - len(ids)))  # type: ignore[arg-type]
+
+    def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        return torch.randn(tuple(shape), generator=generator).to(self.device)
+
+
+def _tensor(value: Any) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value

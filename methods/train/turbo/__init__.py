@@ -1,0 +1,1 @@
+"""What both Turbo trainings share."""
