@@ -36,6 +36,10 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             have their way with windows and leaves.
         tone_detail: weight, as a share of ``lambda_tone``, of the same distance between the pictures as they are: it
             takes contrast from what the labels cannot tell; 1 blurs.
+        carry_a2b, carry_b2a: classes whose surfaces look alike in both domains, by direction. What is expected of such
+            pixels takes along how much lighter or redder they are than their like: cars keep their colours. Leave out
+            what differs by light alone: roads with shadows; facades from night to day, for their lit windows.
+        carry_share: how much of that goes over, as an exponent.
         lambda_keep: weight of the distance between a translation's detail, all that is finer than ``tone_shrink``, and
             the detail of the weights that training goes on from (``continue_from``): for a last stage, which draws the
             tones right with the judges' weights at 0 and would blur without it.
@@ -63,6 +67,9 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     tone_shrink: Annotated[int, Field(ge=1, le=16)] = 4
     tone_coarser: Annotated[int, Field(ge=1, le=16)] = 1
     tone_detail: Annotated[float, Field(ge=0, le=1)] = 0.0
+    carry_a2b: tuple[Annotated[int, Field(ge=0, le=254)], ...] = ()
+    carry_b2a: tuple[Annotated[int, Field(ge=0, le=254)], ...] = ()
+    carry_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     lambda_keep: Weight = 0.0
     keep_contrast: Annotated[float, Field(ge=0, le=1)] = 1.0
     autoencoder_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -84,6 +91,11 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             )
         if self.tone_maps and not self.lambda_tone:
             raise ValueError("tone_maps are for lambda_tone: give it a weight")
+        carried = {*self.carry_a2b, *self.carry_b2a}
+        if carried and not self.lambda_tone:
+            raise ValueError("carry_a2b and carry_b2a are for lambda_tone: give it a weight")
+        if carried and max(carried) >= self.label_classes:
+            raise ValueError(f"carry: there is no class {max(carried)} among label_classes: {self.label_classes}")
         if self.joint and not any(
             (self.lambda_gan, self.lambda_patch, self.lambda_cycle, self.lambda_cycle_lpips, self.lambda_tone)
         ):

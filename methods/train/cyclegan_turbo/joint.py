@@ -15,6 +15,7 @@ from torch import Tensor
 
 from methods.errors import InputError
 from methods.train.cyclegan_turbo.label_maps import Annotations
+from methods.train.cyclegan_turbo.tone import carried, tones_apart
 from methods.train.draws import Draws
 from methods.train.losses.patchgan import hinge_for_discriminator, hinge_for_generator
 from methods.train.objective import Sync
@@ -98,7 +99,8 @@ def iterate_jointly(
             placed = hinge_for_generator(patches[judge](fake, told.labels if told else None))
             losses[f"patch_{domain}"] = params.lambda_patch * placed
         if told is not None and training.tones:
-            away = training.tones[judge].apart(fake, told.planes, params.tone_detail, params.tone_coarser, told.scale)
+            expected = expected_tones(training, real, told, there, judge)
+            away = tones_apart(fake, expected, params.tone_detail, params.tone_coarser)
             losses[f"tone_{domain}"] = params.lambda_tone * away
         if training.kept is not None:
             scale = params.scales[step % len(params.scales)]
@@ -137,3 +139,26 @@ def iterate_jointly(
     if training.judge_optimizers:
         found["grad_norm.discriminators"] = training.update_judges(sync)
     return found
+
+
+@torch.no_grad()
+def expected_tones(training: CycleGANTurboTraining, real: Tensor, told: Annotations, there: str, judge: str) -> Tensor:
+    """What tones a translation of ``real``, (B, 3, H, W) in [-1, 1], shall have.
+
+    Args:
+        training: networks and parameters.
+        real: what is translated.
+        told: its annotations.
+        there: the direction; its ``carry_a2b`` or ``carry_b2a`` says whose surfaces go over.
+        judge: the one that knows the other domain.
+    """
+    params = training.params
+    expected = training.tones[judge](told.planes, told.scale)
+    classes = params.carry_a2b if there == "a2b" else params.carry_b2a
+    if not classes:
+        return expected
+    (other,) = {*training.tones} - {judge}
+    shrink = params.tone_shrink // told.scale
+    of_these = F.avg_pool2d(told.labels[:, list(classes)].sum(1, keepdim=True), shrink)
+    usual = training.tones[other](told.planes, told.scale)
+    return carried(expected, F.avg_pool2d(real, shrink), usual, params.carry_share * of_these)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from methods.train.losses.patchgan import with_position
 
 _GROUPS = 8
+# Keeps ratios of dark tones, which are grain rather than surface, near 1.
+_FLOOR = 0.15
 
 
 class ToneNet(nn.Module):
@@ -59,16 +61,39 @@ class ToneNet(nn.Module):
     def apart(
         self, pictures: Tensor, annotations: Tensor, detail: float = 0.0, coarser: int = 1, scale: int = 1
     ) -> Tensor:
-        """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
+        """:func:`tones_apart` for the tones that :meth:`forward` expects."""
+        return tones_apart(pictures, self(annotations, scale), detail, coarser)
 
-        ``scale`` is that of :meth:`forward`. ``coarser`` averages both once more by that factor: what is finer is left
-        to others.
-        ``detail`` is the weight, beside it, of the distance between the pictures themselves and the expected ones
-        enlarged to their size: what nobody can know then keeps less of its contrast, and is less wrong.
-        """
-        expected = self(annotations, scale)
-        tones = F.avg_pool2d(pictures, self.shrink // scale)
-        distance = F.mse_loss(F.avg_pool2d(tones, coarser), F.avg_pool2d(expected, coarser))
-        if not detail:
-            return distance
-        return distance + detail * F.mse_loss(pictures, F.interpolate(expected, pictures.shape[-2:], mode="bilinear"))
+
+def tones_apart(pictures: Tensor, expected: Tensor, detail: float = 0.0, coarser: int = 1) -> Tensor:
+    """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
+
+    Args:
+        pictures: in [-1, 1].
+        expected: (B, 3, H / shrink, W / shrink), of a :class:`ToneNet`, or with surfaces :func:`carried` over.
+        detail: weight, beside it, of the distance between the pictures themselves and the expected ones enlarged to
+            their size: what nobody can know then keeps less of its contrast, and is less wrong.
+        coarser: averages both once more by that factor: what is finer is left to others.
+    """
+    tones = F.avg_pool2d(pictures, pictures.shape[-1] // expected.shape[-1])
+    distance = F.mse_loss(F.avg_pool2d(tones, coarser), F.avg_pool2d(expected, coarser))
+    if not detail:
+        return distance
+    return distance + detail * F.mse_loss(pictures, F.interpolate(expected, pictures.shape[-2:], mode="bilinear"))
+
+
+def carried(expected: Tensor, source: Tensor, usual: Tensor, share: Tensor) -> Tensor:
+    """What is expected in the other domain, with the surfaces of these very things: a red car stays a red car.
+
+    A picture is light times surface. That a thing is lighter or redder than its like mostly comes of its surface, which
+    no weather and no hour changes, so that its ratio to what is usual goes over into the other domain.
+
+    Args:
+        expected: (B, 3, h, w) in [-1, 1], the other domain's tones.
+        source: the same of the pictures that are translated.
+        usual: the tones that their own domain lets one expect.
+        share: (B, 1, h, w) in [0, 1], exponent of the ratio: 0 where the difference is light (shadows on the road, lit
+            windows), towards 1 where it is surface.
+    """
+    there, here, mean = ((tones.clamp(-1.0, 1.0) + 1.0) / 2.0 + _FLOOR for tones in (expected, source, usual))
+    return 2.0 * (there * (here / mean) ** share - _FLOOR) - 1.0

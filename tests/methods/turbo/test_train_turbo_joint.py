@@ -11,14 +11,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from methods import BadSample, InputError, Inputs
 from methods.train import registry
 from methods.train.crops import cut
+from methods.train.cyclegan_turbo.joint import expected_tones
 from methods.train.cyclegan_turbo.kept_detail import detail
 from methods.train.cyclegan_turbo.label_maps import Annotations, grey_map, label_map, one_hot
 from methods.train.cyclegan_turbo.objective import CycleGANTurboTraining
-from methods.train.cyclegan_turbo.tone import ToneNet
+from methods.train.cyclegan_turbo.tone import carried
 from methods.train.draws import Draws
 from methods.train.learning_rate import share_at
 from methods.train.pix2pix_turbo.objective import Pix2PixTurboTraining
@@ -144,55 +146,21 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
     assert {"tone_disc_a", "tone_disc_b"} <= set(objective.networks())
 
 
-def test_the_expected_tone_is_that_of_the_labels() -> None:
-    torch.manual_seed(0)
-    net = ToneNet(planes=2, shrink=2, width=8)
-    halves = torch.zeros(4, 24, 20, dtype=torch.uint8)
-    halves[:2, :, 10:] = halves[2:, 12:] = 1
-    labels = one_hot(halves, 2)
-    assert net(labels).shape == (4, 3, 12, 10)
-    painted = labels[:, :1].expand(-1, 3, -1, -1) - 0.5
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        net.apart(painted, labels).backward()
-        optimizer.step()
-    assert net.apart(painted, labels) < 0.1 * net.apart(-painted, labels)
-
-
-def test_detail_counts_where_it_is_asked_for() -> None:
-    torch.manual_seed(0)
-    net, labels = ToneNet(planes=2, shrink=4, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
-    grey, checks = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
-    checks[..., ::2] = -1
-    torch.testing.assert_close(net.apart(checks, labels), net.apart(grey, labels))
-    added = net.apart(checks, labels, 0.5) - net.apart(grey, labels, 0.5)
-    assert added.item() == pytest.approx(0.5, rel=0.1)
-
-
-def test_coarser_tones_leave_blocks_alone() -> None:
-    torch.manual_seed(0)
-    net, labels = ToneNet(planes=2, shrink=2, width=8), one_hot(torch.zeros(1, 16, 16, dtype=torch.uint8), 2)
-    grey, blocks = torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)
-    blocks[..., 0::4] = blocks[..., 1::4] = -1
-    torch.testing.assert_close(net.apart(blocks, labels, coarser=2), net.apart(grey, labels, coarser=2))
-    assert net.apart(blocks, labels) > net.apart(grey, labels) + 0.5
-
-
-def test_maps_beside_the_labels_tell_of_tones() -> None:
-    # the class is the same everywhere, only the map says where it is light
-    torch.manual_seed(0)
-    net = ToneNet(planes=2, shrink=2, width=8)
-    light = torch.zeros(2, 1, 16, 16)
-    light[0, :, 6:] = light[1, :, :, :9] = 1
-    known = Annotations(torch.ones(2, 1, 16, 16), light)
-    painted = light.expand(-1, 3, -1, -1) - 0.5
-    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    for _ in range(60):
-        optimizer.zero_grad()
-        net.apart(painted, known.planes).backward()
-        optimizer.step()
-    assert net.apart(painted, known.planes) < 0.1 * net.apart(painted, known.planes.flip(0))
+def test_a_red_thing_among_grey_ones_is_drawn_red(base: str) -> None:
+    # both domains are grey on average; class 1 keeps its surface, class 0 does not
+    objective = unpaired(base, **KEEPING, **SILENT, carry_a2b=[1], carry_share=1.0)
+    labels = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    labels[..., 16:] = 1
+    red = torch.tensor([0.8, -0.4, -0.4]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    told = Annotations(one_hot(labels, 2), torch.empty(1, 0, 32, 32))
+    with torch.no_grad():
+        plain, usual = (objective.tones[judge](told.planes).clamp(-1, 1) for judge in ("disc_a", "disc_b"))
+    found = expected_tones(objective, red, told, "a2b", "disc_a")
+    torch.testing.assert_close(found[..., :4], plain[..., :4])
+    share = torch.ones(1, 1, 8, 8)
+    torch.testing.assert_close(found[..., 4:], carried(plain, F.avg_pool2d(red, 4), usual, share)[..., 4:])
+    assert (found[:, 0, :, 4:] > found[:, 1, :, 4:]).all()
+    torch.testing.assert_close(expected_tones(objective, red, told, "b2a", "disc_b").clamp(-1, 1), usual)
 
 
 def test_judges_without_a_weight_are_not_made(base: str) -> None:
@@ -395,6 +363,7 @@ def test_pairs_in_one_pass(base: str) -> None:
             "no multiple",
         ),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "tone_maps": ["d.png"]}, "are for lambda_tone"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "carry_a2b": [2]}, "carry_b2a are for lambda_tone"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "joint": True, **SILENT}, "nothing moves"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
         ("pix2pix_turbo", {"joint": True, "stochastic": True}, "has no gamma"),
