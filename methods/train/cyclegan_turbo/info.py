@@ -10,6 +10,8 @@ from methods.train.crops import check_crop
 from methods.train.objective import ObjectiveInfo
 from methods.train.turbo.params import TurboTrainParams, Weight
 
+_Class = Annotated[int, Field(ge=0, le=254)]
+
 
 class CycleGANTurboTrainParams(TurboTrainParams):
     """Parameters of unpaired training; defaults are the published ones.
@@ -36,6 +38,7 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             have their way with windows and leaves.
         tone_detail: weight, as a share of ``lambda_tone``, of the same distance between the pictures as they are: it
             takes contrast from what the labels cannot tell; 1 blurs.
+        tone_weights: by class, how many times its pixels count in that: what is small and matters. 1 if not named.
         carry_a2b, carry_b2a: classes whose surfaces look alike in both domains, by direction. What is expected of such
             pixels takes along how much lighter or redder they are than their like: cars keep their colours. Leave out
             what differs by light alone: roads with shadows; facades from night to day, for their lit windows.
@@ -67,8 +70,9 @@ class CycleGANTurboTrainParams(TurboTrainParams):
     tone_shrink: Annotated[int, Field(ge=1, le=16)] = 4
     tone_coarser: Annotated[int, Field(ge=1, le=16)] = 1
     tone_detail: Annotated[float, Field(ge=0, le=1)] = 0.0
-    carry_a2b: tuple[Annotated[int, Field(ge=0, le=254)], ...] = ()
-    carry_b2a: tuple[Annotated[int, Field(ge=0, le=254)], ...] = ()
+    tone_weights: dict[_Class, Weight] = Field(default_factory=dict)
+    carry_a2b: tuple[_Class, ...] = ()
+    carry_b2a: tuple[_Class, ...] = ()
     carry_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     lambda_keep: Weight = 0.0
     keep_contrast: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -91,11 +95,11 @@ class CycleGANTurboTrainParams(TurboTrainParams):
             )
         if self.tone_maps and not self.lambda_tone:
             raise ValueError("tone_maps are for lambda_tone: give it a weight")
-        carried = {*self.carry_a2b, *self.carry_b2a}
-        if carried and not self.lambda_tone:
-            raise ValueError("carry_a2b and carry_b2a are for lambda_tone: give it a weight")
-        if carried and max(carried) >= self.label_classes:
-            raise ValueError(f"carry: there is no class {max(carried)} among label_classes: {self.label_classes}")
+        named = {*self.carry_a2b, *self.carry_b2a, *self.tone_weights}
+        if named and not self.lambda_tone:
+            raise ValueError("carry_a2b, carry_b2a and tone_weights are for lambda_tone: give it a weight")
+        if named and max(named) >= self.label_classes:
+            raise ValueError(f"there is no class {max(named)}, label_classes is {self.label_classes}")
         if self.joint and not any(
             (self.lambda_gan, self.lambda_patch, self.lambda_cycle, self.lambda_cycle_lpips, self.lambda_tone)
         ):

@@ -65,7 +65,9 @@ class ToneNet(nn.Module):
         return tones_apart(pictures, self(annotations, scale), detail, coarser)
 
 
-def tones_apart(pictures: Tensor, expected: Tensor, detail: float = 0.0, coarser: int = 1) -> Tensor:
+def tones_apart(
+    pictures: Tensor, expected: Tensor, detail: float = 0.0, coarser: int = 1, weights: Tensor | None = None
+) -> Tensor:
     """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
 
     Args:
@@ -74,9 +76,11 @@ def tones_apart(pictures: Tensor, expected: Tensor, detail: float = 0.0, coarser
         detail: weight, beside it, of the distance between the pictures themselves and the expected ones enlarged to
             their size: what nobody can know then keeps less of its contrast, and is less wrong.
         coarser: averages both once more by that factor: what is finer is left to others.
+        weights: (B, 1, H / shrink, W / shrink), how many times a place counts; 1 if None.
     """
     tones = F.avg_pool2d(pictures, pictures.shape[-1] // expected.shape[-1])
-    distance = F.mse_loss(F.avg_pool2d(tones, coarser), F.avg_pool2d(expected, coarser))
+    squares = (F.avg_pool2d(tones, coarser) - F.avg_pool2d(expected, coarser)).square()
+    distance = (squares if weights is None else squares * F.avg_pool2d(weights, coarser)).mean()
     if not detail:
         return distance
     return distance + detail * F.mse_loss(pictures, F.interpolate(expected, pictures.shape[-2:], mode="bilinear"))

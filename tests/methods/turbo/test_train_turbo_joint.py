@@ -146,6 +146,22 @@ def test_translations_are_drawn_to_the_tones_that_their_labels_have_in_the_other
     assert {"tone_disc_a", "tone_disc_b"} <= set(objective.networks())
 
 
+def test_classes_that_matter_count_more(base: str) -> None:
+    labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    labels[:, :8] = 1
+    known = {"labels": labels, "maps": NO_MAPS}
+    batch: Any = {"a": {"image": pictures(1), **known}, "b": {"image": pictures(2) * 0.3 - 0.5, **known}}
+    found = {}
+    for weights in ({}, {1: 3.0}, {0: 3.0}, {0: 3.0, 1: 3.0}):
+        objective = unpaired(base, **KEEPING, **SILENT, tone_weights=weights)
+        found[str(weights)] = objective.step(batch, 0, torch.Generator().manual_seed(0), alone)["tone_a"]
+    plain, one, other, both = found.values()
+    assert plain < min(one, other)
+    assert both == pytest.approx(3 * plain, rel=1e-4)
+    # a class counts by its pixels alone
+    assert one - plain + other - plain == pytest.approx(2 * plain, rel=1e-4)
+
+
 def test_a_red_thing_among_grey_ones_is_drawn_red(base: str) -> None:
     # both domains are grey on average; class 1 keeps its surface, class 0 does not
     objective = unpaired(base, **KEEPING, **SILENT, carry_a2b=[1], carry_share=1.0)
@@ -363,7 +379,8 @@ def test_pairs_in_one_pass(base: str) -> None:
             "no multiple",
         ),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "tone_maps": ["d.png"]}, "are for lambda_tone"),
-        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "carry_a2b": [2]}, "carry_b2a are for lambda_tone"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "carry_a2b": [2]}, "are for lambda_tone"),
+        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", **KEEPING, "tone_weights": {2: 3}}, "no class 2"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "joint": True, **SILENT}, "nothing moves"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
         ("pix2pix_turbo", {"joint": True, "stochastic": True}, "has no gamma"),
