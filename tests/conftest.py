@@ -38,6 +38,15 @@ for folder in (str(ROOT), str(PLUGIN)):
         sys.path.insert(0, folder)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With two test processes: one has the cluster and all who need it, which come first; modules stay whole."""
+    needing = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("cluster" if item.path in needing else item.path.stem))
+    items.sort(key=lambda item: item.path not in needing)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """The one cluster of the test run; CPUs are logical."""
