@@ -380,7 +380,11 @@ def test_pairs_in_one_pass(base: str) -> None:
         ),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "tone_maps": ["d.png"]}, "are for lambda_tone"),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "carry_a2b": [2]}, "are for lambda_tone"),
-        ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", **KEEPING, "tone_weights": {2: 3}}, "no class 2"),
+        (
+            "cyclegan_turbo",
+            {"caption_a": "a", "caption_b": "b", **KEEPING, "joint": True, "tone_weights": {2: 3}},
+            "no class 2",
+        ),
         ("cyclegan_turbo", {"caption_a": "a", "caption_b": "b", "joint": True, **SILENT}, "nothing moves"),
         ("pix2pix_turbo", {"lambda_patch": 1}, "belongs to joint: true"),
         ("pix2pix_turbo", {"joint": True, "stochastic": True}, "has no gamma"),
