@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 _SECTION = re.compile(r"(Attributes|Args|Raises|Returns):")
 _ENTRY = re.compile(r"(\w+(?:, \w+)*): +(.+)")
@@ -34,7 +33,7 @@ def parameters(model: type[BaseModel]) -> list[Parameter]:
             meanings |= attribute_meanings(base.__doc__ or "")
     found = []
     for name, field in model.model_fields.items():
-        default = "required" if field.default is PydanticUndefined else _shown(field.default)
+        default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
         meaning = field.description or meanings.get(name, "")
         found.append(Parameter(name, _type(properties.get(name, {})), default, meaning))
     return found

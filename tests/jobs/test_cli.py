@@ -93,6 +93,16 @@ def test_no_parameter_is_without_a_meaning():
             assert [p.name for p in parameters(each.params) if not p.meaning or not p.type] == [], each.name
 
 
+def test_only_what_has_no_default_is_shown_as_required():
+    from jobs.parameters import parameters
+    from methods.train.registry import registered as trainable
+
+    model = trainable()["cyclegan_turbo"].params
+    shown = {p.name: p.default for p in parameters(model)}
+    assert [name for name, default in shown.items() if default == "required"] == ["caption_a", "caption_b"]
+    assert shown["tone_weights"] == "{}"
+
+
 def test_plan_says_what_does_not_fit(tmp_path):
     write_tars(tmp_path / "in", 1, 4)
     spec = job_file(tmp_path)
