@@ -7,7 +7,6 @@ one translation serves its cycle and its adversaries, at about half the cost of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,22 +14,19 @@ from torch import Tensor
 
 from methods.errors import InputError
 from methods.train.cyclegan_turbo.label_maps import Annotations
+from methods.train.cyclegan_turbo.state import CycleGANTurboState
 from methods.train.cyclegan_turbo.tone import carried, tones_apart
 from methods.train.draws import Draws
 from methods.train.losses.patchgan import hinge_for_discriminator, hinge_for_generator
 from methods.train.objective import Sync
 from methods.train.turbo.networks import frozen_for
 
-if TYPE_CHECKING:
-    from methods.train.cyclegan_turbo.objective import CycleGANTurboTraining
-
-
 Known = Mapping[str, Annotations | None]
 """By ``a`` and ``b``: what is known of the pictures, where training has labels."""
 
 
 def pass_through(
-    training: CycleGANTurboTraining, a: Tensor, b: Tensor, known: Known, draws: Draws, sync: Sync
+    training: CycleGANTurboState, a: Tensor, b: Tensor, known: Known, draws: Draws, sync: Sync
 ) -> dict[str, float]:
     """One step of the auto-encoder phase: both directions give back pictures of both domains.
 
@@ -56,7 +52,7 @@ def pass_through(
 
 
 def iterate_jointly(
-    training: CycleGANTurboTraining,
+    training: CycleGANTurboState,
     a: Tensor,
     b: Tensor,
     known: Known,
@@ -143,7 +139,7 @@ def iterate_jointly(
 
 
 @torch.no_grad()
-def expected_tones(training: CycleGANTurboTraining, real: Tensor, told: Annotations, there: str, judge: str) -> Tensor:
+def expected_tones(training: CycleGANTurboState, real: Tensor, told: Annotations, there: str, judge: str) -> Tensor:
     """What tones a translation of ``real``, (B, 3, H, W) in [-1, 1], shall have.
 
     Args:

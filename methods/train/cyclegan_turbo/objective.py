@@ -9,114 +9,32 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo.info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo.joint import iterate_jointly, pass_through
-from methods.train.cyclegan_turbo.kept_detail import KeptDetail
 from methods.train.cyclegan_turbo.label_maps import Annotations, grey_map, label_map, one_hot
 from methods.train.cyclegan_turbo.official import save_official
 from methods.train.cyclegan_turbo.parts import DIRECTIONS, adapted_parts
-from methods.train.cyclegan_turbo.tone import ToneNet
+from methods.train.cyclegan_turbo.state import JUDGES, CycleGANTurboState
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
-from methods.train.losses.patchgan import PatchJudges
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.turbo.frozen import backbone, perceptual
-from methods.train.turbo.networks import (
-    Parts,
-    frozen_for,
-    kept_state,
-    merged,
-    overlaid,
-    restore,
-    set_checkpointing,
-    stepped,
-    vae_scale,
-)
+from methods.train.turbo.networks import frozen_for, merged, overlaid, vae_scale
 from methods.train.turbo.pictures import picture_of, side_by_side
-from methods.turbo.generator import OneStepGenerator
 from methods.turbo.image_prep import to_tensor
 from methods.turbo.native import NativeConfig, save_native
 
-JUDGES = ("disc_a", "disc_b")
 
-
-class CycleGANTurboTraining:
-    """Both directions of a CycleGAN-Turbo model and the two discriminators.
-
-    Trained are, as in the release, the UNet's LoRA with its first layer, and both VAEs' LoRA (the skip convolutions'
-    own weights stay where they were). Every parameter is listed once with the optimizer, where the release lists some
-    twice.
-
-    Args:
-        params: see :class:`CycleGANTurboTrainParams`.
-        parts: networks with names ``a2b`` and ``b2a`` of the VAEs, on the CPU.
-        distance: perceptual distance, frozen, on the device.
-        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names);
-            none where ``lambda_gan`` is 0.
-        device, precision: where, and in which precision the networks compute; weights stay in float32.
-        steps: length of the run, for the learning rate and the auto-encoder phase.
-    """
+class CycleGANTurboTraining(CycleGANTurboState):
+    """The objective ``cyclegan_turbo``: iterations in the published order or ``joint``, validation, export."""
 
     info: ClassVar[ObjectiveInfo] = INFO
-
-    def __init__(
-        self,
-        params: CycleGANTurboTrainParams,
-        parts: Parts,
-        distance: nn.Module,
-        discriminators: Mapping[str, VisionAidedDiscriminator],
-        device: torch.device,
-        precision: torch.dtype,
-        steps: int = 1,
-    ) -> None:
-        self.params, self.device, self.precision, self.steps = params, device, precision, steps
-        self.scheduler = parts.scheduler
-        self.captions = {"a2b": params.caption_b, "b2a": params.caption_a}
-        self.embeddings = {d: parts.captions([caption]).clone().to(device) for d, caption in self.captions.items()}
-        cast(nn.Module, parts.unet).to(device)
-        self.unet, self.vaes = parts.unet, {name: vae.to(device) for name, vae in parts.vaes.items()}
-        self.generators = {d: OneStepGenerator(self.unet, vae, parts.alpha_bar) for d, vae in self.vaes.items()}
-        self.first_layer = parts.first_layer[0].to(device)
-        set_checkpointing(self.unet, list(self.vaes.values()), params.checkpointing)
-        self.distance = distance
-        self.discriminators = dict(discriminators)
-        self.patch_judges = {
-            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=params.judged_classes).to(device)
-            for name in (JUDGES if params.lambda_patch else ())
-        }
-        # by the judge of the same pictures: what the domain that they shall belong to looks like
-        self.tones = {
-            name: ToneNet(params.label_classes + len(params.tone_maps), params.tone_shrink).to(device)
-            for name in (JUDGES if params.lambda_tone else ())
-        }
-        # made when the weights are known that training goes on from
-        self.kept: KeptDetail | None = None
-        self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
-        judges = self._judges()
-        self.judged = [p for judge in judges.values() for p in judge.parameters()]
-        self.optimizer = self._optimizer(self.trained)
-        # one for each, so that a training without some of them can go on from one that had them
-        self.judge_optimizers = {name: self._optimizer(list(judge.parameters())) for name, judge in judges.items()}
-
-    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        params = self.params
-        betas, decay = (params.beta1, params.beta2), params.weight_decay
-        return torch.optim.AdamW(parameters, lr=params.lr, betas=betas, weight_decay=decay, eps=params.eps)
-
-    def _judges(self) -> dict[str, nn.Module]:
-        """What the discriminators' optimizers train."""
-        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
-        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
-        return {**self.discriminators, **patches, **tones}
-
-    def _vae_parameters(self) -> list[nn.Parameter]:
-        return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
 
     @classmethod
     def build(
@@ -129,11 +47,6 @@ class CycleGANTurboTraining:
             features = backbone(params, device)
             judges = {name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in JUDGES}
         return cls(params, parts, perceptual(params, device), judges, device, precision, steps)
-
-    def networks(self) -> Mapping[str, nn.Module]:
-        """UNet, VAEs and discriminators."""
-        vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
-        return {"unet": self.unet, **vaes, **self._judges()}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image``: (3, H, W) in [-1, 1]; ``labels`` (H, W) and ``maps`` (M, H, W), uint8, where they are named."""
@@ -153,17 +66,6 @@ class CycleGANTurboTraining:
             "labels": torch.from_numpy(labels.copy()),
             "maps": torch.from_numpy(grey),
         }
-
-    def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
-        """G(images, direction), (B, 3, H, W) in [-1, 1]."""
-        half = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=half):
-            return self.generators[direction](images, self.embeddings[direction], noise).clamp(-1.0, 1.0)
-
-    def noise(self, draws: Draws, name: str, images: Tensor) -> Tensor:
-        """The draw of the latents' posterior for a batch of images."""
-        shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
-        return draws.normal(f"{name}.latent", (len(images), *shape))
 
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
         """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps, or ``joint``."""
@@ -240,18 +142,6 @@ class CycleGANTurboTraining:
             found[f"grad_norm.disc_{kind}"] = self.update_judges(sync)
         return found
 
-    def update(self, sync: Sync) -> float:
-        """Step the generator; the gradients' norm before clipping."""
-        for network in (self.unet, *self.vaes.values()):
-            sync(network)
-        return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
-
-    def update_judges(self, sync: Sync) -> float:
-        """Step the discriminators; the gradients' norm before clipping."""
-        for judge in self._judges().values():
-            sync(judge)
-        return stepped(list(self.judge_optimizers.values()), self.judged, self.params.max_grad_norm)
-
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
         """Cycle and identity distances in both directions, and up to four pictures a direction beside their source."""
@@ -276,39 +166,6 @@ class CycleGANTurboTraining:
             if rows:
                 pictures[f"{stream}, {there}, and back"] = side_by_side(rows)
         return Validation(metrics, pictures)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Trained weights and buffers, and the optimizers; what never changes is left out."""
-        return {
-            "networks": {name: kept_state(network) for name, network in self.networks().items()},
-            "optimizer": self.optimizer.state_dict(),
-            "judge_optimizers": {name: each.state_dict() for name, each in self.judge_optimizers.items()},
-            **({"kept": self.kept.state_dict()} if self.kept is not None else {}),
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`, also from that of a stage with other judges: its own then start from nothing.
-
-        With ``lambda_keep``, the detail kept is that of the first weights that are loaded.
-
-        Raises:
-            InputError: the networks are others.
-        """
-        if "judge_optimizers" not in state:
-            raise InputError("checkpoint: an earlier version wrote it: train again from the start (--fresh)")
-        judged = state["judge_optimizers"]
-        for name, network in self.networks().items():
-            if name in judged or name not in self.judge_optimizers:
-                restore(network, state["networks"].get(name, {}), name)
-        self.optimizer.load_state_dict(state["optimizer"])
-        for name, optimizer in self.judge_optimizers.items():
-            if name in judged:
-                optimizer.load_state_dict(judged[name])
-        if self.params.lambda_keep:
-            alpha_bar, params = self.generators["a2b"].alpha_bar, self.params
-            self.kept = KeptDetail(self.unet, self.vaes, alpha_bar, params.tone_shrink, params.keep_contrast)
-            if "kept" in state:
-                self.kept.load_state_dict(state["kept"])
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

@@ -1,0 +1,154 @@
+"""What a CycleGAN-Turbo training holds: both directions' networks, the discriminators, and their optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from methods.errors import InputError
+from methods.train.cyclegan_turbo.info import CycleGANTurboTrainParams
+from methods.train.cyclegan_turbo.kept_detail import KeptDetail
+from methods.train.cyclegan_turbo.tone import ToneNet
+from methods.train.draws import Draws
+from methods.train.losses.patchgan import PatchJudges
+from methods.train.losses.vision_aided import VisionAidedDiscriminator
+from methods.train.objective import Sync
+from methods.train.turbo.networks import Parts, kept_state, restore, set_checkpointing, stepped
+from methods.turbo.generator import OneStepGenerator
+
+JUDGES = ("disc_a", "disc_b")
+
+
+class CycleGANTurboState:
+    """Both directions of a CycleGAN-Turbo model and the two discriminators.
+
+    Trained are, as in the release, the UNet's LoRA with its first layer, and both VAEs' LoRA (the skip convolutions'
+    own weights stay where they were). Every parameter is listed once with the optimizer, where the release lists some
+    twice.
+
+    Args:
+        params: see :class:`CycleGANTurboTrainParams`.
+        parts: networks with names ``a2b`` and ``b2a`` of the VAEs, on the CPU.
+        distance: perceptual distance, frozen, on the device.
+        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names);
+            none where ``lambda_gan`` is 0.
+        device, precision: where, and in which precision the networks compute; weights stay in float32.
+        steps: length of the run, for the learning rate and the auto-encoder phase.
+    """
+
+    def __init__(
+        self,
+        params: CycleGANTurboTrainParams,
+        parts: Parts,
+        distance: nn.Module,
+        discriminators: Mapping[str, VisionAidedDiscriminator],
+        device: torch.device,
+        precision: torch.dtype,
+        steps: int = 1,
+    ) -> None:
+        self.params, self.device, self.precision, self.steps = params, device, precision, steps
+        self.scheduler = parts.scheduler
+        self.captions = {"a2b": params.caption_b, "b2a": params.caption_a}
+        self.embeddings = {d: parts.captions([caption]).clone().to(device) for d, caption in self.captions.items()}
+        cast(nn.Module, parts.unet).to(device)
+        self.unet, self.vaes = parts.unet, {name: vae.to(device) for name, vae in parts.vaes.items()}
+        self.generators = {d: OneStepGenerator(self.unet, vae, parts.alpha_bar) for d, vae in self.vaes.items()}
+        self.first_layer = parts.first_layer[0].to(device)
+        set_checkpointing(self.unet, list(self.vaes.values()), params.checkpointing)
+        self.distance = distance
+        self.discriminators = dict(discriminators)
+        self.patch_judges = {
+            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=params.judged_classes).to(device)
+            for name in (JUDGES if params.lambda_patch else ())
+        }
+        # by the judge of the same pictures: what the domain that they shall belong to looks like
+        self.tones = {
+            name: ToneNet(params.label_classes + len(params.tone_maps), params.tone_shrink).to(device)
+            for name in (JUDGES if params.lambda_tone else ())
+        }
+        # made when the weights are known that training goes on from
+        self.kept: KeptDetail | None = None
+        self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
+        judges = self.judges()
+        self.judged = [p for judge in judges.values() for p in judge.parameters()]
+        self.optimizer = self._optimizer(self.trained)
+        # one for each, so that a training without some of them can go on from one that had them
+        self.judge_optimizers = {name: self._optimizer(list(judge.parameters())) for name, judge in judges.items()}
+
+    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        params = self.params
+        betas, decay = (params.beta1, params.beta2), params.weight_decay
+        return torch.optim.AdamW(parameters, lr=params.lr, betas=betas, weight_decay=decay, eps=params.eps)
+
+    def judges(self) -> dict[str, nn.Module]:
+        """What the discriminators' optimizers train."""
+        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
+        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
+        return {**self.discriminators, **patches, **tones}
+
+    def _vae_parameters(self) -> list[nn.Parameter]:
+        return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
+
+    def networks(self) -> Mapping[str, nn.Module]:
+        """UNet, VAEs and discriminators."""
+        vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
+        return {"unet": self.unet, **vaes, **self.judges()}
+
+    def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
+        """G(images, direction), (B, 3, H, W) in [-1, 1]."""
+        half = self.precision != torch.float32
+        with torch.autocast(self.device.type, self.precision, enabled=half):
+            return self.generators[direction](images, self.embeddings[direction], noise).clamp(-1.0, 1.0)
+
+    def noise(self, draws: Draws, name: str, images: Tensor) -> Tensor:
+        """The draw of the latents' posterior for a batch of images."""
+        shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
+        return draws.normal(f"{name}.latent", (len(images), *shape))
+
+    def update(self, sync: Sync) -> float:
+        """Step the generator; the gradients' norm before clipping."""
+        for network in (self.unet, *self.vaes.values()):
+            sync(network)
+        return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
+
+    def update_judges(self, sync: Sync) -> float:
+        """Step the discriminators; the gradients' norm before clipping."""
+        for judge in self.judges().values():
+            sync(judge)
+        return stepped(list(self.judge_optimizers.values()), self.judged, self.params.max_grad_norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Trained weights and buffers, and the optimizers; what never changes is left out."""
+        return {
+            "networks": {name: kept_state(network) for name, network in self.networks().items()},
+            "optimizer": self.optimizer.state_dict(),
+            "judge_optimizers": {name: each.state_dict() for name, each in self.judge_optimizers.items()},
+            **({"kept": self.kept.state_dict()} if self.kept is not None else {}),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`state_dict`, also from that of a stage with other judges: its own then start from nothing.
+
+        With ``lambda_keep``, the detail kept is that of the first weights that are loaded.
+
+        Raises:
+            InputError: the networks are others.
+        """
+        if "judge_optimizers" not in state:
+            raise InputError("checkpoint: an earlier version wrote it: train again from the start (--fresh)")
+        judged = state["judge_optimizers"]
+        for name, network in self.networks().items():
+            if name in judged or name not in self.judge_optimizers:
+                restore(network, state["networks"].get(name, {}), name)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name, optimizer in self.judge_optimizers.items():
+            if name in judged:
+                optimizer.load_state_dict(judged[name])
+        if self.params.lambda_keep:
+            alpha_bar, params = self.generators["a2b"].alpha_bar, self.params
+            self.kept = KeptDetail(self.unet, self.vaes, alpha_bar, params.tone_shrink, params.keep_contrast)
+            if "kept" in state:
+                self.kept.load_state_dict(state["kept"])
