@@ -96,8 +96,9 @@ def iterate_jointly(
             losses[f"patch_{domain}"] = params.lambda_patch * placed
         if told is not None and training.tones:
             expected = expected_tones(training, real, told, there, judge)
-            weights = _weights(told.labels, expected, params.tone_weights) if params.tone_weights else None
-            away = tones_apart(fake, expected, params.tone_detail, params.tone_coarser, weights)
+            shrink = params.tone_shrink // told.scale
+            weights = _weights(told.labels, shrink, params.tone_weights) if params.tone_weights else None
+            away = tones_apart(fake, expected, shrink, params.tone_detail, params.tone_coarser, weights)
             losses[f"tone_{domain}"] = params.lambda_tone * away
         if training.kept is not None:
             scale = params.scales[step % len(params.scales)]
@@ -161,7 +162,7 @@ def expected_tones(training: CycleGANTurboState, real: Tensor, told: Annotations
     return carried(expected, F.avg_pool2d(real, shrink), usual, params.carry_share * of_these)
 
 
-def _weights(labels: Tensor, expected: Tensor, by_class: Mapping[int, float]) -> Tensor:
-    """How many times places of ``expected`` count: ``labels`` (B, classes, H, W) -> (B, 1, h, w)."""
+def _weights(labels: Tensor, shrink: int, by_class: Mapping[int, float]) -> Tensor:
+    """How many times places count: ``labels`` (B, classes, H, W) -> (B, 1, H / shrink, W / shrink)."""
     more = sum((labels[:, number] * (weight - 1.0) for number, weight in by_class.items()), labels.new_tensor(1.0))
-    return F.avg_pool2d(more[:, None], labels.shape[-1] // expected.shape[-1])
+    return F.avg_pool2d(more[:, None], shrink)

@@ -58,27 +58,31 @@ class ToneNet(nn.Module):
             seen = up(torch.cat([F.interpolate(seen, level.shape[-2:]), level], 1))
         return self.out(seen)
 
-    def apart(
-        self, pictures: Tensor, annotations: Tensor, detail: float = 0.0, coarser: int = 1, scale: int = 1
-    ) -> Tensor:
+    def apart(self, pictures: Tensor, annotations: Tensor, scale: int = 1) -> Tensor:
         """:func:`tones_apart` for the tones that :meth:`forward` expects."""
-        return tones_apart(pictures, self(annotations, scale), detail, coarser)
+        return tones_apart(pictures, self(annotations, scale), self.shrink // scale)
 
 
 def tones_apart(
-    pictures: Tensor, expected: Tensor, detail: float = 0.0, coarser: int = 1, weights: Tensor | None = None
+    pictures: Tensor,
+    expected: Tensor,
+    shrink: int,
+    detail: float = 0.0,
+    coarser: int = 1,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Mean squared distance between the coarse tones of (B, 3, H, W) pictures and the expected ones.
 
     Args:
         pictures: in [-1, 1].
         expected: (B, 3, H / shrink, W / shrink), of a :class:`ToneNet`, or with surfaces :func:`carried` over.
+        shrink: by how much the pictures are averaged for that.
         detail: weight, beside it, of the distance between the pictures themselves and the expected ones enlarged to
             their size: what nobody can know then keeps less of its contrast, and is less wrong.
         coarser: averages both once more by that factor: what is finer is left to others.
         weights: (B, 1, H / shrink, W / shrink), how many times a place counts; 1 if None.
     """
-    tones = F.avg_pool2d(pictures, pictures.shape[-1] // expected.shape[-1])
+    tones = F.avg_pool2d(pictures, shrink)
     squares = (F.avg_pool2d(tones, coarser) - F.avg_pool2d(expected, coarser)).square()
     distance = (squares if weights is None else squares * F.avg_pool2d(weights, coarser)).mean()
     if not detail:
