@@ -1,4 +1,4 @@
-"""The two errors that are about the user's material rather than about our code."""
+"""The two errors that are about the user's material rather than about our code, and an error as one line."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ class BadSample(Exception):
 
     def __reduce__(self) -> tuple[type[BadSample], tuple[str, str]]:
         return (type(self), (self.reason, str(self)))
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of what an error says, at most ``limit`` characters; its type where it says nothing."""
+    return ((str(error).strip() or type(error).__name__).splitlines())[0][:limit]

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from methods.errors import InputError
-from methods.registry import nearest
+from methods.plugins import Registry, checked, implementation
 from methods.train.objective import Objective, ObjectiveInfo, ObjectiveParams
 
 if TYPE_CHECKING:
     import torch
 
-GROUP = "sceneshift.objectives"
+OBJECTIVES: Registry[ObjectiveInfo] = Registry("objective", "sceneshift.objectives")
 
 
-@cache
 def registered() -> dict[str, ObjectiveInfo]:
     """Every installed objective by name. Importing a description imports no torch."""
-    return {point.name: point.load() for point in entry_points(group=GROUP)}
+    return OBJECTIVES.all
 
 
 def info(name: str) -> ObjectiveInfo:
     """The description of one objective. Raises InputError that names the nearest one."""
-    known = registered()
-    if name not in known:
-        raise InputError(f"unknown objective '{name}': {nearest(name, list(known))}")
-    return known[name]
+    return OBJECTIVES.info(name)
 
 
 def resolve(name: str, params: Mapping[str, Any] | None = None) -> tuple[ObjectiveInfo, ObjectiveParams]:
@@ -41,16 +31,7 @@ def resolve(name: str, params: Mapping[str, Any] | None = None) -> tuple[Objecti
         InputError: unknown objective or parameter (the nearest is named), or a value of the wrong kind.
     """
     found = info(name)
-    try:
-        return found, found.params(**(params or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            hint = nearest(where, list(found.params.model_fields))
-            raise InputError(f"objective '{name}' has no parameter '{where}': {hint}") from None
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"objective.params{'.' + where if where else ''}: {message}") from None
+    return found, checked(found.params, params or {}, f"objective '{name}'", "objective.params")
 
 
 def build(
@@ -61,6 +42,5 @@ def build(
     steps: int,
 ) -> Objective:
     """A built objective. Raises InputError as :func:`resolve`, or when its weights cannot be found or do not fit."""
-    found, checked = resolve(name, params)
-    module, _, attribute = found.implementation.partition(":")
-    return getattr(importlib.import_module(module), attribute).build(checked, device, precision, steps)
+    found, values = resolve(name, params)
+    return implementation(found.implementation).build(values, device, precision, steps)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from methods.errors import InputError
+from methods.plugins import Registry, implementation
 from pipeline.metrics.base import Metric
 
 if TYPE_CHECKING:
     import torch
 
-GROUP = "sceneshift.metrics"
-
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """The light description of a metric; ``GROUP`` entry points name one.
+    """The light description of a metric; entry points of ``sceneshift.metrics`` name one.
 
     Attributes:
         name: as used in specs.
@@ -77,37 +72,26 @@ _BUILT_IN = (
 )
 
 
-@cache
+METRICS: Registry[MetricInfo] = Registry("metric", "sceneshift.metrics", {info.name: info for info in _BUILT_IN})
+
+
 def registered() -> dict[str, MetricInfo]:
     """Every installed metric by name; imports no torch. The built-in ones cannot be replaced.
 
     Raises:
         InputError: an installed package's metric cannot be imported.
     """
-    found: dict[str, MetricInfo] = {}
-    for point in entry_points(group=GROUP):
-        try:
-            found[point.name] = point.load()
-        except Exception as error:
-            raise InputError(
-                f"metric '{point.name}' of an installed package cannot be imported ({error}): update or remove it"
-            ) from None
-    return found | {info.name: info for info in _BUILT_IN}
+    return METRICS.all
 
 
 def names() -> list[str]:
     """The names of all metrics, sorted."""
-    return sorted(registered())
+    return sorted(METRICS.all)
 
 
 def info(name: str) -> MetricInfo:
     """The description of one metric. Raises InputError that names the nearest one."""
-    known = registered()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known))}"
-        raise InputError(f"unknown metric '{name}': {hint}")
-    return known[name]
+    return METRICS.info(name)
 
 
 def columns(name: str) -> tuple[str, ...]:
@@ -131,6 +115,5 @@ def build(names: Sequence[str], *, device: str | torch.device = "cpu") -> list[M
     built: list[Metric] = []
     for name in dict.fromkeys(names):
         columns(name)
-        module, _, attribute = info(name).implementation.partition(":")
-        built.append(getattr(importlib.import_module(module), attribute)(device))
+        built.append(implementation(info(name).implementation)(device))
     return built

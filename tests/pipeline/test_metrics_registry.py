@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from methods import plugins
 from methods.errors import InputError
 from pipeline import metrics
 from pipeline.metrics import registry
@@ -62,10 +63,10 @@ class Point:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Point]]:
     points: list[Point] = []
-    monkeypatch.setattr(registry, "entry_points", lambda group: points if group == "sceneshift.metrics" else [])
-    registry.registered.cache_clear()
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points if group == "sceneshift.metrics" else [])
+    registry.METRICS.__dict__.pop("all", None)
     yield points
-    registry.registered.cache_clear()
+    registry.METRICS.__dict__.pop("all", None)
 
 
 class Brightness:
