@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
+from methods.files import write_text
 
 _RETRY_AFTER = (0.3, 1.0)
 BUNDLED = Path(__file__).parent / "bundled"
@@ -140,7 +141,7 @@ def _hub(uri: str) -> Path:
         status = getattr(error.response, "status_code", "no answer")
         raise InputError(f"weights '{uri}': the hub says {status}: check the name, the revision and HF_TOKEN") from None
     except (HFValidationError, OSError, ValueError) as error:
-        raise InputError(f"weights '{uri}': {_first_line(error)}") from None
+        raise InputError(f"weights '{uri}': {first_line(error)}") from None
 
 
 def _remote(uri: str) -> Path:
@@ -156,9 +157,7 @@ def _remote(uri: str) -> Path:
         record = _read_json(folder / "record.json")
         if not target.exists() or not _as_recorded(target, record):
             record = _download(bare, target)
-            part = folder / ".record.json"
-            part.write_text(json.dumps(record))
-            os.replace(part, folder / "record.json")
+            write_text(folder / "record.json", json.dumps(record))
     if wanted is not None:
         found = record.get("sha256") if target.is_file() else "a folder"
         if found != wanted:
@@ -180,7 +179,7 @@ def _download(uri: str, target: Path) -> dict[str, Any]:
         except PermissionError:
             raise InputError(f"weights '{redacted(uri)}': access denied, check the credentials") from None
         except (ImportError, ValueError) as error:
-            raise InputError(f"weights '{redacted(uri)}': cannot be opened ({_first_line(error)})") from None
+            raise InputError(f"weights '{redacted(uri)}': cannot be opened ({first_line(error)})") from None
         except Exception as error:
             # fsspec's HTTP store reports a refused connection as a missing file too, with the reason as its cause
             reason = error.__cause__ or error
@@ -231,10 +230,7 @@ def _kept_sum(path: Path) -> str:
     except OSError:
         found = _sum(path)
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f".{key}-{os.getpid()}")
-        part.write_text(found)
-        os.replace(part, kept)
+        write_text(kept, found)
     except OSError:
         # a cache that cannot be written costs time, not correctness
         return found
@@ -262,7 +258,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-
-
-def _first_line(error: BaseException) -> str:
-    return ((str(error) or type(error).__name__).strip().splitlines() or [""])[0][:200]

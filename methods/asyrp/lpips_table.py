@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from methods.errors import InputError
+from methods.files import write_text
 
 Table = dict[int, float]
 """Mean LPIPS to the original picture by the timestep an inversion step ends at."""
@@ -40,7 +41,7 @@ def read_table(path: Path) -> Table:
 
 def write_table(path: Path, table: Table) -> Path:
     """Write ``timestep<TAB>value`` lines, rising."""
-    path.write_text("".join(f"{timestep}\t{value}\n" for timestep, value in sorted(table.items())))
+    write_text(path, "".join(f"{timestep}\t{value}\n" for timestep, value in sorted(table.items())))
     return path
 
 

@@ -21,9 +21,10 @@ from torch import Tensor
 from methods import weights as store
 from methods.asyrp.lpips_table import Table, write_table
 from methods.asyrp.pictures import to_square
-from methods.asyrp.process import alphas_cumprod, plain_noise, sequence
+from methods.asyrp.process import linear_alphas, plain_noise, sequence
 from methods.errors import InputError
 from methods.nn.ddim import add_noise, predicted_x0
+from methods.nn.lpips import load_lpips
 from methods.nn.unconditional import Denoiser, load_denoiser
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -58,14 +59,8 @@ def measure_tables(
     return {t: value / count for t, value in of_x0.items()}, {t: value / count for t, value in of_x.items()}
 
 
-def _lpips(device: torch.device) -> Distance:
-    # torchmetrics brings the linear weights and takes AlexNet from torchvision's store
-    from torchmetrics.functional.image.lpips import _LPIPS
-
-    try:
-        network = _LPIPS(pretrained=True, net="alex").to(device).eval()
-    except OSError as error:
-        raise InputError(f"AlexNet for LPIPS cannot be fetched ({type(error).__name__}): go online once") from None
+def _lpips(alexnet: str | None, lins: str | None, device: torch.device) -> Distance:
+    network = load_lpips(alexnet, lins, kind="alex").to(device)
     return lambda one, other: network(one, other).flatten()
 
 
@@ -90,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--unet", required=True, help="URI of the UNet")
     parser.add_argument("--pictures", type=Path, required=True, help="folder of pictures of its domain")
     parser.add_argument("--out", required=True, help="prefix of the two tables")
+    parser.add_argument("--alexnet", help="URI of torchvision's AlexNet, where it is not fetched from there")
+    parser.add_argument("--lpips", help="URI of the linear layers of LPIPS v0.1 on AlexNet")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--image-size", type=int, default=256)
@@ -101,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         of_x0, of_x = measure_tables(
             unet,
             _batches(chosen.pictures, chosen.count, chosen.image_size, chosen.batch_size, device),
-            alphas_cumprod(1e-4, 0.02),
+            linear_alphas(1e-4, 0.02),
             sequence(chosen.steps, 999),
-            _lpips(device),
+            _lpips(chosen.alexnet, chosen.lpips, device),
         )
     except InputError as error:
         sys.exit(str(error))

@@ -14,7 +14,7 @@ from methods.asyrp.info import INFO
 from methods.asyrp.lpips_table import first_reaching, read_table
 from methods.asyrp.params import AsyrpParams
 from methods.asyrp.pictures import to_square
-from methods.asyrp.process import CombinedShift, alphas_cumprod, generate, invert, reverse_plan, sequence
+from methods.asyrp.process import CombinedShift, generate, invert, linear_alphas, reverse_plan, sequence
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.ddpm_unet import DDPMUNet
@@ -50,7 +50,7 @@ class Asyrp:
         self.unet = unet.to(device).cast_torso(dtype)
         self.shift = shift.to(device)
         self.t_edit, self.t_boost = t_edit, t_boost
-        self.alphas = alphas_cumprod(params.beta_start, params.beta_end)
+        self.alphas = linear_alphas(params.beta_start, params.beta_end)
 
     @classmethod
     def build(cls, params: AsyrpParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> Asyrp:

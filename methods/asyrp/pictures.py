@@ -1,11 +1,12 @@
-"""Pictures as Asyrp's UNets want them."""
+"""Images as the input of Asyrp's UNets."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
+
+from methods.nn.image_prep import to_tensor
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -17,4 +18,4 @@ def to_square(image: np.ndarray, side: int, resample: str) -> Tensor:
         resample: ``bilinear`` or ``bicubic``.
     """
     resized = Image.fromarray(image).resize((side, side), _FILTERS[resample])
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div(127.5).sub(1.0)
+    return to_tensor(np.asarray(resized))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from methods.nn.ddim import ddim_step, predicted_x0
 from methods.nn.guided_unet import Encoded
+from methods.nn.noise_schedule import alphas_cumprod
 from methods.nn.unconditional import Denoiser
 
 Shift = Callable[[Tensor, Tensor], Tensor]
@@ -42,10 +43,9 @@ class Step:
         return self.eta * math.sqrt(max(spread, 0.0))
 
 
-def alphas_cumprod(beta_start: float, beta_end: float, steps: int = 1000) -> Tensor:
-    """(steps,) float32. The products are taken in float32 as in the release, not rounded from float64."""
-    betas = torch.linspace(beta_start, beta_end, steps, dtype=torch.float64).float()
-    return torch.cumprod(1.0 - betas, dim=0)
+def linear_alphas(beta_start: float, beta_end: float, steps: int = 1000) -> Tensor:
+    """Alpha-bar (steps,) float32 of betas that rise linearly; the products are taken in float32 as in the release."""
+    return alphas_cumprod(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
 
 
 def sequence(steps: int, t_0: int) -> list[int]:

@@ -10,20 +10,15 @@ from torch import Tensor
 from methods import weights as store
 from methods.cyclegan_turbo.params import CycleGANTurboParams
 from methods.errors import InputError
+from methods.nn.tensor_file import below, fill, is_safetensors
 from methods.turbo.base_model import BaseModel
-from methods.turbo.fill import below, fill, merge
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
-from methods.turbo.native import is_safetensors, read_native
-from methods.turbo.official import PEFT_ALPHA, collect_adapters, read_official
+from methods.turbo.lora import merge_released
+from methods.turbo.native import read_native
+from methods.turbo.official import PEFT_ALPHA, UNET_GROUPS, VAE_PREFIXES, collect_adapters, read_official
 from methods.turbo.vae import SkipVAE
 
 METHOD = "cyclegan_turbo"
-_VAE_PREFIX = {"a2b": "vae.", "b2a": "vae_b2a."}
-_UNET_ADAPTERS = {
-    "sd_encoder": "l_target_modules_encoder",
-    "sd_decoder": "l_target_modules_decoder",
-    "sd_other": "l_modules_others",
-}
 
 
 def load_generator(params: CycleGANTurboParams, uri: str) -> tuple[OneStepGenerator, Tensor]:
@@ -63,10 +58,10 @@ def _from_official(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGene
     base = BaseModel(store.fetch(params.base))
     unet = base.unet()
     weights = dict(unet.state_dict())
-    for key, listed in _UNET_ADAPTERS.items():
+    for key, listed in UNET_GROUPS.items():
         adapters = collect_adapters(state[key], state["rank_unet"], f"{path} ({key})", state.get(listed))
         # the UNet's alpha is its rank: scale 1
-        merge(weights, adapters, 1.0, f"{path} ({key})", base.folder)
+        merge_released(weights, adapters, 1.0, f"{path} ({key})", base.folder)
     unet.load_state_dict(weights)
     vae = SkipVAE(base.vae_config)
     fill(vae, _merged_vae(state, path, params.direction, base), f"{path} (sd_vae_dec)")
@@ -75,7 +70,7 @@ def _from_official(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGene
 
 def _merged_vae(state: Mapping, path: Path, direction: str, base: BaseModel) -> dict[str, Tensor]:
     """One VAE's weights with LoRA merged. ``sd_vae_dec`` wins, as the release loads it last into the same modules."""
-    prefix = _VAE_PREFIX[direction]
+    prefix = VAE_PREFIXES[direction]
     found = below({**state["sd_vae_enc"], **state["sd_vae_dec"]}, prefix)
     if not found:
         raise InputError(
@@ -85,5 +80,5 @@ def _merged_vae(state: Mapping, path: Path, direction: str, base: BaseModel) -> 
     weights = {
         name.replace(".base_layer.", "."): tensor.float() for name, tensor in found.items() if ".lora_" not in name
     }
-    merge(weights, adapters, PEFT_ALPHA / state["rank_vae"], f"{path} (sd_vae_dec)", base.folder)
+    merge_released(weights, adapters, PEFT_ALPHA / state["rank_vae"], f"{path} (sd_vae_dec)", base.folder)
     return weights

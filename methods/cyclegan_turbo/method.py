@@ -12,8 +12,8 @@ from methods.cyclegan_turbo.info import INFO
 from methods.cyclegan_turbo.loading import load_generator
 from methods.cyclegan_turbo.params import CycleGANTurboParams
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.turbo.generator import OneStepGenerator
-from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class CycleGANTurbo:

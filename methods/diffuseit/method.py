@@ -26,6 +26,7 @@ from methods.nn.ddpm_unet import DDPMUNet
 from methods.nn.dino import load_dino
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet
+from methods.nn.image_prep import to_tensor
 from methods.nn.unconditional import load_denoiser, out_channels
 
 
@@ -86,7 +87,7 @@ class DiffuseIT:
             models = [load_clip(name, params.clip_vocabulary).to(device) for name in params.clip_models]
             clip = ClipEnsemble(models, params.prompt, params.source)
         if target is not None:
-            picture = _to_tensor(target)[None].to(device)
+            picture = to_tensor(target)[None].to(device)
             with torch.no_grad():
                 target_cls = dino(picture).cls
         if params.face_weights is not None:
@@ -101,7 +102,7 @@ class DiffuseIT:
         """
         if inputs.image is None:
             raise BadSample("no_image", "diffuseit needs an image")
-        return _to_tensor(_square(Image.fromarray(inputs.image), self.params.image_size))
+        return to_tensor(_square(Image.fromarray(inputs.image), self.params.image_size))
 
     @torch.inference_mode(False)
     @torch.enable_grad()
@@ -169,7 +170,3 @@ def _process(params: DiffuseITParams) -> GaussianDiffusion:
 
 def _square(picture: Image.Image, side: int) -> np.ndarray:
     return np.asarray(picture.resize((side, side), Image.Resampling.LANCZOS))
-
-
-def _to_tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float().div(255).mul(2).sub(1)

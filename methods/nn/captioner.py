@@ -6,19 +6,16 @@ import json
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from methods import weights as store
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.nn.captioner_files import captioner_uris
-from methods.nn.stable_diffusion import first_line
+from methods.nn.clip import MEAN, STD
+from methods.nn.tensor_file import read_safetensors
 
 _PROMPT = "a picture of"
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
 _BEAM = {"num_beams": 3, "max_length": 30, "min_length": 10, "repetition_penalty": 1.0, "do_sample": False}
 
 
@@ -47,12 +44,12 @@ class Captioner:
                 raise InputError(f"{config_file}: model_type is {tree.get('model_type')!r}, expected 'blip'")
             self.tokenizer = Tokenizer.from_file(str(tokenizer_file))
             loaded: Any = BlipForConditionalGeneration.from_pretrained(
-                None, config=BlipConfig(**tree), state_dict=load_file(weights_file), output_loading_info=True
+                None, config=BlipConfig(**tree), state_dict=read_safetensors(weights_file)[0], output_loading_info=True
             )
             self.model, report = loaded
         except InputError:
             raise
-        except (SafetensorError, OSError, ValueError, RuntimeError, TypeError) as error:
+        except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(f"captioner '{uri}': cannot be loaded ({first_line(error)})") from None
         except Exception as error:
             # tokenizers raises bare Exceptions for files that are not its own
@@ -74,7 +71,7 @@ class Captioner:
             images: (B, 3, H, W) in [-1, 1].
         """
         pixels = F.interpolate(images.float(), (self.size, self.size), mode="bicubic", antialias=True)
-        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (_MEAN, _STD))
+        mean, std = (torch.tensor(values, device=images.device)[:, None, None] for values in (MEAN, STD))
         pixels = ((pixels.clamp(-1, 1) + 1) / 2 - mean) / std
         prompt = self.tokenizer.encode(_PROMPT).ids
         ids = torch.tensor([prompt] * len(images), device=images.device)

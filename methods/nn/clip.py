@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import weights as store
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.nn.clip_names import released_uri
 from methods.nn.tensor_file import read_tensors
 
@@ -80,8 +80,9 @@ def load_clip(name: str, vocabulary: str | None = None) -> Clip:
         # the builder takes keys out of the dictionary it is given
         built: Any = open_clip.model.build_model_from_openai_state_dict(dict(state), cast_dtype=torch.float32)
     except (KeyError, RuntimeError) as error:
-        first = str(error).splitlines()[0][:160]
-        raise InputError(f"{path}: found {', '.join(list(state)[:3])}, expected a CLIP by OpenAI ({first})") from None
+        raise InputError(
+            f"{path}: found {', '.join(list(state)[:3])}, expected a CLIP by OpenAI ({first_line(error)})"
+        ) from None
     size = built.visual.image_size
     bpe = None if vocabulary is None else str(store.fetch(vocabulary))
     return Clip(built.float(), _OpenTokenizer(bpe), size if isinstance(size, int) else size[0])
@@ -129,8 +130,7 @@ def _from_transformers(folder: Path) -> Clip:
         model: Any = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise InputError(f"{folder}: no transformers CLIPModel with its tokenizer ({first})") from None
+        raise InputError(f"{folder}: no transformers CLIPModel with its tokenizer ({first_line(error)})") from None
 
     def tokenize(texts: Sequence[str]) -> Tensor:
         found = tokenizer(list(texts), padding="max_length", max_length=CONTEXT_LENGTH, return_tensors="pt").input_ids

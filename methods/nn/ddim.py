@@ -1,4 +1,4 @@
-"""DDIM as pure functions: noise levels from a scheduler file, plans of steps, and the update they share.
+"""DDIM as pure functions: plans of steps from a scheduler file, and the update they share.
 
 Nothing here knows a network. A plan is a list of :class:`Step`; who samples walks it, asks a network for the noise and
 calls :func:`ddim_step`. Walking towards more noise is inversion, towards less is sampling: the formula is the same.
@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
+
+from methods.nn.noise_schedule import configured_alphas
 
 
 class Step(NamedTuple):
@@ -26,30 +27,6 @@ class Step(NamedTuple):
     timestep: int
     alpha_from: float
     alpha_to: float
-
-
-def alphas_cumprod(config: Mapping[str, Any]) -> Tensor:
-    """Cumulative products of 1 - beta, (T,) float32, from a diffusers scheduler configuration.
-
-    Raises:
-        ValueError: a beta schedule that is not known.
-    """
-    steps = int(config.get("num_train_timesteps", 1000))
-    start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
-    schedule = config.get("beta_schedule", "linear")
-    if config.get("trained_betas") is not None:
-        betas = torch.tensor(config["trained_betas"], dtype=torch.float32)
-    elif schedule == "linear":
-        betas = torch.linspace(start, end, steps, dtype=torch.float32)
-    elif schedule == "scaled_linear":
-        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
-    elif schedule == "squaredcos_cap_v2":
-        share = torch.arange(steps + 1, dtype=torch.float64) / steps
-        level = torch.cos((share + 0.008) / 1.008 * math.pi / 2) ** 2
-        betas = (1 - level[1:] / level[:-1]).clamp(max=0.999).float()
-    else:
-        raise ValueError(f"beta_schedule {schedule!r}, expected linear, scaled_linear or squaredcos_cap_v2")
-    return torch.cumprod(1.0 - betas, dim=0)
 
 
 def leading_timesteps(train_steps: int, steps: int, offset: int = 0) -> list[int]:
@@ -82,9 +59,9 @@ def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     schedule's first level. ``set_alpha_to_one`` counts as false when the file leaves it out, as in the official code.
 
     Raises:
-        ValueError: as :func:`alphas_cumprod` and :func:`leading_timesteps`.
+        ValueError: as :func:`~methods.nn.noise_schedule.configured_alphas` and :func:`leading_timesteps`.
     """
-    alphas = alphas_cumprod(config)
+    alphas = configured_alphas(config)
     timesteps = leading_timesteps(len(alphas), steps, int(config.get("steps_offset", 0)))
     stride = len(alphas) // steps
     final = 1.0 if config.get("set_alpha_to_one", False) else float(alphas[0])

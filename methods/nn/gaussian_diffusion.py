@@ -5,30 +5,16 @@ Tables are float64 and indices count kept steps, 0 the cleanest. The network is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from methods.nn.noise_schedule import SCHEDULES
+
 FAST27 = "fast27"
 """GLIDE's hand-made choice of 27 steps for its upsampler."""
-
-
-def linear_betas(steps: int = 1000) -> np.ndarray:
-    """(steps,) from 1e-4 to 0.02 for 1000 steps, scaled so that fewer steps add as much noise."""
-    scale = 1000 / steps
-    return np.linspace(scale * 1e-4, scale * 0.02, steps, dtype=np.float64)
-
-
-def cosine_betas(steps: int = 1000) -> np.ndarray:
-    """(steps,) of alpha_bar(t) = cos^2((t + 0.008) / 1.008 * pi / 2), capped at 0.999 ("squaredcos_cap_v2")."""
-    alpha_bar = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
-    return np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999)
-
-
-SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"linear": linear_betas, "squaredcos_cap_v2": cosine_betas}
 
 
 def respace(respacing: str, steps: int = 1000) -> tuple[int, ...]:

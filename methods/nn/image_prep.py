@@ -1,4 +1,7 @@
-"""The picture preparations of img2img-turbo, pixel for pixel."""
+"""Resizing and cropping images before a network, and images as tensors.
+
+The named preparations are those of img2img-turbo, pixel for pixel.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _RESIZE = re.compile(r"resize_(\d+)(?:x(\d+))?")
 
 
 def prepare_image(image: np.ndarray, name: str) -> np.ndarray:
-    """Resize or crop one picture.
+    """Resize or crop one image.
 
     Args:
         image: (H, W, 3) uint8 RGB; of a label map (H, W), the nearest pixels are taken wherever it is resized.
@@ -73,7 +76,8 @@ def _resized(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((width, height), filter))
 
 
-def to_tensor(image: np.ndarray, signed: bool) -> Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1] if ``signed`` (CycleGAN-Turbo), else [0, 1] (pix2pix-Turbo)."""
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div(255)
+def to_tensor(pixels: np.ndarray, signed: bool = True) -> Tensor:
+    """(H, W) or (H, W, C) uint8 -> (C, H, W) float32 in [-1, 1] if ``signed``, else in [0, 1]."""
+    channels_last = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    tensor = torch.from_numpy(np.array(channels_last)).permute(2, 0, 1).float().div(255)
     return (tensor - 0.5) / 0.5 if signed else tensor

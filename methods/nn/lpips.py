@@ -1,33 +1,32 @@
-"""LPIPS, the learned perceptual distance (Zhang et al., arXiv 1801.03924), version 0.1 on VGG-16."""
+"""LPIPS, the learned perceptual distance (Zhang et al., arXiv 1801.03924), version 0.1, on VGG-16 or AlexNet."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from methods import weights as store
 from methods.errors import InputError
+from methods.nn.tensor_file import read_tensors
 
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 # torchvision's vgg16().features: channels, M for max pooling; the five distances are taken before each pooling
 _VGG = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512)
-
-
-class Trunk(Protocol):
-    """A frozen network that returns the feature maps that are compared."""
-
-    def __call__(self, images: Tensor) -> list[Tensor]: ...
+_LINEAR = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
+RELEASED = {
+    "vgg": ("https://download.pytorch.org/models/vgg16-397923af.pth", f"{_LINEAR}/vgg.pth"),
+    "alex": ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", f"{_LINEAR}/alex.pth"),
+}
+"""Where the files of each network are published: torchvision's ImageNet weights, and LPIPS' linear layers."""
 
 
 class VGG16Features(nn.Module):
     """relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3 of VGG-16; parameter names are torchvision's."""
 
+    title = "VGG-16"
     channels = (64, 128, 256, 512, 512)
 
     def __init__(self) -> None:
@@ -43,6 +42,7 @@ class VGG16Features(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> five feature maps, finest first."""
         found, h = [], images
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
@@ -51,12 +51,45 @@ class VGG16Features(nn.Module):
         return [*found, h]
 
 
+class AlexNetFeatures(nn.Module):
+    """relu1 to relu5 of AlexNet; parameter names are torchvision's."""
+
+    title = "AlexNet"
+    channels = (64, 192, 384, 256, 256)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> five feature maps, finest first."""
+        found, h = [], images
+        for layer in self.features:
+            h = layer(h)
+            if isinstance(layer, nn.ReLU):
+                found.append(h)
+        return found
+
+
 class LPIPS(nn.Module):
     """Frozen. ``lins`` weigh the channels of each level.
 
     Args:
         trunk: the feature network.
-        lins: one (1, C, 1, 1) non-negative weight a level.
+        lins: one (1, C, 1, 1) non-negative weight per level.
     """
 
     shift: Tensor
@@ -78,8 +111,8 @@ class LPIPS(nn.Module):
             wanted = self._features(target)
         total = output.new_zeros(len(output), 1, 1, 1)
         for number, (f, w) in enumerate(zip(self._features(output), wanted, strict=True)):
-            apart = (f - w).square() * self.get_buffer(f"lin{number}")
-            total = total + apart.sum(1, keepdim=True).mean((2, 3), keepdim=True)
+            distance = (f - w).square() * self.get_buffer(f"lin{number}")
+            total = total + distance.sum(1, keepdim=True).mean((2, 3), keepdim=True)
         return total
 
     def _features(self, images: Tensor) -> list[Tensor]:
@@ -87,38 +120,34 @@ class LPIPS(nn.Module):
         return [f / (f.square().sum(1, keepdim=True).sqrt() + 1e-10) for f in levels]
 
 
-def load_lpips(vgg: str, lins: str) -> LPIPS:
-    """LPIPS v0.1 from torchvision's VGG-16 file and the published linear weights.
+def load_lpips(network: str | None = None, lins: str | None = None, kind: Literal["vgg", "alex"] = "vgg") -> LPIPS:
+    """LPIPS v0.1 from torchvision's file of the network and the published linear weights.
+
+    Args:
+        network, lins: URIs of the two files; ``None`` is where they are published (:data:`RELEASED`).
+        kind: which network.
 
     Raises:
         InputError: a file that cannot be found, is refused, or does not fit.
     """
-    trunk = VGG16Features()
-    path = store.fetch(vgg)
-    state = {name: value for name, value in _tensors(path).items() if name.startswith("features.")}
-    # torchvision's file goes on to a last pooling, which has no weights, and a classifier
-    try:
-        trunk.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(
-            f"{path}: not VGG-16 as torchvision saves it ({str(error).splitlines()[-1].strip()})"
-        ) from None
-    path = store.fetch(lins)
-    weights = _tensors(path)
+    trunk = VGG16Features() if kind == "vgg" else AlexNetFeatures()
+    path = store.fetch(network or RELEASED[kind][0])
+    state = read_tensors(path)
+    own = trunk.state_dict()
+    for name, value in own.items():
+        if name not in state or state[name].shape != value.shape:
+            shape = tuple(state[name].shape) if name in state else "missing"
+            raise InputError(
+                f"{path}: not {trunk.title} as torchvision saves it ('{name}' is {shape}, expected "
+                f"{tuple(value.shape)})"
+            )
+    # torchvision's file goes on to a classifier
+    trunk.load_state_dict({name: state[name] for name in own})
+    path = store.fetch(lins or RELEASED[kind][1])
+    weights = read_tensors(path)
     found = [weights.get(f"lin{number}.model.1.weight") for number in range(len(trunk.channels))]
     for number, (weight, channels) in enumerate(zip(found, trunk.channels, strict=True)):
         if weight is None or weight.shape != (1, channels, 1, 1):
             shape = "missing" if weight is None else tuple(weight.shape)
             raise InputError(f"{path}: 'lin{number}.model.1.weight' is {shape}, expected {(1, channels, 1, 1)}")
     return LPIPS(trunk, [weight for weight in found if weight is not None])
-
-
-def _tensors(path: Path) -> Mapping[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise InputError(f"{path}: not a file of tensors ({first})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{path}: found a {type(state).__name__}, expected a dictionary of tensors")
-    return state

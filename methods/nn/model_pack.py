@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
+from methods.files import replacing, write_text
+from methods.nn.tensor_file import read_safetensors, read_tensors, write_tensors
 from methods.weights import cache_folder
 
 FORMAT = "sceneshift-latent-model-1"
@@ -30,17 +28,12 @@ def pack(folder: Path, path: Path, about: Mapping[str, str], dtype: torch.dtype 
     for file in sorted(folder.glob("*/*")):
         name = file.relative_to(folder).as_posix()
         if file.suffix == ".safetensors":
-            for key, value in load_file(file).items():
+            for key, value in read_tensors(file).items():
                 tensors[f"{name}:{key}"] = value.to(dtype) if value.is_floating_point() else value
         else:
             texts[name] = file.read_text(encoding="utf-8")
     metadata = {"format": FORMAT, "files": json.dumps(texts), "about": json.dumps(dict(about), sort_keys=True)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, partial, metadata)
-    # safetensors makes files only their owner may read
-    partial.chmod(0o644)
-    os.replace(partial, path)
-    return path
+    return write_tensors(path, tensors, metadata)
 
 
 def unpack(path: Path) -> Path:
@@ -49,27 +42,19 @@ def unpack(path: Path) -> Path:
     Raises:
         InputError: not such a file.
     """
+    expected = f"the folder of a model in diffusers' layout, or one file of ours ({FORMAT})"
+    tensors, metadata = read_safetensors(path, expected=expected)
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path}: found a file, expected {expected}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise InputError(
-                    f"{path}: found a file, expected the folder of a model in diffusers' layout, or one file of ours "
-                    f"({FORMAT})"
-                )
-            texts = json.loads(metadata["files"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path}: found a file, expected the folder of a model in diffusers' layout, or one file of ours "
-            f"({type(error).__name__})"
-        ) from None
+        texts: dict[str, str] = json.loads(metadata["files"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: its list of files cannot be read ({first_line(error)})") from None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     folder = cache_folder() / "unpacked" / digest[:32]
     if folder.exists():
         return folder
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
     parts: dict[str, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         file_name, _, key = name.partition(":")
@@ -78,14 +63,14 @@ def unpack(path: Path) -> Path:
         # names come from a file: they stay inside
         if len(Path(name).parts) != 2 or ".." in Path(name).parts or Path(name).is_absolute():
             raise InputError(f"{path}: holds a file named '{name}', expected PART/FILE")
-        (partial / name).parent.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (partial / name).write_text(text, encoding="utf-8")
-    for name, part in parts.items():
-        save_file(part, partial / name, {"format": "pt"})
     try:
-        os.replace(partial, folder)
+        with replacing(folder) as partial:
+            for name, text in texts.items():
+                write_text(partial / name, text)
+            for name, part in parts.items():
+                write_tensors(partial / name, part, {"format": "pt"})
     except OSError:
-        # another process was faster
-        shutil.rmtree(partial)
+        # another process was faster, and a folder with files in it is not replaced
+        if not folder.exists():
+            raise
     return folder

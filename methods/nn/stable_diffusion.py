@@ -14,10 +14,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from methods import weights as store
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.nn.attention_capture import make_readable
-from methods.nn.ddim import alphas_cumprod, noise_from_velocity
+from methods.nn.ddim import noise_from_velocity
 from methods.nn.model_pack import unpack
+from methods.nn.noise_schedule import configured_alphas
 
 
 class StableDiffusion:
@@ -41,7 +42,7 @@ class StableDiffusion:
             self.folder = unpack(self.folder)
         self.scheduler_config = self._config("scheduler", "scheduler_config.json")
         try:
-            self.alphas = alphas_cumprod(self.scheduler_config)
+            self.alphas = configured_alphas(self.scheduler_config)
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.folder / 'scheduler'}: no noise schedule that is known ({error})") from None
         self.prediction_type = str(self.scheduler_config.get("prediction_type", "epsilon"))
@@ -187,8 +188,3 @@ def too_long(text: str, tokens: int, limit: int) -> str:
     """What to say of a text with too many tokens."""
     shown = text if len(text) <= 60 else f"{text[:57]}..."
     return f"'{shown}' is {tokens} tokens long with start and end, more than {limit}: shorten it"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, short enough for a message."""
-    return ((str(error) or type(error).__name__).strip().splitlines() or [""])[0][:200]

@@ -8,13 +8,14 @@ import torch
 from methods import weights as store
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.piti.conditions import tables
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.hed import HED, load_hed
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
 from methods.piti.conditions.lines import canny_lines, distance_map, sketch_lines
 from methods.piti.conditions.panoptic import PanopticIndex
-from methods.piti.conditions.tensors import squash_nearest, to_tensor
+from methods.piti.conditions.squash import squash_nearest
 from methods.piti.params import PITIParams
 
 _TABLES = {

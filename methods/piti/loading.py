@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from methods import weights as store
 from methods.errors import InputError
-from methods.nn.tensor_file import fill, read_tensors
+from methods.nn.tensor_file import below, fill, read_metadata, read_tensors, write_tensors
 from methods.piti.config import CHANNELS, OFFICIAL_BASE, OFFICIAL_UPSAMPLER, Family, ModelConfig, PITIConfig, Stage
 from methods.piti.networks import PITIModel
 
@@ -59,8 +56,7 @@ def load_model(path: Path, stage: Stage, family: Family) -> PITIModel:
     chosen = config.base if stage == "base" else config.upsampler
     if chosen is None:
         raise InputError(f"{path}: holds no {stage} model, expected one")
-    below = {name[len(stage) + 1 :]: tensor for name, tensor in tensors.items() if name.startswith(f"{stage}.")}
-    return _filled(chosen, family, below, f"{path} ({stage})")
+    return _filled(chosen, family, below(tensors, f"{stage}."), f"{path} ({stage})")
 
 
 def load_stage(path: Path, config: ModelConfig, family: Family) -> PITIModel:
@@ -98,13 +94,9 @@ def check_kind(tensors: Mapping[str, Tensor], path: Path, stage: Stage, family: 
 
 
 def save_native(path: Path, config: PITIConfig, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> None:
-    """Write ``base.*`` and ``upsampler.*`` tensors with what they are, beside the place and then into it."""
+    """Write ``base.*`` and ``upsampler.*`` tensors with their configuration, in one move."""
     metadata = {"format": FORMAT, "config": config.model_dump_json(), "about": json.dumps(dict(about), sort_keys=True)}
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-    # safetensors makes files only their owner may read
-    partial.chmod(0o644)
-    os.replace(partial, path)
+    write_tensors(path, tensors, metadata)
 
 
 def read_config(path: Path) -> PITIConfig:
@@ -113,8 +105,7 @@ def read_config(path: Path) -> PITIConfig:
     Raises:
         InputError: not a file of ours.
     """
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
+    metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         found = metadata.get("format", "no format entry")
         raise InputError(f"{path}: found {found}, expected a file of format '{FORMAT}' or an official .pt")

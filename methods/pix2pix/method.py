@@ -10,11 +10,11 @@ from torch import Tensor
 from methods import weights as store
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.pix2pix.files import load_generator
 from methods.pix2pix.info import INFO
 from methods.pix2pix.network import UNetGenerator
 from methods.pix2pix.params import Pix2PixParams
-from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class Pix2Pix:

@@ -11,18 +11,25 @@ from torch import Tensor, nn
 
 from methods import weights as store
 from methods.errors import InputError
+from methods.nn.tensor_file import below, fill, is_safetensors
 from methods.pix2pix_turbo.params import Pix2PixTurboParams
 from methods.turbo.base_model import BaseModel
 from methods.turbo.captions import Captions
-from methods.turbo.fill import below, fill, merge
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
-from methods.turbo.native import is_safetensors, read_native
-from methods.turbo.official import PEFT_ALPHA, Adapters, collect_adapters, read_official
+from methods.turbo.lora import merge_released
+from methods.turbo.native import read_native
+from methods.turbo.official import (
+    PEFT_ALPHA,
+    PRETRAINED_LAYER,
+    TRAINED_LAYER,
+    Adapters,
+    collect_adapters,
+    read_official,
+)
 from methods.turbo.vae import SkipVAE
 
 METHOD = "pix2pix_turbo"
 DIRECTION = "translate"
-_TWIN = "conv_in.conv_in_pretrained", "conv_in.conv_in_curr"
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,13 @@ def _from_official(path: Path, params: Pix2PixTurboParams) -> Loaded:
     unet_adapters = _adapters(state, "unet", unet, path)
     vae_adapters = _adapters(state, "vae", vae, path)
     twin = any(name.startswith("conv_in.conv_in_") for name in state["state_dict_unet"])
-    pretrained = _layer(state["state_dict_unet"], _TWIN[0], unet, path) if twin else None
-    trained = _layer(state["state_dict_unet"], _TWIN[1] if twin else "conv_in", unet, path)
+    pretrained = _layer(state["state_dict_unet"], PRETRAINED_LAYER, unet, path) if twin else None
+    trained = _layer(state["state_dict_unet"], TRAINED_LAYER if twin else "conv_in", unet, path)
     unet_weights, vae_weights = dict(unet.state_dict()), dict(vae.state_dict())
     unet_weights["conv_in.weight"], unet_weights["conv_in.bias"] = trained
     scales = PEFT_ALPHA / state["rank_unet"], PEFT_ALPHA / state["rank_vae"]
-    merge(unet_weights, unet_adapters, scales[0], f"{path} (state_dict_unet)", base.folder)
-    merge(vae_weights, vae_adapters, scales[1], f"{path} (state_dict_vae)", base.folder)
+    merge_released(unet_weights, unet_adapters, scales[0], f"{path} (state_dict_unet)", base.folder)
+    merge_released(vae_weights, vae_adapters, scales[1], f"{path} (state_dict_vae)", base.folder)
     generator = OneStepGenerator(unet, vae, base.alpha_bar)
     captions = Captions({}, base, str(path), torch.device("cpu"))
     if pretrained is None:

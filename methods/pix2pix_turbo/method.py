@@ -10,12 +10,12 @@ from torch import Tensor
 
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import prepare_image, window_of
 from methods.pix2pix_turbo.info import INFO
 from methods.pix2pix_turbo.loading import Loaded, load_weights
 from methods.pix2pix_turbo.params import Pix2PixTurboParams
 from methods.turbo.blend import BlendedGenerator
 from methods.turbo.condition import condition
-from methods.turbo.image_prep import prepare_image, window_of
 
 GAMMA_COLUMN = "gamma"
 

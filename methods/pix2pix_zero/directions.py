@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from methods import weights as store
 from methods.errors import InputError
 from methods.nn.stable_diffusion import TextEncoder
+from methods.nn.tensor_file import is_safetensors, read_pickle, read_safetensors, write_tensors
 from methods.pix2pix_zero.banks import bank_of, read_bank
 
 FORMAT = "sceneshift-direction-1"
@@ -78,12 +75,8 @@ def load_direction(uri: str, text: TextEncoder) -> Tensor:
 
 def save_direction(path: Path, source: Tensor, target: Tensor, about: Mapping[str, Any]) -> None:
     """Write both mean embeddings (1, 77, D) with ``about`` (words, sentences, text encoder), in one move."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    tensors = {"source": source.contiguous(), "target": target.contiguous()}
-    save_file(tensors, partial, {"format": FORMAT, "about": json.dumps(dict(about), sort_keys=True)})
-    # safetensors makes files only their owner may read
-    partial.chmod(0o644)
-    os.replace(partial, path)
+    tensors = {"source": source, "target": target}
+    write_tensors(path, tensors, {"format": FORMAT, "about": json.dumps(dict(about), sort_keys=True)})
 
 
 def _check(embedding: Tensor, text: TextEncoder, where: str) -> None:
@@ -110,20 +103,10 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file or of a torch file that holds one tensor."""
     if not path.is_file():
         raise InputError(f"{path}: found a folder, expected a file of embeddings")
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-        if head[8:] == b"{":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = str(error).partition("GLOBAL ")[2].split(" ")[0]
-        reason = f"refused, it holds code ({named})" if named else "not a torch file"
-        raise InputError(f"{path}: {reason}, expected one tensor of embeddings") from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise InputError(f"{path}: not a readable file of embeddings ({first})") from None
+    expected = "one tensor of embeddings (n, 77, D)"
+    if is_safetensors(path):
+        return read_safetensors(path, expected=expected)
+    loaded = read_pickle(path, expected)
     if not isinstance(loaded, Tensor):
-        raise InputError(f"{path}: found a {type(loaded).__name__}, expected one tensor of embeddings (n, 77, D)")
+        raise InputError(f"{path}: found a {type(loaded).__name__}, expected {expected}")
     return {"embedding": loaded}, {}

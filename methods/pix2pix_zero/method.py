@@ -13,6 +13,7 @@ from methods.nn.attention_capture import cross_attention_layers
 from methods.nn.captioner import Captioner
 from methods.nn.captions import CaptionSource
 from methods.nn.ddim import sampling_plan
+from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.directions import load_concept, load_direction
 from methods.pix2pix_zero.edit import edit
@@ -20,7 +21,6 @@ from methods.pix2pix_zero.info import INFO
 from methods.pix2pix_zero.inversion import inversion_plan, invert
 from methods.pix2pix_zero.params import Pix2PixZeroParams
 from methods.pix2pix_zero.regularise import Regularisation, pyramid_levels, shifts_from_noise
-from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 _GUIDANCE_AMOUNT = {"real": 0.1, "synthetic": 0.15}
 

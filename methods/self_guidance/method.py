@@ -17,6 +17,7 @@ from methods.nn.attention_capture import cross_attention_layers
 from methods.nn.captioner import Captioner
 from methods.nn.captions import CaptionSource
 from methods.nn.ddim import ddim_step, inversion_of, sampling_plan
+from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.registry import nearest
 from methods.self_guidance.energy import Term
@@ -24,7 +25,6 @@ from methods.self_guidance.info import INFO
 from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.sampling import Prompt, Reference, Watch, guided_sampling
 from methods.self_guidance.tokens import bind, columns
-from methods.turbo.image_prep import prepare_image, to_tensor, window_of
 
 
 class SelfGuidance:

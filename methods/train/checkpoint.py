@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
 import re
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ import torch
 from torch import Tensor
 
 from methods.errors import InputError
+from methods.files import replacing
+from methods.nn.tensor_file import read_pickle
 
 FORMAT = "sceneshift.train/1"
 FOLDER = "checkpoints"
@@ -52,13 +52,10 @@ def saved_steps(folder: Path) -> list[int]:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write one checkpoint; a reader sees all of it or none."""
     path = checkpoint_path(folder, checkpoint.step)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         torch.save({"format": FORMAT, **vars(checkpoint)}, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
     return path
 
 
@@ -68,22 +65,7 @@ def load_checkpoint(path: Path, objective: str) -> Checkpoint:
     Raises:
         InputError: no checkpoint of ours, damaged, or of another objective; the file is named.
     """
-    try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        struct.error,
-    ) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise InputError(
-            f"{path}: not a readable training checkpoint ({first}); delete it to go on from the one before"
-        ) from None
+    tree = read_pickle(path, "a training checkpoint (delete it to go on from the one before)")
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         found = tree.get("format") if isinstance(tree, dict) else type(tree).__name__
         raise InputError(f"{path}: found {found!r}, expected a training checkpoint of format '{FORMAT}'")

@@ -32,10 +32,10 @@ def cut(images: Sequence[np.ndarray], name: str, rng: np.random.Generator) -> li
     ``resize_286_randomcrop_256x256_hflip``: Lanczos to 286 x 286, a random 256 x 256 of it, mirrored half of the time.
 
     Raises:
-        BadSample: as :func:`methods.turbo.image_prep.prepare_image`.
+        BadSample: as :func:`methods.nn.image_prep.prepare_image`.
     """
     # only here: descriptions of objectives must not import torch
-    from methods.turbo.image_prep import prepare_image
+    from methods.nn.image_prep import prepare_image
 
     match = _RANDOM.fullmatch(name)
     if match is None:

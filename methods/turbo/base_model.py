@@ -11,7 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.turbo.generator import alpha_bar_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ class BaseModel:
         try:
             return UNet2DConditionModel.from_pretrained(str(self.folder), subfolder="unet", torch_dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.folder / 'unet'}: cannot be loaded ({_first_line(error)})") from None
+            raise InputError(f"{self.folder / 'unet'}: cannot be loaded ({first_line(error)})") from None
 
     def vae_weights(self) -> dict[str, Tensor]:
         """The base VAE's weights by today's names, float32; the skip convolutions are not among them."""
         try:
             vae = AutoencoderKL.from_pretrained(str(self.folder), subfolder="vae", torch_dtype=torch.float32)
         except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{self.folder / 'vae'}: cannot be loaded ({_first_line(error)})") from None
+            raise InputError(f"{self.folder / 'vae'}: cannot be loaded ({first_line(error)})") from None
         return dict(vae.state_dict())
 
     def text(self) -> tuple[CLIPTokenizer, CLIPTextModel]:
@@ -78,7 +78,7 @@ class BaseModel:
             )
         except (OSError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(
-                f"{self.folder}: tokenizer or text_encoder cannot be loaded ({_first_line(error)})"
+                f"{self.folder}: tokenizer or text_encoder cannot be loaded ({first_line(error)})"
             ) from None
         finally:
             if talkative:
@@ -97,7 +97,3 @@ class BaseModel:
         with torch.inference_mode():
             embedding = encoder(tokens.input_ids)[0]
         return embedding.clone()
-
-
-def _first_line(error: BaseException) -> str:
-    return ((str(error) or type(error).__name__).strip().splitlines() or [""])[0][:200]

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from methods.turbo.image_prep import to_tensor
+from methods.nn.image_prep import to_tensor
 
 
 def canny_edges(image: np.ndarray, low: float, high: float) -> np.ndarray:

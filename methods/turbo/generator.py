@@ -10,6 +10,7 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from methods.nn.noise_schedule import configured_alphas
 from methods.turbo.vae import SkipVAE
 
 TIMESTEP = 999
@@ -72,19 +73,9 @@ def alpha_bar_of(config: Mapping[str, Any], timestep: int = TIMESTEP) -> float:
     """Cumulative alpha at ``timestep`` from a diffusers scheduler configuration.
 
     Raises:
-        ValueError: a beta schedule or prediction type the one-step formula does not cover.
+        ValueError: a beta schedule that is not known, or a prediction type the one-step formula does not cover.
+        IndexError: fewer timesteps than that.
     """
     if config.get("prediction_type", "epsilon") != "epsilon":
         raise ValueError(f"prediction_type {config['prediction_type']!r}, expected 'epsilon'")
-    steps = int(config.get("num_train_timesteps", 1000))
-    start, end = float(config.get("beta_start", 1e-4)), float(config.get("beta_end", 0.02))
-    schedule = config.get("beta_schedule", "linear")
-    if config.get("trained_betas") is not None:
-        betas = torch.tensor(config["trained_betas"], dtype=torch.float32)
-    elif schedule == "scaled_linear":
-        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
-    elif schedule == "linear":
-        betas = torch.linspace(start, end, steps, dtype=torch.float32)
-    else:
-        raise ValueError(f"beta_schedule {schedule!r}, expected 'scaled_linear' or 'linear'")
-    return float(torch.cumprod(1.0 - betas, dim=0)[timestep])
+    return float(configured_alphas(config)[timestep])

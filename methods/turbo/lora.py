@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from methods.errors import InputError
 
 
 def lora_delta(a: Tensor, b: Tensor, scale: float) -> Tensor:
@@ -41,3 +44,19 @@ def merge_lora(weights: dict[str, Tensor], adapters: Mapping[str, tuple[Tensor, 
         if delta.shape != weight.shape:
             raise ValueError(f"{module}: LoRA gives {tuple(delta.shape)}, the base model has {tuple(weight.shape)}")
         weights[name] = (weight.float() + delta).to(weight.dtype)
+
+
+def merge_released(
+    weights: dict[str, Tensor], adapters: Mapping[str, tuple[Tensor, Tensor]], scale: float, where: str, base: Path
+) -> None:
+    """:func:`merge_lora` of a released file's adapters into the base model of the folder ``base``.
+
+    Raises:
+        InputError: adapters that do not fit; ``where`` and what does not fit are named.
+    """
+    try:
+        merge_lora(weights, adapters, scale)
+    except KeyError as error:
+        raise InputError(f"{where}: adapts '{error.args[0]}', which the base model {base} does not have") from None
+    except ValueError as error:
+        raise InputError(f"{where}: does not fit the base model {base}: {error}") from None

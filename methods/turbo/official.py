@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from methods.errors import InputError
+from methods.nn.tensor_file import read_pickle
 
 KINDS = {
     "cyclegan_turbo": ("rank_unet", "rank_vae", "sd_encoder", "sd_decoder", "sd_other", "sd_vae_enc", "sd_vae_dec"),
     "pix2pix_turbo": ("rank_unet", "rank_vae", "state_dict_unet", "state_dict_vae"),
 }
+"""The keys of each method's file, in its order."""
+
+UNET_GROUPS = {
+    "sd_encoder": "l_target_modules_encoder",
+    "sd_decoder": "l_target_modules_decoder",
+    "sd_other": "l_modules_others",
+}
+"""CycleGAN-Turbo: each key with LoRA weights of the UNet, and the key that lists its modules."""
+
+VAE_PREFIXES = {"a2b": "vae.", "b2a": "vae_b2a."}
+"""CycleGAN-Turbo: what the names of a direction's VAE begin with."""
+
+PRETRAINED_LAYER, TRAINED_LAYER = "conv_in.conv_in_pretrained", "conv_in.conv_in_curr"
+"""Stochastic pix2pix-Turbo: the two first UNet layers that gamma mixes (section 3.3)."""
+
 # PEFT's default, which the release used wherever it named no alpha; the file does not hold it
 PEFT_ALPHA = 8
 
@@ -35,20 +47,7 @@ def read_official(path: Path, method: str) -> dict[str, Any]:
         InputError: code in the pickle (refused without running it), not such a file, the other method's file, or
             missing keys.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        said = str(error)
-        # torch names what it met: "Unsupported global: GLOBAL os.system was not an allowed global by default"
-        named = said.partition("GLOBAL ")[2].split(" ")[0]
-        if named:
-            raise InputError(
-                f"{path}: refused, it holds code ({named}), expected tensors, numbers and text only"
-            ) from None
-        raise InputError(f"{path}: not an official checkpoint (no readable pickle)") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, struct.error) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: not an official checkpoint ({first[:160]})") from None
+    state = read_pickle(path, f"an official {method} checkpoint (tensors, numbers and text only)")
     if not isinstance(state, dict):
         raise InputError(f"{path}: found a {type(state).__name__}, expected the dictionary of an official checkpoint")
     missing = [key for key in KINDS[method] if key not in state]

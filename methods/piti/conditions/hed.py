@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from methods.errors import InputError
 from methods.nn.tensor_file import fill
 from methods.piti.conditions.lines import LINE
-from methods.piti.conditions.tensors import squash_smooth
+from methods.piti.conditions.squash import squash_smooth
 
 THRESHOLD = 0.6
 """PITI's sketches are where HED is surer than this."""

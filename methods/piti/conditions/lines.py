@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from methods.errors import BadSample
-from methods.piti.conditions.tensors import squash_nearest, squash_smooth
+from methods.piti.conditions.squash import squash_nearest, squash_smooth
 
 LINE = 255
 

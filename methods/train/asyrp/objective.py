@@ -19,9 +19,9 @@ from methods.asyrp.pictures import to_square
 from methods.asyrp.process import (
     CombinedShift,
     Step,
-    alphas_cumprod,
     generate,
     invert,
+    linear_alphas,
     plain_noise,
     reverse_plan,
     sequence,
@@ -87,7 +87,7 @@ class AsyrpDelta:
         self.unet, self.clip, self.params = unet, clip, params
         self.cosine, self.direction, self.t_edit = cosine, direction, t_edit
         self.device = direction.device
-        self.alphas = alphas_cumprod(params.beta_start, params.beta_end)
+        self.alphas = linear_alphas(params.beta_start, params.beta_end)
         kind = DDPMDeltaBlock if isinstance(unet, DDPMUNet) else GuidedDeltaBlock
         channels, embedding = bottleneck_channels(unet), unet.embed(torch.zeros(1, device=self.device)).shape[1]
         self.block = kind(channels, embedding, params.norm_num_groups, params.ignore_timesteps).to(self.device)

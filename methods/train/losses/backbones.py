@@ -9,17 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods import weights as store
-from methods.errors import InputError
+from methods.errors import InputError, first_line
+from methods.nn.clip import MEAN, STD
 from methods.nn.efflite0 import load_efflite0
 
 CLIP_MODEL = "ViT-B-32-quickgelu"
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_normalised(images: Tensor) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> CLIP's mean and spread."""
-    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+    mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (images - mean) / std
 
 
@@ -35,8 +34,7 @@ def load_clip(uri: str, model: str = CLIP_MODEL) -> nn.Module:
     try:
         found = open_clip.create_model(model, pretrained=str(path), precision="fp32", weights_only=True)
     except (RuntimeError, ValueError, KeyError, OSError, TypeError) as error:
-        first = (str(error) or type(error).__name__).splitlines()[0][:160]
-        raise InputError(f"{path}: not weights of CLIP {model} ({first})") from None
+        raise InputError(f"{path}: not weights of CLIP {model} ({first_line(error)})") from None
     return cast(nn.Module, found).eval().requires_grad_(False)
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from methods import weights as store
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.nn.tensor_file import fill, read_tensors
 from methods.piti.condition import ConditionReader
-from methods.piti.conditions.tensors import squash_smooth, to_tensor
+from methods.piti.conditions.squash import squash_smooth
 from methods.piti.config import CHANNELS, CONDITION_SIZE, Family, ModelConfig, PITIConfig
 from methods.piti.loading import load_model, save_native
 from methods.piti.networks import PITIModel

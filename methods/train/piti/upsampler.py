@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from methods import weights as store
 from methods.base import Inputs
 from methods.nn.gaussian_diffusion import GaussianDiffusion
-from methods.piti.conditions.tensors import to_tensor
+from methods.nn.image_prep import to_tensor
 from methods.piti.networks import PITIModel
 from methods.piti.sampling import sample_upsampler
 from methods.train.losses.critic import PatchCritic, critic_loss, generator_loss

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from methods.base import Inputs, to_uint8
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.pix2pix.files import save_generator
 from methods.pix2pix.network import UNetGenerator
 from methods.train.crops import cut
 from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.pix2pix.info import INFO, Pix2PixTrainParams
-from methods.turbo.image_prep import to_tensor
 
 
 class Pix2PixTraining:

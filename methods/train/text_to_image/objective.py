@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from methods import weights as store
 from methods.base import Inputs, to_uint8
 from methods.errors import BadSample, InputError
-from methods.nn.ddim import alphas_cumprod, ddim_step, sampling_plan
+from methods.nn.ddim import ddim_step, sampling_plan
 from methods.nn.model_pack import pack
+from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.text_to_image.info import INFO, TextToImageParams
@@ -57,7 +58,7 @@ class TextToImageTraining:
         self.vae = build_vae(params).to(device)  # type: ignore[arg-type]
         self.unet = build_unet(params).to(device)  # type: ignore[arg-type]
         self.text = CLIPTextModel(CLIPTextConfig(**text_encoder_config(params, size))).to(device)  # type: ignore[arg-type]
-        self.alphas = alphas_cumprod(SCHEDULER).to(device)
+        self.alphas = configured_alphas(SCHEDULER).to(device)
         self.deviation = 1.0
         self.vae_optimizer = torch.optim.AdamW(self.vae.parameters(), params.vae_lr)
         self.optimizer = torch.optim.AdamW([*self.unet.parameters(), *self.text.parameters()], params.lr)

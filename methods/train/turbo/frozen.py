@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from methods.nn.lpips import load_lpips
 from methods.train.losses.backbones import ClipFeatures, EffLiteFeatures, load_clip
-from methods.train.losses.lpips import load_lpips
 from methods.train.losses.perceptual import PerceptualDistance
 from methods.train.turbo.params import TurboTrainParams
 

@@ -65,7 +65,7 @@ def test_files_that_hold_no_block(load, tmp_path: Path) -> None:
         load, "ddpm_edit6", attributes=block_file(tmp_path, {"0": {"a": torch.zeros(1)}})
     )
     (tmp_path / "junk.pth").write_bytes(b"nothing")
-    assert "no readable checkpoint" in refusal(load, "ddpm_edit6", attributes=[{"block": str(tmp_path / "junk.pth")}])
+    assert "no readable pickle" in refusal(load, "ddpm_edit6", attributes=[{"block": str(tmp_path / "junk.pth")}])
     assert "found a folder" in refusal(load, "ddpm_edit6", attributes=[{"block": str(tmp_path)}])
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from methods.asyrp.delta_block import DDPMDeltaBlock, GuidedDeltaBlock, read_delta_block, save_delta_block
 from methods.asyrp.measure import measure_tables
-from methods.asyrp.process import alphas_cumprod, sequence
+from methods.asyrp.process import linear_alphas, sequence
 from methods.base import Batch, Inputs
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.unconditional import load_denoiser
@@ -185,8 +185,8 @@ def test_measured_tables_rise_with_the_noise(golden: Path, images: Tensor) -> No
     def rms(one: Tensor, other: Tensor) -> Tensor:
         return (one - other).square().mean((1, 2, 3)).sqrt()
 
-    whole = measure_tables(unet, [images], alphas_cumprod(1e-4, 0.004), timesteps, rms)
-    parts = measure_tables(unet, [images[:2], images[2:]], alphas_cumprod(1e-4, 0.004), timesteps, rms)
+    whole = measure_tables(unet, [images], linear_alphas(1e-4, 0.004), timesteps, rms)
+    parts = measure_tables(unet, [images[:2], images[2:]], linear_alphas(1e-4, 0.004), timesteps, rms)
     assert [list(table) for table in whole] == [timesteps[1:]] * 2
     for one, other in zip(whole, parts, strict=True):
         assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-4)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from methods.nn.gaussian_diffusion import GaussianDiffusion, cosine_betas, linear_betas, respace
+from methods.nn.gaussian_diffusion import GaussianDiffusion, respace
 from methods.nn.guided_unet.model import timestep_embedding
+from methods.nn.noise_schedule import cosine_betas, linear_betas
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 PITI = load_file(GOLDEN / "piti" / "schedules" / "expected.safetensors")

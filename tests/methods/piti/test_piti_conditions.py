@@ -15,10 +15,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
 from methods.piti.conditions.lines import canny_lines, check_sketch, distance_map, grey, sketch_lines
 from methods.piti.conditions.panoptic import PanopticIndex
+from methods.piti.conditions.squash import squash_nearest
 from methods.piti.conditions.tables import (
     CITYSCAPES_IDS,
     COCO_STUFF_IDS,
@@ -26,7 +28,6 @@ from methods.piti.conditions.tables import (
     TRAIN_IDS,
     UNLABELLED,
 )
-from methods.piti.conditions.tensors import squash_nearest, to_tensor
 
 from .conftest import GOLDEN
 

@@ -107,7 +107,7 @@ def test_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"other\.safetensors: found no format entry"):
         methods.load("pix2pix", weights=str(tmp_path / "other.safetensors"))
     (tmp_path / "text.safetensors").write_text("no")
-    with pytest.raises(InputError, match="not a readable pix2pix file"):
+    with pytest.raises(InputError, match="no readable safetensors file"):
         methods.load("pix2pix", weights=str(tmp_path / "text.safetensors"))
     tensors = load_file(path)
     metadata = {"format": "sceneshift-pix2pix-1", "config": '{"width": 8, "levels": 2}', "about": "{}"}

@@ -10,7 +10,8 @@ import torch
 import methods
 from methods.base import Batch, Inputs, to_uint8
 from methods.nn.attention_capture import cross_attention_layers
-from methods.nn.ddim import alphas_cumprod, sampling_plan
+from methods.nn.ddim import sampling_plan
+from methods.nn.noise_schedule import configured_alphas
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.directions import load_concept, mean_embedding
 from methods.pix2pix_zero.edit import EditStep, edit
@@ -22,7 +23,7 @@ from tests.support.golden_case import GoldenCase
 @pytest.mark.parametrize("count", [6, 7, 8, 10, 12, 25, 50, 100])
 def test_schedules_of_both_stages(cases: Path, model: StableDiffusion, count: int) -> None:
     case = GoldenCase(cases / "schedule")
-    alphas = alphas_cumprod(model.scheduler_config)
+    alphas = configured_alphas(model.scheduler_config)
     for prefix, time, steps in (
         ("inverse", "inverse_unet_t", inversion_plan(alphas, count)),
         ("forward", "forward_t", sampling_plan(model.scheduler_config, count)),

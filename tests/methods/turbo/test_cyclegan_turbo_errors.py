@@ -121,7 +121,7 @@ def test_code_in_a_pickle_is_refused_unrun(base: str, tmp_path: Path) -> None:
 def test_what_is_no_checkpoint(base: str, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "junk.pkl"
     path.write_bytes(content)
-    assert "junk.pkl: not an official checkpoint" in refusal(path, base)
+    assert "expected an official cyclegan_turbo checkpoint" in refusal(path, base)
 
 
 def test_a_base_model_of_another_shape(official: Path, base: str, tmp_path: Path) -> None:

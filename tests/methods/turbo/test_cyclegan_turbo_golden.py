@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 import methods
 from methods.base import Batch, Inputs, to_uint8
 from methods.cyclegan_turbo.method import CycleGANTurbo
-from methods.turbo.image_prep import prepare_image
+from methods.nn.image_prep import prepare_image
 
 
 def case_of(golden: Path, name: str) -> tuple[dict, dict[str, torch.Tensor], dict[str, torch.Tensor]]:

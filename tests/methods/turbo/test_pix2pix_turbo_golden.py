@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 import methods
 from methods.base import Batch, Inputs, to_uint8
+from methods.nn.image_prep import prepare_image
 from methods.pix2pix_turbo.method import Pix2PixTurbo
 from methods.turbo.condition import canny_edges
-from methods.turbo.image_prep import prepare_image
 
 FILES = {"pix2pix_det": "pix2pix_turbo.pkl", "pix2pix_stochastic_g040": "sketch_stochastic.pkl"}
 

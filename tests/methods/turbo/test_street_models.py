@@ -137,5 +137,5 @@ def test_bundling_halves_a_file_and_keeps_what_it_says(tmp_path: Path) -> None:
 
 def test_only_our_own_files_are_bundled(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match="not a readable turbo file"):
+    with pytest.raises(InputError, match="no readable safetensors file"):
         bundle(tmp_path / "model.safetensors", tmp_path / "new.safetensors", {})
