@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from methods import weights as store
 from methods.errors import InputError
+from methods.nn.tensor_file import below, fill, is_safetensors
 from methods.train.turbo.mini_networks import SCHEDULER, mini_caption, mini_unet, mini_vae
 from methods.turbo.base_model import BaseModel
 from methods.turbo.captions import Captions
-from methods.turbo.fill import below, fill
 from methods.turbo.generator import alpha_bar_of, build_unet
 from methods.turbo.lora import merge_lora
-from methods.turbo.native import is_safetensors, read_native
+from methods.turbo.native import read_native
 from methods.turbo.official import PEFT_ALPHA, collect_adapters
 from methods.turbo.vae import SkipVAE
 
