@@ -45,13 +45,13 @@ def make_direction_command(
     import torch
 
     from methods import weights
-    from methods.nn.stable_diffusion import TextEncoder
+    from methods.nn.text_encoder import TextEncoder
     from methods.pix2pix_zero.directions import mean_embedding, save_direction
 
     if device != "cpu" and not torch.cuda.is_available():
         raise InputError(f"--device {device}: this machine has no CUDA device, use cpu")
     text = TextEncoder(weights.fetch(base), torch.device(device))
-    means = [mean_embedding(text, bank, word) for word, bank in zip((source, target), banks, strict=True)]
+    means = [mean_embedding(text, bank) for bank in banks]
     about = {
         "source": source,
         "target": target,

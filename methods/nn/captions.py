@@ -7,41 +7,34 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from methods.base import Inputs
-from methods.errors import BadSample, InputError
+from methods.errors import BadSample
 from methods.nn.captioner import Captioner
-from methods.nn.stable_diffusion import TextEncoder, too_long
+from methods.nn.text_encoder import TextEncoder
 
 
 class CaptionSource:
     """Captions by one rule for a whole job.
 
     Args:
-        text: the text encoder that will read them, for their length.
+        text: the text encoder that will read them: it cuts those that are too long, and says so.
         fixed: the caption of every sample, if given.
         captioner: what writes them otherwise; ``None`` takes the samples' own.
-
-    Raises:
-        InputError: the fixed caption is too long.
     """
 
     def __init__(self, text: TextEncoder, fixed: str | None, captioner: Captioner | None) -> None:
         self.text, self.fixed, self.captioner = text, fixed, captioner
         if fixed is not None:
-            tokens = len(text.ids(fixed))
-            if tokens > text.length:
-                raise InputError(f"method.params.caption: {too_long(fixed, tokens, text.length)}")
+            text.check(fixed)
 
     def check(self, inputs: Inputs) -> None:
-        """Raises BadSample (``no_caption``, ``caption_too_long``) for a sample whose own caption is wanted."""
+        """Raises BadSample (``no_caption``) for a sample whose own caption is wanted."""
         if self.fixed is not None or self.captioner is not None:
             return
         if not inputs.caption:
             raise BadSample(
                 "no_caption", "the sample has no caption: set method.params.caption or method.params.captioner"
             )
-        tokens = len(self.text.ids(inputs.caption))
-        if tokens > self.text.length:
-            raise BadSample("caption_too_long", too_long(inputs.caption, tokens, self.text.length))
+        self.text.check(inputs.caption)
 
     def __call__(self, images: Tensor, own: Sequence[str | None]) -> list[str]:
         """The captions of a batch.
@@ -53,7 +46,10 @@ class CaptionSource:
         if self.fixed is not None:
             return [self.fixed] * len(images)
         if self.captioner is not None:
-            return self.captioner(images)
+            written = self.captioner(images)
+            for caption in written:
+                self.text.check(caption)
+            return written
         captions = [caption for caption in own if caption]
         if len(captions) != len(images):
             raise BadSample("no_caption", "the sample has no caption")

@@ -90,6 +90,7 @@ class Pix2PixTurbo:
             raise BadSample(
                 "unknown_caption", f"the weights hold no embedding of '{caption}': set method.params.caption to one"
             )
+        self.captions.check(caption)
         self._gamma(inputs.columns)
         image = prepare_image(inputs.image, self.params.image_prep)
         return condition(image, self.params.input, self.params.canny_low, self.params.canny_high)

@@ -12,27 +12,22 @@ from torch import Tensor
 
 from methods import weights as store
 from methods.errors import InputError
-from methods.nn.stable_diffusion import TextEncoder
 from methods.nn.tensor_file import is_safetensors, read_pickle, read_safetensors, write_tensors
+from methods.nn.text_encoder import TextEncoder
 from methods.pix2pix_zero.banks import bank_of, read_bank
 
 FORMAT = "sceneshift-direction-1"
 _BATCH = 32
 
 
-def mean_embedding(text: TextEncoder, sentences: Sequence[str], where: str) -> Tensor:
-    """Mean over sentences of the text encoder's last hidden state, (1, 77, D) float32 on the CPU.
-
-    Raises:
-        InputError: a sentence too long for the text encoder; ``where`` and its number are named.
-    """
+def mean_embedding(text: TextEncoder, sentences: Sequence[str]) -> Tensor:
+    """Mean over sentences of the text encoder's last hidden state, (1, 77, D) float32 on the CPU."""
     total = torch.zeros(1, text.length, text.width, dtype=torch.float64)
     for start in range(0, len(sentences), _BATCH):
-        try:
-            embedded = text.embed(sentences[start : start + _BATCH])
-        except ValueError as error:
-            raise InputError(f"{where}: {error}") from None
-        total += embedded.double().sum(0, keepdim=True).cpu()
+        some = sentences[start : start + _BATCH]
+        for sentence in some:
+            text.check(sentence)
+        total += text.embed(some).double().sum(0, keepdim=True).cpu()
     return (total / len(sentences)).float()
 
 
@@ -48,7 +43,7 @@ def load_concept(name: str, text: TextEncoder) -> Tensor:
     """
     path = bank_of(name) or store.fetch(name)
     if path.suffix == ".txt":
-        return mean_embedding(text, read_bank(path), str(path))
+        return mean_embedding(text, read_bank(path))
     embedding = _only_tensor(path)
     _check(embedding, text, str(path))
     return embedding.float().mean(0, keepdim=True)

@@ -35,7 +35,7 @@ class Pix2PixZero:
         params: what the user set.
 
     Raises:
-        InputError: a number of steps that the model's noise schedule does not have, or a negative prompt too long.
+        InputError: a number of steps that the model's noise schedule does not have.
     """
 
     info: ClassVar[MethodInfo] = INFO
@@ -61,10 +61,10 @@ class Pix2PixZero:
             params.regularisation_shifts,
         )
         negative = "" if params.negative_prompt is None and params.mode == "synthetic" else params.negative_prompt
-        try:
-            self.negative = None if negative is None else model.text.embed([negative])
-        except ValueError as error:
-            raise InputError(f"method.params.negative_prompt: {error}") from None
+        self.negative = None
+        if negative is not None:
+            model.text.check(negative)
+            self.negative = model.text.embed([negative])
 
     @classmethod
     def build(
@@ -120,10 +120,7 @@ class Pix2PixZero:
         with torch.inference_mode(False), torch.no_grad():
             images = batch.inputs.clone()
             captions = self.captions(images, batch.captions)
-            try:
-                caption = self.model.text.embed(captions)
-            except ValueError as error:
-                raise BadSample("caption_too_long", str(error)) from None
+            caption = self.model.text.embed(captions)
             noise = batch.noise(self.model.latent_shape(*images.shape[-2:]), "latent").clone()
             start = self._inverted(batch, images, noise, caption) if self.params.mode == "real" else noise
             amount = self.params.guidance_amount

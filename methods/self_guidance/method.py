@@ -37,8 +37,8 @@ class SelfGuidance:
         params: what the user set.
 
     Raises:
-        InputError: a layer or block that the model does not have, a word that a fixed caption does not hold, more
-            steps than the model's noise schedule has, or a text that is too long.
+        InputError: a layer or block that the model does not have, a word that a fixed caption does not hold, or
+            more steps than the model's noise schedule has.
     """
 
     info: ClassVar[MethodInfo] = INFO
@@ -59,11 +59,10 @@ class SelfGuidance:
         except ValueError as error:
             raise InputError(f"method.params.steps: {error}") from None
         negative = "" if params.negative_prompt is None and params.mode == "generated" else params.negative_prompt
-        self.negative = None if negative is None else _embedded(model, negative, "method.params.negative_prompt")
+        self.negative = None if negative is None else _embedded(model, negative)
         self.reference_captions = {name: each.caption for name, each in params.references.items()}
         self.reference_embeddings = {
-            name: _embedded(model, caption, f"method.params.references.{name}.caption")
-            for name, caption in self.reference_captions.items()
+            name: _embedded(model, caption) for name, caption in self.reference_captions.items()
         }
         self.reference_starts: dict[tuple[int, int], dict[str, Tensor]] = {}
         if params.caption is not None:
@@ -200,11 +199,9 @@ def _watch(model: StableDiffusion, params: SelfGuidanceParams) -> Watch:
     )
 
 
-def _embedded(model: StableDiffusion, text: str, where: str) -> Tensor:
-    try:
-        return model.text.embed([text])
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from None
+def _embedded(model: StableDiffusion, text: str) -> Tensor:
+    model.text.check(text)
+    return model.text.embed([text])
 
 
 def _picture(uri: str) -> np.ndarray:

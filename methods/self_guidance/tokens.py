@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methods.nn.stable_diffusion import TextEncoder
+from methods.nn.text_encoder import TextEncoder
 from methods.self_guidance.energy import Term
 from methods.self_guidance.params import TermSpec
 

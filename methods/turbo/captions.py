@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.errors import InputError
+from methods.nn.text_encoder import TextEncoder
 from methods.turbo.base_model import BaseModel
 
 _KEPT = 256
@@ -31,7 +32,8 @@ class Captions:
         self.where = where
         self.device = device
         self._recent: OrderedDict[str, Tensor] = OrderedDict()
-        self._text: tuple[Any, Any] | None = None
+        self._text: TextEncoder | None = None
+        self._guard = threading.Lock()
 
     def to(self, device: torch.device) -> Captions:
         """Move to a device."""
@@ -45,11 +47,17 @@ class Captions:
         """Whether the caption can be embedded."""
         return self.base is not None or caption in self.stored
 
+    def check(self, caption: str) -> None:
+        """Say so if the text encoder will cut the caption. Safe to call from many threads."""
+        if caption not in self.stored and self.base is not None:
+            self._encoder().check(caption)
+
     def only(self, caption: str) -> None:
         """One caption serves the whole job: it is embedded now, and no text encoder stays. Raises InputError."""
         if not self.knows(caption):
             held = ", ".join(f"'{known}'" for known in self.stored) or "none"
             raise InputError(f"{self.where}: holds no embedding of the caption '{caption}', it has: {held}")
+        self.check(caption)
         self.stored = {caption: self([caption])[0]}
         self.base, self._text = None, None
         self._recent.clear()
@@ -78,11 +86,11 @@ class Captions:
     def _embed(self, caption: str) -> Tensor:
         if self.base is None:
             raise InputError(f"{self.where}: holds no embedding of the caption '{caption}'")
-        if self._text is None:
-            tokenizer, encoder = self.base.text()
-            self._text = tokenizer, cast(nn.Module, encoder).to(self.device)
-        tokenizer, encoder = self._text
-        tokens = tokenizer(
-            caption, max_length=tokenizer.model_max_length, padding="max_length", truncation=True, return_tensors="pt"
-        )
-        return encoder(tokens.input_ids.to(self.device))[0][0].clone()
+        return self._encoder().embed([caption])[0].clone()
+
+    def _encoder(self) -> TextEncoder:
+        with self._guard:
+            if self._text is None:
+                assert self.base is not None
+                self._text = self.base.text(self.device)
+            return self._text

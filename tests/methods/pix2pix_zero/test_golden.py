@@ -39,7 +39,7 @@ def test_a_direction_from_two_banks(cases: Path, model: StableDiffusion) -> None
     for side in ("source", "target"):
         sentences = case.about[f"sentences_{side}"]
         assert torch.equal(model.text.padded(sentences), case.inputs[f"ids_{side}"])
-        means[side] = mean_embedding(model.text, sentences, "bank")
+        means[side] = mean_embedding(model.text, sentences)
         case.check(means[side], f"mean_{side}")
     case.check(means["target"] - means["source"], "direction")
 
