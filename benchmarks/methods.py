@@ -287,13 +287,13 @@ def objective_of(size: dict[str, Any], checkpointing: bool, device: torch.device
     parts = Parts(cast(Any, unet), dict(zip(("a2b", "b2a"), vaes, strict=True)), size["scheduler"], captions)
     params = CycleGANTurboTrainParams(caption_a="a", caption_b="b", rank_unet=size["rank"], checkpointing=checkpointing)
     backbone = EffLiteFeatures().to(device)
-    judges = {name: VisionAidedDiscriminator(backbone, 64).to(device) for name in ("disc_a", "disc_b")}
-    return CycleGANTurboTraining(params, parts, PerceptualDistance().to(device), judges, device, torch.float32)
+    discriminators = {name: VisionAidedDiscriminator(backbone, 64).to(device) for name in ("disc_a", "disc_b")}
+    return CycleGANTurboTraining(params, parts, PerceptualDistance().to(device), discriminators, device, torch.float32)
 
 
 def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, draws: Draws) -> None:
     """The same losses in the release's order: both domains' graphs are held until their sum is carried back."""
-    params, judges = objective.params, objective.discriminators
+    params, discriminators = objective.params, objective.discriminators
 
     def noise(x: Tensor) -> Tensor:
         return draws.normal("", (len(x), *objective.generators["a2b"].latent_shape(*x.shape[-2:])))
@@ -313,17 +313,24 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
     update(apart(again_a, a, *weights) + apart(again_b, b, *weights))
     del fake_a, fake_b, again_a, again_b
     fake_a, fake_b = objective.generate(b, "b2a", noise(b)), objective.generate(a, "a2b", noise(a))
-    loss = judges["disc_a"](fake_b, "for_G", draws, "").mean() + judges["disc_b"](fake_a, "for_G", draws, "").mean()
+    loss = (
+        discriminators["disc_a"](fake_b, "for_G", draws, "").mean()
+        + discriminators["disc_b"](fake_a, "for_G", draws, "").mean()
+    )
     update(params.lambda_gan * loss)
-    for optimizer in objective.judge_optimizers.values():
+    for optimizer in objective.discriminator_optimizers.values():
         optimizer.zero_grad()
     same_b, same_a = objective.generate(b, "a2b", noise(b)), objective.generate(a, "b2a", noise(a))
     weights = params.lambda_idt, params.lambda_idt_lpips
     update(apart(same_a, a, *weights) + apart(same_b, b, *weights))
     for kind, pictures in (("fake", (fake_b.detach(), fake_a.detach())), ("real", (b, a))):
-        losses = [judge(x, kind, draws, "").mean() for judge, x in zip(judges.values(), pictures, strict=True)]
+        losses = [
+            network(x, kind, draws, "").mean() for network, x in zip(discriminators.values(), pictures, strict=True)
+        ]
         (0.5 * params.lambda_gan * torch.stack(losses).sum()).backward()
-        stepped(list(objective.judge_optimizers.values()), objective.judged, params.max_grad_norm)
+        stepped(
+            list(objective.discriminator_optimizers.values()), objective.trained_discriminators, params.max_grad_norm
+        )
 
 
 VARIANTS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -16,10 +16,9 @@ from methods.errors import BadSample, InputError
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo.info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo.joint import iterate_jointly, pass_through
-from methods.train.cyclegan_turbo.label_maps import Annotations, grey_map, label_map, one_hot
 from methods.train.cyclegan_turbo.official import save_official
 from methods.train.cyclegan_turbo.parts import DIRECTIONS, adapted_parts
-from methods.train.cyclegan_turbo.state import JUDGES, CycleGANTurboState
+from methods.train.cyclegan_turbo.state import DISCRIMINATORS, CycleGANTurboState
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
@@ -42,56 +41,47 @@ class CycleGANTurboTraining(CycleGANTurboState):
     ) -> CycleGANTurboTraining:
         """Networks, frozen helpers and optimizers. Raises InputError for weights that are not there or do not fit."""
         parts = adapted_parts(params)
-        judges = dict[str, VisionAidedDiscriminator]()
+        found = dict[str, VisionAidedDiscriminator]()
         if params.lambda_gan or not params.joint:
             features = backbone(params, device)
-            judges = {name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in JUDGES}
-        return cls(params, parts, perceptual(params, device), judges, device, precision, steps)
+            found = {name: VisionAidedDiscriminator(features, params.head_width).to(device) for name in DISCRIMINATORS}
+        return cls(params, parts, perceptual(params, device), found, device, precision, steps)
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
-        """``image``: (3, H, W) in [-1, 1]; ``labels`` (H, W) and ``maps`` (M, H, W), uint8, where they are named."""
+        """``image``: (3, H, W) in [-1, 1]; for paired data also ``target``, cut alike.
+
+        Raises:
+            BadSample: no picture; for paired data no target, or one of another size.
+        """
         params = self.params
         if inputs.image is None:
             raise BadSample("no_image", "cyclegan_turbo trains on pictures")
-        if params.labels is None:
+        if not params.paired:
             (image,) = cut([inputs.image], params.image_prep, rng)
             return {"image": to_tensor(image, signed=True)}
-        labels = label_map(inputs, params.labels)
-        # as grey pictures: resized smoothly, where label maps take the nearest pixel
-        maps = [np.repeat(grey_map(inputs, name)[:, :, None], 3, axis=2) for name in params.tone_maps]
-        image, labels, *maps = cut([inputs.image, labels, *maps], params.image_prep, rng)
-        grey = np.stack([found[:, :, 0] for found in maps]) if maps else np.empty((0, *labels.shape), np.uint8)
-        return {
-            "image": to_tensor(image, signed=True),
-            "labels": torch.from_numpy(labels.copy()),
-            "maps": torch.from_numpy(grey),
-        }
+        target = inputs.columns.get("target")
+        if target is None:
+            raise BadSample("no_target", "lambda_rec needs a target beside each picture: name it in the data's target")
+        if target.shape != inputs.image.shape:
+            sizes = f"picture {inputs.image.shape[:2]} and target {target.shape[:2]}"
+            raise BadSample("not_a_pair", f"{sizes} differ in size")
+        image, target = cut([inputs.image, target], params.image_prep, rng)
+        return {"image": to_tensor(image, signed=True), "target": to_tensor(target, signed=True)}
 
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
         """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps, or ``joint``."""
         params, draws = self.params, Draws(generator, self.device)
-        scale = params.scales[step % len(params.scales)]
-        a, b = (F.avg_pool2d(cast(Tensor, batch[stream]["image"]), scale) for stream in ("a", "b"))
+        a, b = (cast(Tensor, batch[stream]["image"]) for stream in ("a", "b"))
         share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
         set_rate(self.optimizer, share * params.lr)
-        for optimizer in self.judge_optimizers.values():
+        for optimizer in self.discriminator_optimizers.values():
             set_rate(optimizer, share * (params.lr_discriminator or params.lr))
-        known = {stream: self._annotations(batch[stream], scale) for stream in ("a", "b")}
         if step < params.autoencoder_share * self.steps:
-            return pass_through(self, a, b, known, draws, sync)
+            return pass_through(self, a, b, draws, sync)
         if params.joint:
-            return iterate_jointly(self, a, b, known, draws, sync, step)
+            truth = {stream: cast(Tensor, batch[stream]["target"]) for stream in batch} if params.paired else None
+            return iterate_jointly(self, a, b, truth, draws, sync)
         return self.iterate(a, b, draws, sync)
-
-    def _annotations(self, stream: Mapping[str, Tensor | list[Any]], scale: int) -> Annotations | None:
-        """What is known of a stream's pictures, where training has labels."""
-        if self.params.labels is None:
-            return None
-        labels, maps = cast(Tensor, stream["labels"]), cast(Tensor, stream["maps"])
-        planes = one_hot(labels[:, ::scale, ::scale], self.params.label_classes)
-        # torch averages no batch of no channels
-        grey = F.avg_pool2d(maps.float() / 255, scale) if maps.shape[1] else maps[..., ::scale, ::scale].float()
-        return Annotations(planes, grey, scale)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
         """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
@@ -113,13 +103,13 @@ class CycleGANTurboTraining(CycleGANTurboState):
             found[f"cycle_{domain}"] = loss.item()
         found["grad_norm.cycle"] = self.update(sync)
 
-        judges, fakes = self.discriminators, dict[str, Tensor]()
-        thaw = [frozen_for(judge) for judge in judges.values()]
-        for name, judge, real, direction in (("b", "disc_b", b, "b2a"), ("a", "disc_a", a, "a2b")):
+        fakes = dict[str, Tensor]()
+        thaw = [frozen_for(network) for network in self.discriminators.values()]
+        for name, seen_by, real, direction in (("b", "disc_b", b, "b2a"), ("a", "disc_a", a, "a2b")):
             fake = self.generate(real, direction, noise(f"gan.{direction}", real))
-            loss = params.lambda_gan * judges[judge](fake, "for_G", draws, f"gan.{judge}").mean()
+            loss = params.lambda_gan * self.discriminators[seen_by](fake, "for_G", draws, f"gan.{seen_by}").mean()
             loss.backward()
-            found[f"gan_{name}"], fakes[judge] = loss.item(), fake.detach()
+            found[f"gan_{name}"], fakes[seen_by] = loss.item(), fake.detach()
         for undo in thaw:
             undo()
         found["grad_norm.gan"] = self.update(sync)
@@ -134,38 +124,51 @@ class CycleGANTurboTraining(CycleGANTurboState):
 
         reals = {"disc_a": b, "disc_b": a}
         for kind, pictures in (("fake", fakes), ("real", reals)):
-            for name, judge in judges.items():
-                loss = params.lambda_gan * judge(pictures[name], kind, draws, f"{kind}.{name}").mean()
+            for name, network in self.discriminators.items():
+                loss = params.lambda_gan * network(pictures[name], kind, draws, f"{kind}.{name}").mean()
                 # half of each side: together they are one loss
                 (0.5 * loss).backward()
                 found[name] = found.get(name, 0.0) + loss.item()
-            found[f"grad_norm.disc_{kind}"] = self.update_judges(sync)
+            found[f"grad_norm.disc_{kind}"] = self.update_discriminators(sync)
         return found
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
-        """Cycle and identity distances in both directions, and up to four pictures a direction beside their source."""
+        """Metrics of both directions on held-out samples, and up to four rows of pictures per direction.
+
+        Unpaired: cycle and identity distances; rows of source, translation, and the translation back. Paired: distances
+        to the truth and PSNR; rows of source, translation, truth.
+        """
         metrics, pictures = dict[str, float](), dict[str, np.ndarray]()
+        third_column = "truth" if self.params.paired else "and back"
         for stream, there, back in (("a", "a2b", "b2a"), ("b", "b2a", "a2b")):
             sums, rows = dict[str, float](), list[list[np.ndarray]]()
-            images = [cast(Tensor, sample["image"])[None].to(self.device) for sample in samples.get(stream, ())]
-            for number, image in enumerate(images):
+            held = samples.get(stream, ())
+            for number, sample in enumerate(held):
+                image = cast(Tensor, sample["image"])[None].to(self.device)
                 generator = torch.Generator().manual_seed(number)
                 shape = (1, *self.generators[there].latent_shape(*image.shape[-2:]))
                 noise = [torch.randn(shape, generator=generator).to(self.device) for _ in range(3)]
                 fake = self.generate(image, there, noise[0])
-                again = self.generate(fake, back, noise[1])
-                same = self.generate(image, back, noise[2])
-                for name, other in (("cycle", again), ("identity", same)):
-                    sums[f"{name}_l1"] = sums.get(f"{name}_l1", 0.0) + float(F.l1_loss(other, image))
-                    distance = float(self.distance(other, image).mean())
-                    sums[f"{name}_lpips"] = sums.get(f"{name}_lpips", 0.0) + distance
+                if self.params.paired:
+                    third = cast(Tensor, sample["target"])[None].to(self.device)
+                    values = self._distances("rec", fake, third)
+                    values["psnr"] = -10 * float(np.log10(max(float(F.mse_loss(fake, third)) / 4, 1e-10)))
+                else:
+                    third = self.generate(fake, back, noise[1])
+                    same = self.generate(image, back, noise[2])
+                    values = self._distances("cycle", third, image) | self._distances("identity", same, image)
+                sums = {name: sums.get(name, 0.0) + value for name, value in values.items()}
                 if number < 4:
-                    rows.append([picture_of(image), picture_of(fake), picture_of(again)])
-            metrics |= {f"{stream}.{name}": value / len(images) for name, value in sums.items()}
+                    rows.append([picture_of(each) for each in (image, fake, third)])
+            metrics |= {f"{stream}.{name}": value / len(held) for name, value in sums.items()}
             if rows:
-                pictures[f"{stream}, {there}, and back"] = side_by_side(rows)
+                pictures[f"{stream}, {there}, {third_column}"] = side_by_side(rows)
         return Validation(metrics, pictures)
+
+    def _distances(self, name: str, output: Tensor, target: Tensor) -> dict[str, float]:
+        lpips = float(self.distance(output, target).mean())
+        return {f"{name}_l1": float(F.l1_loss(output, target)), f"{name}_lpips": lpips}
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

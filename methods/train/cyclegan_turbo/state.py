@@ -10,16 +10,14 @@ from torch import Tensor, nn
 
 from methods.errors import InputError
 from methods.train.cyclegan_turbo.info import CycleGANTurboTrainParams
-from methods.train.cyclegan_turbo.kept_detail import KeptDetail
-from methods.train.cyclegan_turbo.tone import ToneNet
 from methods.train.draws import Draws
-from methods.train.losses.patchgan import PatchJudges
+from methods.train.losses.patchgan import PositionPatchGAN
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
 from methods.train.objective import Sync
 from methods.train.turbo.networks import Parts, kept_state, restore, set_checkpointing, stepped
 from methods.turbo.generator import OneStepGenerator
 
-JUDGES = ("disc_a", "disc_b")
+DISCRIMINATORS = ("disc_a", "disc_b")
 
 
 class CycleGANTurboState:
@@ -33,7 +31,7 @@ class CycleGANTurboState:
         params: see :class:`CycleGANTurboTrainParams`.
         parts: networks with names ``a2b`` and ``b2a`` of the VAEs, on the CPU.
         distance: perceptual distance, frozen, on the device.
-        discriminators: ``disc_a`` judges pictures made for domain B, ``disc_b`` those for A (the release's names);
+        discriminators: ``disc_a`` sees pictures made for domain B, ``disc_b`` those for A (the release's names);
             none where ``lambda_gan`` is 0.
         device, precision: where, and in which precision the networks compute; weights stay in float32.
         steps: length of the run, for the learning rate and the auto-encoder phase.
@@ -60,34 +58,28 @@ class CycleGANTurboState:
         set_checkpointing(self.unet, list(self.vaes.values()), params.checkpointing)
         self.distance = distance
         self.discriminators = dict(discriminators)
-        self.patch_judges = {
-            name: PatchJudges(params.patch_width, params.patch_shrink, conditions=params.judged_classes).to(device)
-            for name in (JUDGES if params.lambda_patch else ())
+        conditions = 3 if params.paired else 0
+        self.patch_discriminators = {
+            name: PositionPatchGAN(params.patch_width, conditions).to(device)
+            for name in (DISCRIMINATORS if params.lambda_patch else ())
         }
-        # by the judge of the same pictures: what the domain that they shall belong to looks like
-        self.tones = {
-            name: ToneNet(params.label_classes + len(params.tone_maps), params.tone_shrink).to(device)
-            for name in (JUDGES if params.lambda_tone else ())
-        }
-        # made when the weights are known that training goes on from
-        self.kept: KeptDetail | None = None
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
-        judges = self.judges()
-        self.judged = [p for judge in judges.values() for p in judge.parameters()]
+        networks = self.discriminator_networks()
+        self.trained_discriminators = [p for network in networks.values() for p in network.parameters()]
         self.optimizer = self._optimizer(self.trained)
-        # one for each, so that a training without some of them can go on from one that had them
-        self.judge_optimizers = {name: self._optimizer(list(judge.parameters())) for name, judge in judges.items()}
+        self.discriminator_optimizers = {
+            name: self._optimizer(list(network.parameters())) for name, network in networks.items()
+        }
 
     def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         params = self.params
         betas, decay = (params.beta1, params.beta2), params.weight_decay
         return torch.optim.AdamW(parameters, lr=params.lr, betas=betas, weight_decay=decay, eps=params.eps)
 
-    def judges(self) -> dict[str, nn.Module]:
-        """What the discriminators' optimizers train."""
-        patches = {f"patch_{name}": judge for name, judge in self.patch_judges.items()}
-        tones = {f"tone_{name}": tone for name, tone in self.tones.items()}
-        return {**self.discriminators, **patches, **tones}
+    def discriminator_networks(self) -> dict[str, nn.Module]:
+        """All discriminators by name, PatchGANs included."""
+        patches = {f"patch_{name}": network for name, network in self.patch_discriminators.items()}
+        return {**self.discriminators, **patches}
 
     def _vae_parameters(self) -> list[nn.Parameter]:
         return [parameter for vae in self.vaes.values() for parameter in vae.parameters()]
@@ -95,12 +87,15 @@ class CycleGANTurboState:
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAEs and discriminators."""
         vaes = {f"vae_{direction}": vae for direction, vae in self.vaes.items()}
-        return {"unet": self.unet, **vaes, **self.judges()}
+        return {"unet": self.unet, **vaes, **self.discriminator_networks()}
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision where the training asks for it."""
+        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:
         """G(images, direction), (B, 3, H, W) in [-1, 1]."""
-        half = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision, enabled=half):
+        with self.autocast():
             return self.generators[direction](images, self.embeddings[direction], noise).clamp(-1.0, 1.0)
 
     def noise(self, draws: Draws, name: str, images: Tensor) -> Tensor:
@@ -114,41 +109,32 @@ class CycleGANTurboState:
             sync(network)
         return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
 
-    def update_judges(self, sync: Sync) -> float:
+    def update_discriminators(self, sync: Sync) -> float:
         """Step the discriminators; the gradients' norm before clipping."""
-        for judge in self.judges().values():
-            sync(judge)
-        return stepped(list(self.judge_optimizers.values()), self.judged, self.params.max_grad_norm)
+        for network in self.discriminator_networks().values():
+            sync(network)
+        optimizers = list(self.discriminator_optimizers.values())
+        return stepped(optimizers, self.trained_discriminators, self.params.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Trained weights and buffers, and the optimizers; what never changes is left out."""
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self.discriminator_optimizers.items()}
         return {
             "networks": {name: kept_state(network) for name, network in self.networks().items()},
             "optimizer": self.optimizer.state_dict(),
-            "judge_optimizers": {name: each.state_dict() for name, each in self.judge_optimizers.items()},
-            **({"kept": self.kept.state_dict()} if self.kept is not None else {}),
+            "discriminator_optimizers": optimizers,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from :meth:`state_dict`, also from that of a stage with other judges: its own then start from nothing.
-
-        With ``lambda_keep``, the detail kept is that of the first weights that are loaded.
+        """Go on from :meth:`state_dict`.
 
         Raises:
-            InputError: the networks are others.
+            InputError: an earlier version wrote it, or the networks are others.
         """
-        if "judge_optimizers" not in state:
+        if "discriminator_optimizers" not in state:
             raise InputError("checkpoint: an earlier version wrote it: train again from the start (--fresh)")
-        judged = state["judge_optimizers"]
         for name, network in self.networks().items():
-            if name in judged or name not in self.judge_optimizers:
-                restore(network, state["networks"].get(name, {}), name)
+            restore(network, state["networks"].get(name, {}), name)
         self.optimizer.load_state_dict(state["optimizer"])
-        for name, optimizer in self.judge_optimizers.items():
-            if name in judged:
-                optimizer.load_state_dict(judged[name])
-        if self.params.lambda_keep:
-            alpha_bar, params = self.generators["a2b"].alpha_bar, self.params
-            self.kept = KeptDetail(self.unet, self.vaes, alpha_bar, params.tone_shrink, params.keep_contrast)
-            if "kept" in state:
-                self.kept.load_state_dict(state["kept"])
+        for name, optimizer in self.discriminator_optimizers.items():
+            optimizer.load_state_dict(state["discriminator_optimizers"][name])

@@ -1,42 +1,30 @@
-"""A conditional PatchGAN that also sees where in the picture it looks."""
+"""A PatchGAN discriminator, conditional or not, that also sees where in the picture it looks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 _UNCONDITIONAL_GAIN = 16.0
 
 
-def with_position(planes: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, C + 2, H, W): two planes more, x and y in [-1, 1]."""
-    count, _, height, width = planes.shape
-    y = torch.linspace(-1, 1, height, device=planes.device).view(1, 1, -1, 1).expand(count, 1, height, width)
-    x = torch.linspace(-1, 1, width, device=planes.device).view(1, 1, 1, -1).expand(count, 1, height, width)
-    return torch.cat([planes, x, y], dim=1)
-
-
 class PositionPatchGAN(nn.Module):
-    """Judges patches of (output, input) pairs (Isola et al., arXiv 1611.07004, section 3.2.2), with spectral norm.
+    """Scores patches of (output, input) pairs (Isola et al., arXiv 1611.07004, section 3.2.2), with spectral norm.
 
     Street pictures have a strong prior of position (sky above, road below); two coordinate planes make it visible to a
     network whose receptive field is a patch.
 
     Args:
         width: channels after the first convolution; they double twice.
-        conditions: channels of what the output was made from; 0 judges the output alone.
-        shrink: factor by which pictures are averaged first: a patch then spans more of the scene.
-        gain: factor on the logits. Spectral norm in every layer keeps them within a few hundredths where no condition
-            helps to tell real from made, far from the margin of the hinge loss; its gradient then moves nothing.
+        conditions: channels of what the output was made from; 0 for a discriminator that sees the output alone.
     """
 
-    def __init__(self, width: int = 32, conditions: int = 3, shrink: int = 1, gain: float = 1.0) -> None:
+    def __init__(self, width: int = 32, conditions: int = 3) -> None:
         super().__init__()
-        self.shrink, self.gain = shrink, gain
+        # Spectral norm in every layer keeps logits within a few hundredths where no condition helps to tell real from
+        # fake, far from the margin of the hinge loss; its gradient would then move nothing.
+        self.gain = 1.0 if conditions else _UNCONDITIONAL_GAIN
 
         def conv(inputs: int, outputs: int, stride: int) -> nn.Module:
             return spectral_norm(nn.Conv2d(inputs, outputs, 4 if stride == 2 else 3, stride, 1))
@@ -56,25 +44,17 @@ class PositionPatchGAN(nn.Module):
 
     def forward(self, output: Tensor, condition: Tensor | None = None) -> list[Tensor]:
         """(B, 3, H, W) in [-1, 1], (B, C, H, W) of the conditions -> logits (B, 1, H/4, W/4) and (B, 1, H/8, W/8)."""
-        if self.shrink > 1:
-            output = F.avg_pool2d(output, self.shrink)
-            condition = None if condition is None else F.avg_pool2d(condition, self.shrink)
         seen = output if condition is None else torch.cat([output, condition], dim=1)
-        middle = self.layers[:4](with_position(seen))
-        return [self.gain * self.fine(middle), self.gain * self.coarse(self.layers[4:](middle))]
+        middle = self.layers[:4](_with_position(seen))
+        return [self.gain * self.fine(middle).float(), self.gain * self.coarse(self.layers[4:](middle)).float()]
 
 
-class PatchJudges(nn.Module):
-    """Several :class:`PositionPatchGAN`, one for each factor of ``shrink`` (multi-scale, arXiv 1711.11585)."""
-
-    def __init__(self, width: int = 32, shrink: Sequence[int] = (1,), conditions: int = 3) -> None:
-        super().__init__()
-        gain = 1.0 if conditions else _UNCONDITIONAL_GAIN
-        self.judges = nn.ModuleList(PositionPatchGAN(width, conditions, each, gain) for each in shrink)
-
-    def forward(self, output: Tensor, condition: Tensor | None = None) -> list[Tensor]:
-        """The logits of all of them, as :meth:`PositionPatchGAN.forward`."""
-        return [logits for judge in self.judges for logits in judge(output, condition)]
+def _with_position(planes: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C + 2, H, W): two planes more, x and y in [-1, 1]."""
+    count, _, height, width = planes.shape
+    y = torch.linspace(-1, 1, height, device=planes.device).view(1, 1, -1, 1).expand(count, 1, height, width)
+    x = torch.linspace(-1, 1, width, device=planes.device).view(1, 1, 1, -1).expand(count, 1, height, width)
+    return torch.cat([planes, x, y], dim=1)
 
 
 def hinge_for_discriminator(real: list[Tensor], fake: list[Tensor]) -> Tensor:

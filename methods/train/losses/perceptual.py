@@ -22,7 +22,8 @@ class PerceptualDistance(nn.Module):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         found = self.network.stages(images.clamp(-1.05, 1.05) * 0.5 + 0.5, self.stages)
-        return [h / (h.square().sum(1, keepdim=True) + 1e-6).sqrt() for h in found]
+        # in mixed precision features come in half precision: their differences are small
+        return [h / (h.square().sum(1, keepdim=True) + 1e-6).sqrt() for h in (level.float() for level in found)]
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         """Two (B, 3, H, W) batches in [-1, 1] -> scalar. No gradient to ``target``."""

@@ -81,7 +81,7 @@ def multilevel_loss(logits: Sequence[Tensor], kind: Kind, real_target: float = 1
 
 
 class VisionAidedDiscriminator(nn.Module):
-    """Augment, look at it with a frozen backbone, judge it at several depths.
+    """Augment, look at it with a frozen backbone, score it at several depths.
 
     The backbone is no part of ``parameters()`` or ``state_dict()``.
 

@@ -17,7 +17,7 @@ from methods.train.crops import cut
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
 from methods.train.losses.backbones import CLIP_MODEL, ClipSimilarity, load_clip
-from methods.train.losses.patchgan import PatchJudges, hinge_for_discriminator, hinge_for_generator
+from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.pix2pix_turbo.blended import blended, lora_strength
@@ -86,15 +86,17 @@ class Pix2PixTurboTraining:
         self.first_layer = (parts.first_layer[0].to(device), parts.first_layer[1].to(device))
         self.distance, self.discriminator, self.similarity = distance, discriminator, similarity
         self.trained = [p for p in [*self.unet.parameters(), *self.vae.parameters()] if p.requires_grad]
-        self.patch_judge: PatchJudges | None = None
+        self.patch_discriminator: PositionPatchGAN | None = None
         if params.lambda_patch:
-            self.patch_judge = PatchJudges(params.patch_width, params.patch_shrink).to(device)
-        self.judges = [discriminator, *([] if self.patch_judge is None else [self.patch_judge])]
-        self.judged = [parameter for judge in self.judges for parameter in judge.parameters()]
+            self.patch_discriminator = PositionPatchGAN(params.patch_width).to(device)
+        self.discriminators = [discriminator, *([] if self.patch_discriminator is None else [self.patch_discriminator])]
+        self.trained_discriminators = [
+            parameter for network in self.discriminators for parameter in network.parameters()
+        ]
         betas = (params.beta1, params.beta2)
-        self.optimizer, self.judge_optimizer = (
+        self.optimizer, self.discriminator_optimizer = (
             torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
-            for each in (self.trained, self.judged)
+            for each in (self.trained, self.trained_discriminators)
         )
 
     @classmethod
@@ -103,18 +105,20 @@ class Pix2PixTurboTraining:
     ) -> Pix2PixTurboTraining:
         """Networks, frozen helpers and optimizers. Raises InputError for weights that are not there or do not fit."""
         parts = adapted_parts(params)
-        judge = VisionAidedDiscriminator(backbone(params, device), params.head_width, params.real_target).to(device)
+        discriminator = VisionAidedDiscriminator(backbone(params, device), params.head_width, params.real_target).to(
+            device
+        )
         similarity = None
         if params.lambda_clipsim:
             import open_clip
 
             similarity = ClipSimilarity(load_clip(params.clip).to(device), open_clip.get_tokenizer(CLIP_MODEL))
-        return cls(params, parts, perceptual(params, device), judge, similarity, device, precision, steps)
+        return cls(params, parts, perceptual(params, device), discriminator, similarity, device, precision, steps)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAE and discriminator."""
         found: dict[str, nn.Module] = {"unet": self.unet, "vae": self.vae, "disc": self.discriminator}
-        return found | ({} if self.patch_judge is None else {"patch": self.patch_judge})
+        return found | ({} if self.patch_discriminator is None else {"patch": self.patch_discriminator})
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``source`` (3, H, W) in [0, 1], ``target`` (3, H, W) in [-1, 1], ``caption``.
@@ -158,7 +162,7 @@ class Pix2PixTurboTraining:
         params, pairs = self.params, batch["pairs"]
         share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
         set_rate(self.optimizer, share * params.lr)
-        set_rate(self.judge_optimizer, share * (params.lr_discriminator or params.lr))
+        set_rate(self.discriminator_optimizer, share * (params.lr_discriminator or params.lr))
         source, target = (cast(Tensor, pairs[name]) for name in ("source", "target"))
         captions, draws = cast("list[str]", pairs["caption"]), Draws(generator, self.device)
         if params.joint:
@@ -200,10 +204,7 @@ class Pix2PixTurboTraining:
             loss = params.lambda_gan * self.discriminator(pictures, kind, draws, f"{kind}.disc").mean()
             loss.backward()
             found["disc"] += loss.item()
-            for judge in self.judges:
-                sync(judge)
-            norm = stepped(self.judge_optimizer, self.judged, params.max_grad_norm)
-            found[f"grad_norm.disc_{kind}"] = norm
+            found[f"grad_norm.disc_{kind}"] = self._update_discriminators(sync)
         return found
 
     def iterate_jointly(
@@ -212,13 +213,13 @@ class Pix2PixTurboTraining:
         """One forward pass and one generator step for all losses, then one discriminator step, without gamma."""
         params = self.params
         noise = draws.normal("joint.latent", (len(source), *self.generator.latent_shape(*source.shape[-2:])))
-        thaw = [frozen_for(judge) for judge in self.judges]
+        thaw = [frozen_for(network) for network in self.discriminators]
         output = self.generate(source, self.captions(captions).clone(), noise)
         loss, found = self._reconstruction(output, target, captions)
         fooled = params.lambda_gan * self.discriminator(output, "for_G", draws, "gan.disc").mean()
         loss, found["gan"] = loss + fooled, fooled.item()
-        if self.patch_judge is not None:
-            placed = params.lambda_patch * hinge_for_generator(self.patch_judge(output, source))
+        if self.patch_discriminator is not None:
+            placed = params.lambda_patch * hinge_for_generator(self.patch_discriminator(output, source))
             loss, found["patch"] = loss + placed, placed.item()
         loss.backward()
         for undo in thaw:
@@ -229,13 +230,17 @@ class Pix2PixTurboTraining:
         loss = params.lambda_gan * self.discriminator(target, "real", draws, "real.disc").mean()
         loss = loss + params.lambda_gan * self.discriminator(fake, "fake", draws, "fake.disc").mean()
         found["disc"] = loss.item()
-        if self.patch_judge is not None:
-            placed = hinge_for_discriminator(self.patch_judge(target, source), self.patch_judge(fake, source))
+        if self.patch_discriminator is not None:
+            placed = hinge_for_discriminator(
+                self.patch_discriminator(target, source), self.patch_discriminator(fake, source)
+            )
             loss, found["patch_disc"] = loss + placed, placed.item()
         loss.backward()
-        for judge in self.judges:
-            sync(judge)
-        found["grad_norm.disc"] = stepped(self.judge_optimizer, self.judged, params.max_grad_norm)
+        for network in self.discriminators:
+            sync(network)
+        found["grad_norm.disc"] = stepped(
+            self.discriminator_optimizer, self.trained_discriminators, params.max_grad_norm
+        )
         return found
 
     def _reconstruction(self, output: Tensor, target: Tensor, captions: list[str]) -> tuple[Tensor, dict[str, float]]:
@@ -258,6 +263,11 @@ class Pix2PixTurboTraining:
         sync(self.unet)
         sync(self.vae)
         return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
+
+    def _update_discriminators(self, sync: Sync) -> float:
+        for network in self.discriminators:
+            sync(network)
+        return stepped(self.discriminator_optimizer, self.trained_discriminators, self.params.max_grad_norm)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
@@ -285,7 +295,7 @@ class Pix2PixTurboTraining:
         return {
             "networks": {name: kept_state(network) for name, network in self.networks().items()},
             "optimizer": self.optimizer.state_dict(),
-            "judge_optimizer": self.judge_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -293,7 +303,7 @@ class Pix2PixTurboTraining:
         for name, network in self.networks().items():
             restore(network, state["networks"][name], name)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

@@ -31,8 +31,6 @@ class TurboTrainParams(ObjectiveParams):
         lambda_gan: weight of the adversarial losses.
         lambda_patch, patch_width: weight and channels of a second discriminator for small networks from nothing: a
             PatchGAN on pixels that sees where in the picture it looks, with hinge loss; 0 makes none.
-        patch_shrink: by how much the pictures are averaged for each of these PatchGANs; ``[1, 4]`` makes two, of which
-            the second sees the scene as a whole.
         joint: each translation is made once an iteration and serves all its losses, with one optimizer step for the
             generator and one for the discriminators; the release makes it anew for every loss, in twice the time.
         lr, beta1, beta2, weight_decay, eps: AdamW, for generator and discriminator.
@@ -56,7 +54,6 @@ class TurboTrainParams(ObjectiveParams):
     lambda_gan: Weight = 0.5
     lambda_patch: Weight = 0.0
     patch_width: Annotated[int, Field(ge=1)] = 32
-    patch_shrink: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1)] = (1,)
     joint: bool = False
     lr: Positive = 5e-6
     lr_discriminator: Positive | None = None
