@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test check bench s3-demo lock clean
+.PHONY: demo test check bench s3-demo street-day2night lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -25,6 +25,24 @@ bench: $(STAMP)
 
 s3-demo: $(STAMP)
 	$(BIN)/python deploy/s3_demo.py
+
+# The model behind bundled://street-day2night, from nothing: its scenes, its training, its scores. Hours on a CPU; when
+# interrupted, the same command goes on from where it was.
+DAY2NIGHT := demo-out/train/day2night
+PAIRS = $(BIN)/sceneshift sample-data $(@D) --conditions day --truth night
+
+street-day2night: $(DAY2NIGHT)/pairs/128/README.md $(DAY2NIGHT)/pairs/256/README.md $(DAY2NIGHT)/test/README.md
+	$(BIN)/sceneshift train jobs/examples/train_street_day2night.yaml
+	$(BIN)/python benchmarks/street_models.py day2night --weights $(DAY2NIGHT)/model/model.safetensors
+
+$(DAY2NIGHT)/pairs/128/README.md: | $(STAMP)
+	$(PAIRS) --scenes 768 --size 128 --seed 7000000
+
+$(DAY2NIGHT)/pairs/256/README.md: | $(STAMP)
+	$(PAIRS) --scenes 256 --size 256 --seed 7100000
+
+$(DAY2NIGHT)/test/README.md: | $(STAMP)
+	$(PAIRS) --scenes 8 --size 128 --seed 7200000
 
 $(STAMP): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)/bootstrap
