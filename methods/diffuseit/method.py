@@ -27,7 +27,7 @@ from methods.nn.dino import load_dino
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet
 from methods.nn.image_prep import to_tensor
-from methods.nn.unconditional import load_denoiser, out_channels
+from methods.nn.unconditional import class_count, load_denoiser, out_channels
 
 
 class DiffuseIT:
@@ -76,7 +76,11 @@ class DiffuseIT:
         # small mistakes first: the target is read before gigabytes of weights
         target = None if params.target_image is None else read_target(params.target_image, params.image_size)
         path = store.fetch(weights)
-        unet = load_denoiser(path, params.norm_num_groups, params.num_head_channels)
+        unet = load_denoiser(path, params.norm_num_groups, params.num_head_channels, class_conditional=True)
+        classes = class_count(unet)
+        if params.class_label is not None and params.class_label >= (classes or 0):
+            found = f"{classes} classes" if classes else "no classes"
+            raise InputError(f"method.params.class_label is {params.class_label}, but the UNet of {path} has {found}")
         if out_channels(unet) != 6:
             raise InputError(f"{path}: the UNet has {out_channels(unet)} channels out, expected 6 (a learned variance)")
         if params.image_size % unet.config.factor:
@@ -110,7 +114,7 @@ class DiffuseIT:
         """(B, 3, S, S) float32 in [-1, 1].
 
         Noise comes from the streams ``noise.start``, ``noise.step_NN``, ``noise.renoise_NN`` and ``noise.restart_N``,
-        CLIP's cuts from ``cuts.NN``.
+        CLIP's cuts from ``cuts.NN``, the classes of a class-conditional UNet from ``label.NN``.
 
         Raises:
             BadSample: a sample that starts again too often.
@@ -118,7 +122,10 @@ class DiffuseIT:
         # a copy made here may take part in gradients even if the caller is in inference mode
         images = batch.inputs.clone()
         guidance = Guidance(self.judges, self.params, images, self.signal, partial(self._cuts, batch))
-        output = self.sampler()(images, guidance, partial(batch.noise, images.shape[1:])).clamp(-1, 1)
+        sampler = self.sampler()
+        if class_count(self.unet) is not None:
+            sampler.labels = partial(self._labels, batch)
+        output = sampler(images, guidance, partial(batch.noise, images.shape[1:])).clamp(-1, 1)
         if self.params.use_colormatch and self.target is not None:
             matched = [match_colours(picture, self.target) for picture in to_uint8(output)]
             levels = torch.from_numpy(np.stack(matched)).permute(0, 3, 1, 2).to(self.device)
@@ -130,6 +137,15 @@ class DiffuseIT:
         """The denoising of this job."""
         params = self.params
         return Sampler(self.unet, self.diffusion, self.start, params.resampling, params.ddim, params.max_restarts)
+
+    def _labels(self, batch: Batch, samples: Tensor, steps: Tensor) -> Tensor:
+        """The class of each of ``samples`` at its step: the one set, or one at random for every step as released."""
+        if self.params.class_label is not None:
+            return torch.full_like(samples, self.params.class_label)
+        numbers = steps.tolist()
+        drawn = {number: batch.noise((1,), f"label.{number:02d}") for number in sorted(set(numbers))}
+        draws = torch.cat([drawn[number][sample] for number, sample in zip(numbers, samples.tolist(), strict=True)])
+        return labels_from_noise(draws, class_count(self.unet) or 1)
 
     def _cuts(self, batch: Batch, samples: Tensor, calls: Tensor) -> CutsOf:
         """The cuts of ``samples`` in their guidance calls number ``calls``, by model."""
@@ -145,6 +161,11 @@ class DiffuseIT:
             return draw_cuts(numbers[:, model], params.image_size)
 
         return of_model
+
+
+def labels_from_noise(draws: Tensor, classes: int) -> Tensor:
+    """Standard normal (n,) -> uniform classes (n,) int64."""
+    return (torch.special.ndtr(draws.double()) * classes).long().clamp(max=classes - 1)
 
 
 def read_target(uri: str, side: int) -> np.ndarray:

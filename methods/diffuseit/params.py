@@ -45,6 +45,8 @@ class DiffuseITParams(MethodParams):
         dino_heads: its attention heads; none is one per 64 channels.
         face_weights: URI of ``model_ir_se50.pth``: keeps the face's identity (pictures aligned as FFHQ, 256 px).
         image_size: side of the UNet's pictures; the aspect ratio is not kept.
+        class_label: the class that a class-conditional UNet (512 px) denoises towards; none: a random one per step, as
+            the release does.
         num_head_channels, norm_num_groups: of the UNet; not readable from a file.
     """
 
@@ -78,6 +80,7 @@ class DiffuseITParams(MethodParams):
     dino_heads: int | None = Field(default=None, ge=1)
     face_weights: str | None = None
     image_size: int = Field(default=256, ge=8, le=1024)
+    class_label: int | None = Field(default=None, ge=0)
     num_head_channels: int = Field(default=64, ge=1)
     norm_num_groups: int = Field(default=32, ge=1)
 

@@ -15,8 +15,14 @@ from methods.nn.gaussian_diffusion import GaussianDiffusion, at
 Noise = Callable[[str], Tensor]
 """Standard normal noise (B, 3, S, S) of all samples by stream; the same stream gives the same noise."""
 
-Network = Callable[[Tensor, Tensor], Tensor]
-"""(n, 3, S, S) and (n,) original timesteps -> (n, 6, S, S): noise, and where the variance lies."""
+Network = Callable[..., Tensor]
+"""(n, 3, S, S) and (n,) original timesteps -> (n, 6, S, S): noise, and where the variance lies.
+
+A class-conditional one takes ``labels``, (n,) int64, too.
+"""
+
+Labels = Callable[[Tensor, Tensor], Tensor]
+"""(n,) samples and (n,) numbers of their steps -> (n,) int64 classes."""
 
 
 class Guide(Protocol):
@@ -46,7 +52,8 @@ class Sampler:
         resampling: passes at the first index.
         ddim: deterministic steps, without resampling.
         max_restarts: a sample that is told to start again more often is refused.
-        watch: told (samples, index, x, clean) after every step; for tests.
+        watch: called with (samples, index, x, clean) after every step; for tests.
+        labels: the classes that a class-conditional network denoises towards; none for an unconditional one.
     """
 
     def __init__(
@@ -58,7 +65,9 @@ class Sampler:
         ddim: bool = False,
         max_restarts: int = 10,
         watch: Callable[[Tensor, Tensor, Tensor, Tensor], None] = lambda samples, index, x, clean: None,
+        labels: Labels | None = None,
     ) -> None:
+        self.labels = labels
         self.network, self.diffusion, self.start = network, diffusion, start
         self.resampling = 1 if ddim else resampling
         self.ddim, self.max_restarts, self.watch = ddim, max_restarts, watch
@@ -115,16 +124,18 @@ class Sampler:
         diffusion = self.diffusion
         # without ddim the result is the last prediction before its guidance: no gradient is needed for it
         guiding = self.ddim or bool((index > 0).any())
+        # one class per step, as in the release: for its guidance too
+        labels = None if self.labels is None else self.labels(samples, steps)
         with torch.set_grad_enabled(guiding):
             x = x.detach().requires_grad_(guiding)
-            predicted, interpolation = self._evaluate(x, index)
+            predicted, interpolation = self._evaluate(x, index, labels)
             clean = diffusion.predict_clean(x, predicted, index)
         gradient, again = torch.zeros_like(x), torch.zeros_like(index, dtype=torch.bool)
         if guiding:
             elsewhere = self.guided.to(index.device)[index]
             judged = clean
             if not torch.equal(elsewhere, index):
-                judged = diffusion.predict_clean(x, self._evaluate(x, elsewhere)[0], elsewhere)
+                judged = diffusion.predict_clean(x, self._evaluate(x, elsewhere, labels)[0], elsewhere)
             gradient, again = guide(x, judged, elsewhere, samples, steps)
         x, clean, predicted = x.detach(), clean.detach(), predicted.detach()
         if self.ddim:
@@ -139,8 +150,9 @@ class Sampler:
         noisy = (index > 0).view(-1, 1, 1, 1)
         return mean + noisy * (0.5 * log_variance).exp() * fresh, clean, again
 
-    def _evaluate(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        answer = self.network(x, self.diffusion.original(index, len(x), x.device))
+    def _evaluate(self, x: Tensor, index: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        timesteps = self.diffusion.original(index, len(x), x.device)
+        answer = self.network(x, timesteps) if labels is None else self.network(x, timesteps, labels=labels)
         predicted, interpolation = answer.chunk(2, dim=1)
         return predicted, interpolation
 

@@ -1,4 +1,4 @@
-"""Unconditional pixel-space denoisers from the files they are published in, their layout read from the tensors."""
+"""Pixel-space denoisers from the files they are published in, their layout read from the tensors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from methods.errors import InputError
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.guided_unet import Encoded, GuidedUNet, UNetConfig
 from methods.nn.tensor_file import fill, read_tensors
+
+_LABELS = "label_emb.weight"
 
 
 class Denoiser(Protocol):
@@ -37,14 +39,17 @@ class Denoiser(Protocol):
         ...
 
 
-def load_denoiser(path: Path, norm_num_groups: int = 32, num_head_channels: int = 64) -> DDPMUNet | GuidedUNet:
+def load_denoiser(
+    path: Path, norm_num_groups: int = 32, num_head_channels: int = 64, *, class_conditional: bool = False
+) -> DDPMUNet | GuidedUNet:
     """A denoiser, float32 on the CPU, from one of three kinds of files.
 
     Args:
         path: a DDPM checkpoint (``temb.dense.0.weight`` ...) or a guided-diffusion one (``time_embed.0.weight`` ...) as
             ``.pt``, ``.ckpt`` or ``.safetensors``; or a diffusers folder with a ``UNet2DModel``, itself or in ``unet``.
         norm_num_groups: groups of every GroupNorm; all published networks have 32.
-        num_head_channels: channels an attention head in guided-diffusion files; all published ones have 64.
+        num_head_channels: channels per attention head in guided-diffusion files; all published ones have 64.
+        class_conditional: whether a class-conditional UNet is taken too; it has ``config.num_classes``.
 
     Raises:
         InputError: file, found and expected are named.
@@ -57,8 +62,10 @@ def load_denoiser(path: Path, norm_num_groups: int = 32, num_head_channels: int 
         with torch.device("meta"):
             unet: DDPMUNet | GuidedUNet = DDPMUNet(config)
     elif "time_embed.0.weight" in state:
-        # ADM's ImageNet configuration of Asyrp builds a class embedding that it never uses
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("label_emb.")}
+        if _LABELS in state and not class_conditional:
+            raise InputError(
+                f"{path}: found a class-conditional UNet ({len(state[_LABELS])} classes), expected an unconditional one"
+            )
         with torch.device("meta"):
             unet = GuidedUNet(_guided_config(state, path, norm_num_groups, num_head_channels))
     else:
@@ -70,6 +77,11 @@ def load_denoiser(path: Path, norm_num_groups: int = 32, num_head_channels: int 
     unet.to_empty(device="cpu")
     fill(unet, state, str(path))
     return unet.eval().requires_grad_(False)
+
+
+def class_count(unet: DDPMUNet | GuidedUNet) -> int | None:
+    """Classes of a class-conditional UNet; ``None`` for an unconditional one."""
+    return unet.config.num_classes if isinstance(unet, GuidedUNet) else None
 
 
 def out_channels(unet: DDPMUNet | GuidedUNet) -> int:
@@ -132,6 +144,7 @@ def _guided_config(state: Mapping[str, Tensor], path: Path, norm_num_groups: int
             num_head_channels=num_head_channels,
             resblock_updown=any(".in_layers." in name for n in ups for name in state if _is_up(name, n)),
             norm_num_groups=norm_num_groups,
+            num_classes=state[_LABELS].shape[0] if _LABELS in state else None,
             scale_shift_norm=embedded == 2 * state["output_blocks.0.0.out_layers.0.weight"].shape[0],
         )
     except KeyError as error:

@@ -22,6 +22,7 @@ class UNetConfig:
         scale_shift_norm: the time embedding scales and shifts the second norm instead of being added before it.
         dropout: inside every ResBlock, while training.
         norm_num_groups: groups of every GroupNorm; 32 in all published networks.
+        num_classes: classes of a class-conditional network; none: unconditional.
         encoder_channels: width of the tokens that attention may look at besides the picture; none: no tokens.
     """
 
@@ -38,6 +39,7 @@ class UNetConfig:
     dropout: float = 0.0
     norm_num_groups: int = 32
     encoder_channels: int | None = None
+    num_classes: int | None = None
 
     @property
     def embedding_channels(self) -> int:

@@ -41,6 +41,7 @@ class GuidedUNet(nn.Module):
         self.config = config
         emb = config.embedding_channels
         self.time_embed = nn.Sequential(nn.Linear(config.model_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.label_emb = None if config.num_classes is None else nn.Embedding(config.num_classes, emb)
         widths = [int(multiple * config.model_channels) for multiple in config.channel_mult]
         first = channels = widths[0]
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(config.in_channels, first, 3, padding=1)])])
@@ -88,6 +89,7 @@ class GuidedUNet(nn.Module):
         timesteps: Tensor,
         context: Sequence[Context] | None = None,
         pooled: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> Tensor:
         """The network's answer in float32.
 
@@ -96,16 +98,26 @@ class GuidedUNet(nn.Module):
             timesteps: (B,) in the original numbering, not indices of a respaced schedule.
             context: from :meth:`context`, one entry an attention block; a batch of 1 serves any batch.
             pooled: (B, embedding_channels), added to the time embedding.
+            labels: (B,) int64 classes of a class-conditional network.
         """
-        embedding = self.embed(timesteps)
+        embedding = self.embed(timesteps, labels)
         if pooled is not None:
             embedding = embedding + pooled
         return self.decode(self.encode(sample, embedding, context), embedding, context)
 
-    def embed(self, timesteps: Tensor) -> Tensor:
-        """(B, embedding_channels) of (B,) timesteps: after the second linear layer, before any activation."""
+    def embed(self, timesteps: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, embedding_channels) of (B,) timesteps: after the second linear layer, before any activation.
+
+        A class-conditional network adds the embedding of ``labels``, (B,) int64, which others do not take.
+
+        Raises:
+            ValueError: labels for an unconditional network, or none for a class-conditional one.
+        """
+        if (labels is None) != (self.label_emb is None):
+            raise ValueError(f"the network has {self.config.num_classes or 'no'} classes, labels are {labels}")
         embedding = timestep_embedding(timesteps, self.config.model_channels)
-        return self.time_embed(embedding.to(_dtype(self.time_embed)))
+        embedding = self.time_embed(embedding.to(_dtype(self.time_embed)))
+        return embedding if self.label_emb is None else embedding + self.label_emb(labels)
 
     def context(self, tokens: Tensor) -> tuple[Context, ...]:
         """Keys and values of the condition's ``tokens`` (B, encoder_channels, T) for every attention block.

@@ -105,3 +105,9 @@ def test_a_sample_without_a_picture(load) -> None:
 def test_prepare_resizes_without_keeping_the_aspect_ratio(load) -> None:
     white = load("image_run").prepare(Inputs("k", np.full((9, 31, 3), 255, np.uint8)))
     assert torch.equal(white, torch.ones(3, 48, 48))
+
+
+def test_a_class_that_the_unet_does_not_have(load) -> None:
+    message = refusal(load, "image_run", class_label=3)
+    assert "method.params.class_label is 3, but the UNet of" in message
+    assert "has no classes" in message

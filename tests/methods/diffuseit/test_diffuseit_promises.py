@@ -14,14 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import ViTConfig, ViTModel
 
-from methods import BadSample
+from methods import BadSample, InputError
 from methods.base import Batch, Inputs
 from methods.diffuseit.colour import match_colours
 from methods.diffuseit.cuts import DRAWS, apply_cuts, draw_cuts
+from methods.diffuseit.method import labels_from_noise
 from methods.diffuseit.sampler import Sampler
 from methods.nn.dino import load_dino
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.tensor_file import read_tensors
+from methods.nn.unconditional import load_denoiser
 from pipeline.run import run_job
 from tests.support.datasets import picture, write_tars
 from tests.support.jobs import index_rows, job
@@ -224,3 +226,58 @@ def test_half_precision_stays_close(load) -> None:
     found = half.translate(Batch(images, seeds=[1]))
     assert found.dtype == torch.float32
     assert relative(found, exact.translate(Batch(images, seeds=[1]))) < 0.2
+
+
+def class_conditional(golden: Path, place: Path, classes: int = 7) -> str:
+    """The tiny UNet's file with a class embedding added."""
+    state = read_tensors(golden / "weights" / "unet.pt")
+    width = state["time_embed.2.weight"].shape[0]
+    torch.manual_seed(5)
+    torch.save({**state, "label_emb.weight": torch.randn(classes, width)}, place / "classes.pt")
+    return str(place / "classes.pt")
+
+
+def test_a_class_conditional_unet_is_loaded_with_its_classes(golden: Path, tmp_path: Path) -> None:
+    unet = load_denoiser(Path(class_conditional(golden, tmp_path)), num_head_channels=16, class_conditional=True)
+    plain = load_denoiser(golden / "weights" / "unet.pt", num_head_channels=16)
+    x, t = torch.randn(2, 3, 32, 32), torch.tensor([5.0, 500.0])
+    embedding = unet.get_parameter("label_emb.weight")
+    wanted = plain.decode(plain.encode(x, plain.embed(t) + embedding[[3, 6]]), plain.embed(t) + embedding[[3, 6]])
+    torch.testing.assert_close(unet(x, t, labels=torch.tensor([3, 6])), wanted)
+    with pytest.raises(ValueError, match="the network has 7 classes"):
+        unet(x, t)
+    with pytest.raises(ValueError, match="the network has no classes"):
+        plain(x, t, labels=torch.tensor([3, 6]))
+    with pytest.raises(InputError, match=r"class-conditional UNet \(7 classes\), expected an unconditional one"):
+        load_denoiser(tmp_path / "classes.pt", num_head_channels=16)
+
+
+def test_classes_are_drawn_per_step_or_set(load, golden: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"unet": class_conditional(golden, tmp_path), "use_colormatch": False}
+    method = load("image_run", **changes)
+    images = prepared(method, 2)
+    seen: list[Tensor] = []
+    forward = method.unet.forward
+
+    def watched(*arguments: Any, labels: Tensor | None = None) -> Tensor:
+        assert labels is not None
+        seen.append(labels.clone())
+        return forward(*arguments, labels=labels)
+
+    method.unet.forward = watched
+    together = method.translate(Batch(images, seeds=[1, 2]))
+    assert len({tuple(labels.tolist()) for labels in seen}) > 3
+    assert {int(label) for labels in seen for label in labels} <= set(range(7))
+    alone = method.translate(Batch(images[1:], seeds=[2]))
+    assert relative(together[1], alone[0]) < 1e-3
+    seen.clear()
+    fixed = load("image_run", **changes, class_label=4)
+    fixed.unet.forward, forward = watched, fixed.unet.forward
+    fixed.translate(Batch(images, seeds=[1, 2]))
+    assert {int(label) for labels in seen for label in labels} == {4}
+
+
+def test_drawn_classes_are_uniform() -> None:
+    counts = torch.bincount(labels_from_noise(torch.randn(50_000, generator=torch.Generator().manual_seed(0)), 5))
+    assert counts.tolist() == pytest.approx([10_000] * 5, rel=0.05)
+    assert labels_from_noise(torch.tensor([-99.0, 99.0]), 5).tolist() == [0, 4]

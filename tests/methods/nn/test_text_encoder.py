@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_without_a_counter_notices_are_plain_warnings(caplog: pytest.LogCaptureF
 @pytest.mark.parametrize("name", ["pix2pix_zero", "self_guidance"])
 def test_samples_with_long_captions_are_translated_and_counted(name: str) -> None:
     edits = {"edits": [{"edit": "move", "words": ["cat"], "by": [0.1, 0]}]}
-    params = {"source": "cat", "target": "dog"} if name == "pix2pix_zero" else edits
+    params: dict[str, Any] = {"source": "cat", "target": "dog"} if name == "pix2pix_zero" else edits
     method = methods.load(name, weights=str(TINY), image_prep="no_resize", steps=3, **params)
     with NoticeCounter() as counter:
         for caption in (LONG, "a cat"):
