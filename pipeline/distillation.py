@@ -63,7 +63,8 @@ class DistillSpec(_Block):
     Attributes:
         held_out: pairs at least that are kept from training; whole data files, from the last one.
         metrics: how student and teacher are compared.
-        steps, batch_size, seed, precision, ema, checkpoint_every, validate_every, log_every, compute: as for ``train``.
+        steps, batch_size, seed, precision, memory_format, ema, checkpoint_every, validate_every, log_every, compute: as
+            for ``train``.
     """
 
     name: str = "distillation"
@@ -76,6 +77,7 @@ class DistillSpec(_Block):
     batch_size: Literal["auto"] | Every = "auto"
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
     checkpoint_every: Every = 500
     validate_every: Every = 500
@@ -178,7 +180,7 @@ def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
         storage = spec.teacher.storage.model_dump(mode="json")
         return {"uri": uris, "format": "parquet", "carry": [], "masks": [], "storage": storage, **columns}
 
-    copied = ("name", "steps", "batch_size", "seed", "precision", "ema")
+    copied = ("name", "steps", "batch_size", "seed", "precision", "memory_format", "ema")
     every = ("checkpoint_every", "validate_every", "log_every")
     return TrainSpec.parse(
         {

@@ -91,6 +91,7 @@ def train(
             keep=spec.keep_checkpoints,
             validation=validation,
             metadata=_metadata(spec),
+            channels_last=spec.memory_format == "channels_last",
             rank=rank,
             world=world,
         )

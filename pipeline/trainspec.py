@@ -70,6 +70,7 @@ class TrainSpec(_Block):
         data: a source for every stream the objective draws from.
         steps, batch_size: ``auto`` takes the objective's published default; ``batch_size`` is per worker.
         precision: of the networks' arithmetic; weights and optimizers are float32 either way.
+        memory_format: in which order convolutions keep pictures; which one is faster depends on the machine.
         continue_from: another training's output: the newest checkpoint there (networks, discriminators, optimizers,
             averages, count of steps) is what this run begins with, on its own data and parameters. ``steps`` counts on.
         ema: decay of the averaged weights that are validated and exported; ``null`` for none.
@@ -86,6 +87,7 @@ class TrainSpec(_Block):
     batch_size: Literal["auto"] | Every = "auto"
     seed: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     continue_from: str | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     checkpoint_every: Every = 500
@@ -155,6 +157,8 @@ class TrainSpec(_Block):
             "batch_size": self.worker_batch,
             "workers": self.compute.workers,
             **{key: tree[key] for key in ("seed", "precision", "ema", "continue_from")},
+            # trainings that began before there was a choice keep their fingerprint
+            **({} if self.memory_format == "contiguous" else {"memory_format": self.memory_format}),
         }
 
     @property

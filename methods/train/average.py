@@ -45,6 +45,10 @@ class Average:
                 for key, value in self.values[name].items():
                     value.copy_(values[name][key])
 
+    def contiguous(self) -> Averaged:
+        """The values, each in the order of memory that files hold."""
+        return {name: {k: v.contiguous() for k, v in values.items()} for name, values in self.values.items()}
+
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:
         """The networks carry the average inside, their own weights again after."""

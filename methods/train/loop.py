@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from methods.train.average import Average
 from methods.train.checkpoint import (
@@ -57,6 +58,7 @@ class FitConfig:
         keep: how many checkpoints stay on disk.
         validation: held-out samples by stream.
         metadata: goes into the exported weights.
+        channels_last: the weights of convolutions lie in that order, which tells torch to compute in it.
         rank, world: this worker among how many; only rank 0 writes.
     """
 
@@ -70,6 +72,7 @@ class FitConfig:
     keep: int = 2
     validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    channels_last: bool = False
     rank: int = 0
     world: int = 1
 
@@ -117,6 +120,7 @@ def fit(
     lead = config.rank == 0
     sync = average_gradients if config.world > 1 else alone
     networks = objective.networks()
+    _lay_out(networks, torch.channels_last if config.channels_last else torch.contiguous_format)
     start = max(saved_steps(config.folder), default=0)
     if config.world > 1:
         device = next(iter(next(iter(networks.values())).parameters())).device
@@ -180,13 +184,20 @@ def fit(
         weights = None
         if lead:
             metadata = {"objective": objective.info.name, "steps": str(step), **config.metadata}
-            averaged = average.values if average is not None else None
+            # files hold rows of pixels whatever torch computed in
+            _lay_out(networks, torch.contiguous_format)
+            averaged = average.contiguous() if average is not None else None
             weights = objective.export(config.folder / "model.safetensors", averaged, metadata)
             published(weights)
         return Fitted(step, start, weights)
     finally:
         if journal is not None:
             journal.close()
+
+
+def _lay_out(networks: Mapping[str, nn.Module], order: torch.memory_format) -> None:
+    for network in networks.values():
+        network.to(memory_format=order)  # type: ignore[call-overload]
 
 
 def _refuse_divergence(losses: Mapping[str, float], step: int, folder: Path) -> None:

@@ -16,6 +16,8 @@ class DDPMParams(ObjectiveParams):
         image_size: pictures are resized to this square.
         model_channels, channel_mult, num_res_blocks, attention_downsample, num_head_channels, dropout: of the UNet.
         schedule: of the noise; Asyrp and DiffuseIT read ``linear``.
+        min_snr_gamma: bound of the weights min(snr, gamma) / snr of the squared error (arXiv 2303.09556); none weighs
+            every timestep alike, as published.
         lr, weight_decay: AdamW.
         flip: mirror every other picture.
         preview_steps: of the validation's samples.
@@ -29,6 +31,7 @@ class DDPMParams(ObjectiveParams):
     num_head_channels: int = Field(default=64, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     schedule: Literal["linear", "squaredcos_cap_v2"] = "linear"
+    min_snr_gamma: float | None = Field(default=None, gt=0)
     lr: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     flip: bool = True

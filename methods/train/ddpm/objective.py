@@ -17,8 +17,9 @@ from methods.errors import BadSample
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet, UNetConfig
 from methods.train.ddpm.info import INFO, DDPMParams
-from methods.train.losses.diffusion import Terms, hybrid_terms
+from methods.train.losses.diffusion import Terms, hybrid_terms, min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.precision import computing_in
 
 _VALIDATION_STEPS = (100, 300, 500, 700, 900)
 _PREVIEWS = 4
@@ -29,9 +30,12 @@ class DDPM:
 
     info: ClassVar[ObjectiveInfo] = INFO
 
-    def __init__(self, params: DDPMParams, device: torch.device) -> None:
-        self.params, self.device = params, device
+    def __init__(self, params: DDPMParams, device: torch.device, precision: torch.dtype) -> None:
+        self.params, self.device, self.precision = params, device, precision
         self.diffusion = GaussianDiffusion.make(params.schedule)
+        self.weights = min_snr_weights(torch.from_numpy(self.diffusion.alphas_cumprod), params.min_snr_gamma).to(
+            device, torch.float32
+        )
         config = UNetConfig(
             model_channels=params.model_channels,
             channel_mult=tuple(float(width) for width in params.channel_mult),
@@ -45,8 +49,8 @@ class DDPM:
 
     @classmethod
     def build(cls, params: DDPMParams, device: torch.device, precision: torch.dtype, steps: int) -> DDPM:
-        """Make the network. Training is in float32, as published, whatever ``precision``."""
-        return cls(params, device)
+        """Make the network; ``precision`` is that of its arithmetic, its weights are float32."""
+        return cls(params, device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The UNet."""
@@ -66,7 +70,7 @@ class DDPM:
         steps = torch.randint(len(self.diffusion), (len(clean),), generator=generator).to(self.device)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         terms = self.terms(clean, noise, steps)
-        loss = terms.loss.mean()
+        loss = (self.weights[steps] * terms.mse + terms.vb).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         sync(self.unet)
@@ -76,9 +80,9 @@ class DDPM:
     def terms(self, clean: Tensor, noise: Tensor, steps: Tensor) -> Terms:
         """The loss terms of pictures (B, 3, S, S) noised to ``steps`` (B,)."""
         noisy = self.diffusion.q_sample(clean, noise, steps)
-        predicted, interpolation = self.unet(noisy, self.diffusion.original(steps, len(steps), noisy.device)).chunk(
-            2, 1
-        )
+        with computing_in(self.precision, self.device):
+            answer = self.unet(noisy, self.diffusion.original(steps, len(steps), noisy.device))
+        predicted, interpolation = answer.chunk(2, 1)
         return hybrid_terms(self.diffusion, (predicted, interpolation), clean, noisy, noise, steps)
 
     @torch.no_grad()

@@ -63,6 +63,17 @@ def hybrid_terms(
     return Terms(mse, bits)
 
 
+def min_snr_weights(alphas_cumprod: Tensor, gamma: float | None) -> Tensor:
+    """min(snr, gamma) / snr for losses of predicted noise, of the shape of ``alphas_cumprod`` (arXiv 2303.09556).
+
+    Without ``gamma`` every timestep counts alike.
+    """
+    if gamma is None:
+        return torch.ones_like(alphas_cumprod)
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    return snr.clamp(max=gamma) / snr
+
+
 class TimestepSampler(Protocol):
     """Chooses the timesteps to train on."""
 

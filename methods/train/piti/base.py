@@ -18,6 +18,7 @@ from methods.train.losses.diffusion import LossSecondMomentSampler, Terms, Times
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.piti.info import BASE, PITIBaseParams
 from methods.train.piti.pairs import PairReader, merged, resized, side_by_side, start_model, write_model
+from methods.train.precision import computing_in
 
 PREVIEWS = 4
 _VALIDATION_STEPS = (100, 300, 500, 700, 900)
@@ -28,8 +29,15 @@ class PITIBase:
 
     info: ClassVar[ObjectiveInfo] = BASE
 
-    def __init__(self, params: PITIBaseParams, model: PITIModel, reader: PairReader, device: torch.device) -> None:
-        self.params, self.reader, self.device = params, reader, device
+    def __init__(
+        self,
+        params: PITIBaseParams,
+        model: PITIModel,
+        reader: PairReader,
+        device: torch.device,
+        precision: torch.dtype,
+    ) -> None:
+        self.params, self.reader, self.device, self.precision = params, reader, device, precision
         self.model = model.to(device).train()
         self.diffusion = GaussianDiffusion.make(params.model.schedule)
         # in stage "encoder" gradients flow through the UNet, and none are made for it
@@ -43,12 +51,12 @@ class PITIBase:
 
     @classmethod
     def build(cls, params: PITIBaseParams, device: torch.device, precision: torch.dtype, steps: int) -> PITIBase:
-        """Make the model and its optimizer; training is in float32, as published, whatever ``precision``.
+        """Make the model and its optimizer; ``precision`` is that of its arithmetic, its weights are float32.
 
         Raises:
             InputError: weights or files of the parameters that cannot be found or do not fit.
         """
-        return cls(params, start_model(params, params.model), PairReader(params), device)
+        return cls(params, start_model(params, params.model), PairReader(params), device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The model, or its encoder in stage ``encoder``."""
@@ -84,7 +92,8 @@ class PITIBase:
     def terms(self, clean: Tensor, condition: Tensor, noise: Tensor, steps: Tensor) -> Terms:
         """The loss terms of pictures (B, 3, H, W) noised to ``steps`` (B,)."""
         noisy = self.diffusion.q_sample(clean, noise, steps)
-        answer = self.model(noisy, self.diffusion.original(steps, len(steps), noisy.device), condition)
+        with computing_in(self.precision, self.device):
+            answer = self.model(noisy, self.diffusion.original(steps, len(steps), noisy.device), condition)
         return hybrid_terms(self.diffusion, answer, clean, noisy, noise, steps)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Valida
 from methods.train.piti.degradation import degrade
 from methods.train.piti.info import UPSAMPLER, PITIUpsamplerParams
 from methods.train.piti.pairs import PairReader, merged, resized, side_by_side, start_model, write_model
+from methods.train.precision import computing_in
 
 PREVIEWS = 4
 
@@ -39,8 +40,9 @@ class PITIUpsampler:
         reader: PairReader,
         perceptual: nn.Module | None,
         device: torch.device,
+        precision: torch.dtype,
     ) -> None:
-        self.params, self.reader, self.device = params, reader, device
+        self.params, self.reader, self.device, self.precision = params, reader, device, precision
         self.model = model.to(device).train()
         self.perceptual = None if perceptual is None else perceptual.to(device)
         self.critic = PatchCritic().to(device)
@@ -52,13 +54,13 @@ class PITIUpsampler:
     def build(
         cls, params: PITIUpsamplerParams, device: torch.device, precision: torch.dtype, steps: int
     ) -> PITIUpsampler:
-        """Make the model; training is in float32, as published, whatever ``precision``.
+        """Make the model; ``precision`` is that of its arithmetic, its weights are float32.
 
         Raises:
             InputError: weights or files of the parameters that cannot be found or do not fit.
         """
         reader, model = PairReader(params), start_model(params, params.model)
-        return cls(params, model, reader, _perceptual(params), device)
+        return cls(params, model, reader, _perceptual(params), device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The model, and the critic where it is used."""
@@ -85,7 +87,8 @@ class PITIUpsampler:
         noisy = self.diffusion.q_sample(clean, noise, index)
         large = F.interpolate(small, clean.shape[-2:], mode="bilinear", align_corners=False)
         timesteps = self.diffusion.original(index, len(clean), self.device)
-        answer = self.model(torch.cat([noisy, large], dim=1), timesteps, condition)
+        with computing_in(self.precision, self.device):
+            answer = self.model(torch.cat([noisy, large], dim=1), timesteps, condition)
         terms = hybrid_terms(self.diffusion, answer, clean, noisy, noise, index)
         loss = terms.loss.mean()
         losses = {"mse": terms.mse.mean().item(), "vb": terms.vb.mean().item()}

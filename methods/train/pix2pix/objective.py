@@ -19,6 +19,7 @@ from methods.train.crops import cut
 from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.pix2pix.info import INFO, Pix2PixTrainParams
+from methods.train.precision import computing_in
 
 
 class Pix2PixTraining:
@@ -69,7 +70,7 @@ class Pix2PixTraining:
         assert isinstance(target, Tensor)
         adversarial = step >= self.params.gan_from and self.params.lambda_gan > 0
         self.generator.train()
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+        with computing_in(self.precision, self.device):
             output = self.generator(source)
         output = output.float()
         losses: dict[str, float] = {}

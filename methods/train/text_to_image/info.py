@@ -23,6 +23,9 @@ class TextToImageParams(ObjectiveParams):
         sentences: a text file of sentences (URI) whose words become tokens, beside those of the bundled banks.
         vocabulary: tokens made from them, at most.
         caption_dropout: share of captions replaced by nothing, for classifier-free guidance.
+        min_snr_gamma: bound of the weights min(snr, gamma) / snr of the noise's error (arXiv 2303.09556); none weighs
+            every timestep alike, as published.
+        latent_cache: how many pictures' latents the second stage keeps in memory; the others are encoded again.
         kl_weight: weight of the autoencoder's divergence.
         vae_lr, lr: AdamW's, of the two stages.
     """
@@ -36,6 +39,8 @@ class TextToImageParams(ObjectiveParams):
     sentences: str | None = None
     vocabulary: Annotated[int, Field(ge=0)] = 600
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    min_snr_gamma: Positive | None = None
+    latent_cache: Annotated[int, Field(ge=0)] = 0
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5
     vae_lr: Positive = 5e-4
     lr: Positive = 3e-4

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from methods import weights as store
 from methods.base import Inputs, to_uint8
@@ -20,8 +20,11 @@ from methods.nn.ddim import ddim_step, sampling_plan
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
+from methods.train.losses.diffusion import min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
+from methods.train.text_to_image.latent_cache import LatentCache
 from methods.train.text_to_image.networks import (
     SCHEDULER,
     TOKENS,
@@ -60,6 +63,7 @@ class TextToImageTraining:
         self.text = CLIPTextModel(CLIPTextConfig(**text_encoder_config(params, size))).to(device)  # type: ignore[arg-type]
         self.alphas = configured_alphas(SCHEDULER).to(device)
         self.deviation = 1.0
+        self.latents = LatentCache(params.latent_cache)
         self.vae_optimizer = torch.optim.AdamW(self.vae.parameters(), params.vae_lr)
         self.optimizer = torch.optim.AdamW([*self.unet.parameters(), *self.text.parameters()], params.lr)
 
@@ -96,13 +100,12 @@ class TextToImageTraining:
         images, ids = batch["captioned"]["image"], batch["captioned"]["ids"]
         assert isinstance(images, Tensor)
         assert isinstance(ids, Tensor)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            if step < self.params.vae_steps:
-                losses, loss = self._vae_loss(images, generator)
-                networks, optimizer = [self.vae], self.vae_optimizer
-            else:
-                losses, loss = self._noise_loss(images, ids, generator)
-                networks, optimizer = [self.unet, self.text], self.optimizer
+        if step < self.params.vae_steps:
+            losses, loss = self._vae_loss(images, generator)
+            networks, optimizer = [self.vae], self.vae_optimizer
+        else:
+            losses, loss = self._noise_loss(self.latents.of(images, self._encoded), ids, generator)
+            networks, optimizer = [self.unet, self.text], self.optimizer
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for network in networks:
@@ -112,9 +115,10 @@ class TextToImageTraining:
         return losses
 
     def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
-        posterior = self.vae.encode(images).latent_dist  # type: ignore[union-attr]
+        posterior = self._posterior(images)
         latents = posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)
-        decoded = self.vae.decode(latents, return_dict=False)[0].float()  # type: ignore[index]
+        with computing_in(self.precision, self.device):
+            decoded = self.vae.decode(latents, return_dict=False)[0].float()  # type: ignore[index]
         # edges count as much as surfaces: lamps and lane markings are small
         difference = (decoded - images).abs().mean()
         for axis in (2, 3):
@@ -124,20 +128,33 @@ class TextToImageTraining:
         losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
         return losses, difference + self.params.kl_weight * divergence
 
-    def _noise_loss(self, images: Tensor, ids: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
-        with torch.no_grad():
-            posterior = self.vae.encode(images).latent_dist  # type: ignore[union-attr]
-            latents = (posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)) / self.deviation
-        count = len(images)
+    def _noise_loss(
+        self, posterior: tuple[Tensor, Tensor], ids: Tensor, generator: torch.Generator
+    ) -> tuple[dict[str, float], Tensor]:
+        mean, std = posterior
+        latents = (mean + std * self._noise(mean.shape, generator)) / self.deviation
+        count = len(latents)
         timesteps = torch.randint(len(self.alphas), (count,), generator=generator).to(self.device)
         dropped = (torch.rand(count, generator=generator) < self.params.caption_dropout).to(self.device)
         noise = self._noise(latents.shape, generator)
         alpha = self.alphas[timesteps][:, None, None, None]
-        noisy = alpha.sqrt() * latents.float() + (1 - alpha).sqrt() * noise
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
         ids = torch.where(dropped[:, None], self._ids("").to(self.device), ids)
-        output = self.unet(noisy, timesteps, self.text(ids)[0], return_dict=False)[0]
-        loss = F.mse_loss(output.float(), noise)
-        return {"noise": loss.item()}, loss
+        with computing_in(self.precision, self.device):
+            output = self.unet(noisy, timesteps, self.text(ids)[0], return_dict=False)[0].float()
+        errors = (output - noise).square().flatten(1).mean(1)
+        weights = min_snr_weights(self.alphas[timesteps], self.params.min_snr_gamma)
+        return {"noise": errors.mean().item()}, (errors * weights).mean()
+
+    def _posterior(self, images: Tensor) -> DiagonalGaussianDistribution:
+        with computing_in(self.precision, self.device):
+            moments = self.vae.encode(images).latent_dist.parameters  # type: ignore[union-attr]
+        return DiagonalGaussianDistribution(moments.float())
+
+    @torch.no_grad()
+    def _encoded(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self._posterior(images)
+        return posterior.mean, posterior.std
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
@@ -150,7 +167,7 @@ class TextToImageTraining:
         reconstruction, _ = self._vae_loss(images, generator)
         # measuring must not move what training goes on with
         self.deviation = deviation
-        noise, _ = self._noise_loss(images, ids, generator)
+        noise, _ = self._noise_loss(self._encoded(images), ids, generator)
         shown = images[:_SHOWN]
         decoded = self.vae.decode(self.vae.encode(shown).latent_dist.mean, return_dict=False)[0]  # type: ignore[union-attr, index]
         painted = self._paint(ids[:_SHOWN], generator)
@@ -184,6 +201,7 @@ class TextToImageTraining:
         self.vae_optimizer.load_state_dict(state["vae_optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.deviation = float(state["deviation"])
+        self.latents.clear()
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
