@@ -9,7 +9,7 @@ SD 2.1, the SD VAE with skips, its text encoder), ``mini`` that of the bundled s
 speed: the loop it is measured against does, for one image after the other, what the release's script does: the caption
 through the text encoder, LoRA as separate layers, a scheduler step with its noise. Both loops have the same weights and
 noise, and their outputs are compared. They run in turns and the best time of each counts, so that a busy machine slows
-neither more than the other. On a CPU each has a process of its own: ours is set up as a worker is (pipeline/cpu.py),
+neither more than the other. On a CPU each has a process of its own: ours is set up as a worker is (translate/cpu.py),
 the other is left as it comes. On a GPU, ours is swept over batches, precisions, eager and compiled (CUDA graphs).
 
 memory: peak memory a training image adds (the slope between batch 1 and a larger one; the allocator's peak on a GPU, on
@@ -57,7 +57,7 @@ from methods.train.workers import alone  # noqa: E402
 from methods.turbo.captions import Captions  # noqa: E402
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet  # noqa: E402
 from methods.turbo.vae import SkipVAE  # noqa: E402
-from pipeline.cpu import settle_on_cpu  # noqa: E402
+from pipeline.translate.cpu import configure_cpu  # noqa: E402
 
 TFLOP_PER_IMAGE = 4.47  # of the full model at 512 x 512, counted
 FULL_UNET: dict[str, Any] = {
@@ -210,7 +210,7 @@ def serve(connection: Connection, size: str, batch: int | None) -> None:
     run: ReleaseLoop | Ours = ReleaseLoop(SIZES[size], unet, vae, torch.device("cpu"))
     if batch is not None:
         run = Ours(SIZES[size], run, batch, torch.float32, None)
-        settle_on_cpu(threads)
+        configure_cpu(threads)
     loop = timed(run)
     # until the other side is gone
     with contextlib.suppress(EOFError):

@@ -71,7 +71,7 @@ def run_safely(console: Console, command: Callable[[Console], int]) -> None:
         console.result({"error": str(error), "exit_code": WRONG_INPUT})
         raise typer.Exit(WRONG_INPUT) from None
     except Exception as error:
-        # Named rather than imported: pipeline.run would bring pyarrow into `--help`.
+        # Named rather than imported: pipeline.run.driver would bring pyarrow into `--help`.
         if type(error).__name__ != "JobFailed":
             raise
         console.problem(str(error))

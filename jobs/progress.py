@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from pipeline.progress import Progress
+from pipeline.run.progress import Progress
 
 EVERY_SECONDS = 10.0
 

@@ -11,8 +11,8 @@ import methods
 from methods.base import MethodInfo
 from methods.errors import InputError
 from pipeline import metrics
-from pipeline.keep import Keep
-from pipeline.sample import SourceFile
+from pipeline.keep import KeepExpression
+from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
 from pipeline.sources.layout import Layout
@@ -105,14 +105,14 @@ class Job:
 
 
 def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
-    """Resolve a spec: find the method and its weights, look at the source once, settle the fingerprint.
+    """Resolve a spec: find the method and its weights, look at the source once, resolve the fingerprint.
 
     ``layout`` is the stored one of an output that is being resumed. Nothing is written.
 
     Raises:
         InputError: anything of the spec that cannot work, in one line.
     """
-    from pipeline.sources.peek import settle_layout
+    from pipeline.sources.peek import resolve_layout
 
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
@@ -120,11 +120,11 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     weights = local_absolute(weights)
     columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
     if spec.keep is not None:
-        Keep.parse(spec.keep, columns)
+        KeepExpression.parse(spec.keep, columns)
     shard_size = info.shard_size if spec.output.shard_size == "auto" else spec.output.shard_size
     source_format = detect(spec.source)
     if layout is None:
-        layout = settle_layout(spec.source, source_format, shard_size)
+        layout = resolve_layout(spec.source, source_format, shard_size)
     if spec.compute.batch_size == "auto":
         batch_size = info.batch_size[1 if spec.compute.gpus > 0 else 0]
     else:

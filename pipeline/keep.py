@@ -39,7 +39,7 @@ _FUNCTIONS: dict[str, Callable[[list[float]], float]] = {"abs": lambda values: a
 
 
 @dataclass(frozen=True)
-class Keep:
+class KeepExpression:
     """A checked expression.
 
     Attributes:
@@ -52,7 +52,7 @@ class Keep:
     _tree: ast.expr
 
     @classmethod
-    def parse(cls, text: str, columns: Collection[str]) -> Keep:
+    def parse(cls, text: str, columns: Collection[str]) -> KeepExpression:
         """Check an expression against the columns that the job measures.
 
         Raises:

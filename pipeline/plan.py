@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.job import Job
-from pipeline.sample import Refusal, SourceFile
+from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.storage import Store
@@ -39,7 +39,7 @@ class FilePlan:
     file: SourceFile
     done: frozenset[int] = frozenset()
     shards: int | None = None
-    poison: Mapping[int, Mapping[int, Refusal]] = field(default_factory=dict)
+    poison: Mapping[int, Mapping[int, Rejection]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

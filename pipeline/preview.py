@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.job import Job, prepare
-from pipeline.keep import Keep
-from pipeline.sample import Row, Sample, Shard
+from pipeline.keep import KeepExpression
+from pipeline.records import Row, Sample, Shard
 from pipeline.sources import open_source
 from pipeline.spec import JobSpec
 
@@ -49,7 +49,7 @@ def preview(spec: JobSpec, count: int, out: Path) -> Path:
     if not 1 <= count <= _MOST:
         raise InputError(f"a preview shows 1 to {_MOST} samples, not {count}")
     job = prepare(spec)
-    keep = Keep.parse(spec.keep, job.metric_columns) if spec.keep else None
+    keep = KeepExpression.parse(spec.keep, job.metric_columns) if spec.keep else None
     samples = tuple(islice(_samples(job, count), count))
     rows = _translate(job, samples)
     lines = [_line(row, samples[number // spec.variants], job, keep) for number, row in enumerate(rows)]
@@ -73,25 +73,26 @@ def _samples(job: Job, count: int) -> Iterator[Sample]:
 
 
 def _translate(job: Job, samples: Sequence[Sample]) -> Sequence[Row]:
-    from pipeline.translate import Translator
+    from pipeline.translate.shard import translate_shard
+    from pipeline.translate.translator import Translator
 
     # With `keep` a filtered sample would come without its picture, and without `pairs` all without their source.
     output = job.spec.output.model_copy(update={"pairs": True})
     translator = Translator(replace(job, spec=job.spec.model_copy(update={"output": output, "keep": None})))
     try:
-        return translator.translate(Shard("preview", "preview", 0, tuple(samples), last=True)).rows
+        return translate_shard(translator, Shard("preview", "preview", 0, tuple(samples), last=True)).rows
     finally:
         translator.close()
 
 
-def _line(row: Row, sample: Sample, job: Job, keep: Keep | None) -> _Line:
+def _line(row: Row, sample: Sample, job: Job, keep: KeepExpression | None) -> _Line:
     source = row.source_image if row.source_image is not None else sample.image
     pictures = [_picture(source), _picture(row.image)]
     if job.layout.target:
         pictures.append(_picture(row.masks.get(job.layout.target)))
     name = row.key + (f", variant {row.variant}" if job.spec.variants > 1 else "")
-    if row.refusal is not None:
-        return _Line(tuple(pictures), f"{name}\nrejected, {row.refusal.error}: {row.refusal.message}")
+    if row.rejection is not None:
+        return _Line(tuple(pictures), f"{name}\nrejected, {row.rejection.error}: {row.rejection.message}")
     values = ", ".join(f"{column} {value:.4g}" for column, value in row.metrics.items() if value == value)
     if keep is not None and not keep.keeps(row.metrics):
         values += f"\nfiltered, not kept by: {keep.text}"

@@ -7,7 +7,7 @@ import io
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sample import Receipt
+from pipeline.records import Receipt
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.storage import Store
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from jobs.console import DONE, Console
 from methods.train.loop import Diverged, Progress
-from pipeline.distillation import DistillSpec, judge, open_teacher, split, training_spec, write_report
 from pipeline.errors import JobFailed
 from pipeline.storage import Store, redact
+from pipeline.training.distillation import DistillSpec, judge, open_teacher, split, training_spec, write_report
 
 _EVERY_SECONDS = 10.0
 
@@ -31,11 +31,11 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
             print(f"sceneshift: step {progress.step}/{progress.steps}, {losses}", file=sys.stderr, flush=True)
 
     if training.compute.workers > 1 or training.compute.address:
-        from jobs.train_worker import train_on_ray
+        from pipeline.training.ray import train_on_ray
 
         train_on_ray(training, fresh=fresh, steal_lock=steal_lock, watch=watch)
     else:
-        from pipeline.training import train
+        from pipeline.training.run import train
 
         try:
             train(training, fresh=fresh, steal_lock=steal_lock, watch=watch)

@@ -11,12 +11,12 @@ from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from methods.errors import InputError
 from methods.registry import nearest
-from pipeline.carry import load_table
 from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.labels.export import to_bdd100k, to_coco
 from pipeline.sink.index import FOLDER, read_part
+from pipeline.translate.passthrough import load_table
 
 FORMATS = ("coco", "bdd100k")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.console import DONE, Console
-from pipeline.estimate import estimate
-from pipeline.fit import fit
-from pipeline.run import settle
+from pipeline.run.driver import resolve
+from pipeline.run.estimate import estimate
+from pipeline.run.fit import fit
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 
@@ -15,7 +15,7 @@ from pipeline.storage import redact
 def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     """Print what a run would do; writes nothing anywhere."""
     spec = JobSpec.load(path, overrides)
-    job, plan = settle(spec)
+    job, plan = resolve(spec)
     guess, room = estimate(job, plan), fit(job)
     tree = {
         "name": spec.name,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
-from pipeline.finalise import SUCCESS_FILE, finalise
 from pipeline.job import Job
+from pipeline.output.finalise import SUCCESS_FILE, finalise
 
 
 def report_command(console: Console, output: str) -> int:

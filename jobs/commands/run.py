@@ -8,7 +8,7 @@ from typing import Any
 from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view
 from jobs.quiet import quiet_native_stderr
-from pipeline.run import Outcome, run_job
+from pipeline.run.driver import Outcome, run_job
 from pipeline.spec import JobSpec
 
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
-from pipeline.finalise import SUCCESS_FILE
-from pipeline.lock import holder, is_stale
+from pipeline.output.finalise import SUCCESS_FILE
 from pipeline.plan import read_plan
+from pipeline.run.lock import holder, is_stale
 from pipeline.sink.index import FOLDER, read_note
 from pipeline.storage import redact
 

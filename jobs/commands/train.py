@@ -13,7 +13,7 @@ from jobs.console import DONE, Console
 from methods.train.loop import Diverged, Progress
 from pipeline.errors import JobFailed
 from pipeline.storage import Store, redact
-from pipeline.trainspec import TrainSpec
+from pipeline.training.spec import TrainSpec
 
 EVERY_SECONDS = 10.0
 _STOPPED = 130
@@ -25,7 +25,7 @@ def train_command(
     """Train with progress on standard error, or with ``export`` write the newest checkpoint's weights; exit code."""
     spec = TrainSpec.load(path, overrides)
     if export is not None:
-        from pipeline.training import export_checkpoint
+        from pipeline.training.run import export_checkpoint
 
         step, written = export_checkpoint(spec, export)
         console.result({"state": "exported", "step": step, "weights": str(written)})
@@ -40,12 +40,12 @@ def train_command(
             show(progress)
 
         if spec.compute.workers > 1 or spec.compute.address:
-            from jobs.train_worker import train_on_ray
+            from pipeline.training.ray import train_on_ray
 
             train_on_ray(spec, fresh=fresh, steal_lock=steal_lock, watch=watch)
             step = spec.total_steps
         else:
-            from pipeline.training import train
+            from pipeline.training.run import train
 
             with _asked_to_stop() as stop:
                 try:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, FAILED, Console
+from pipeline.output.verify import verify
 from pipeline.storage import redact
-from pipeline.verify import verify
 
 
 def verify_command(console: Console, output: str, *, decode: bool) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.job import Job
 from pipeline.metrics.summary import Summary
-from pipeline.sample import Receipt, Translated
+from pipeline.records import Receipt, Translated
 from pipeline.sink.index import part_path, write_index
 from pipeline.sink.parquet import write_parquet
 from pipeline.sink.webdataset import write_webdataset

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.sink.schema import carried_columns, data_schema
+from pipeline.sink.schema import data_schema, passthrough_columns
 from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
 
 Feature = dict[str, Any]
@@ -22,8 +22,8 @@ Feature = dict[str, Any]
 def parquet_features(layout: Layout, pairs: bool) -> list[Feature]:
     """The ``dataset_info.features`` of Parquet data files."""
     schema = data_schema(layout, pairs)
-    carried = carried_columns(layout, pairs)
-    shown = [column for name, column in carried.items() if name not in layout.carry]
+    passthrough = passthrough_columns(layout, pairs)
+    shown = [column for name, column in passthrough.items() if name not in layout.carry]
     pictures = {"image", *(["source_image"] if pairs else []), *shown}
     return _fields(schema, pictures)
 

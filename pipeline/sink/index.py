@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sample import Row, Translated
+from pipeline.records import Row, Translated
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
 
@@ -55,8 +55,8 @@ def write_index(
     counts = {status: sum(row.status == status for row in shard.rows) for status in ("ok", "filtered", "rejected")}
     reasons: dict[str, int] = {}
     for row in shard.rows:
-        if row.refusal is not None and row.status == "rejected":
-            reasons[row.refusal.error] = reasons.get(row.refusal.error, 0) + 1
+        if row.rejection is not None and row.status == "rejected":
+            reasons[row.rejection.error] = reasons.get(row.rejection.error, 0) + 1
     note = PartNote(
         shard.shard, shard.source, shard.part, shard.last, **counts, fingerprint=fingerprint, reasons=reasons
     )
@@ -77,9 +77,9 @@ def _index_row(
         "key": row.key,
         "variant": row.variant,
         "status": row.status,
-        "stage": row.refusal.stage if row.refusal else None,
-        "error": row.refusal.error if row.refusal else None,
-        "message": row.refusal.message if row.refusal else None,
+        "stage": row.rejection.stage if row.rejection else None,
+        "error": row.rejection.error if row.rejection else None,
+        "message": row.rejection.message if row.rejection else None,
         "shard": shard,
         "row": place.get("row"),
         "offset": place.get("offset"),

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sample import Row
-from pipeline.sink.schema import carried_columns, data_schema
+from pipeline.records import Row
+from pipeline.sink.schema import data_schema, passthrough_columns
 from pipeline.sources.layout import Layout
 
 
@@ -54,7 +54,7 @@ def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool)
         "caption": [row.caption for row in rows],
         "labels": [row.labels for row in rows],
     }
-    for name, column in carried_columns(layout, pairs).items():
-        columns[column] = [row.carried.get(name) if name in layout.carry else row.masks.get(name) for row in rows]
+    for name, column in passthrough_columns(layout, pairs).items():
+        columns[column] = [row.passthrough.get(name) if name in layout.carry else row.masks.get(name) for row in rows]
     arrays = [pa.array(columns[field.name], field.type) for field in schema]
     return parquet_bytes(pa.Table.from_arrays(arrays, schema=schema)), [{"row": n} for n in range(len(rows))]

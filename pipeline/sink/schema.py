@@ -50,14 +50,14 @@ def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
 
 
 def data_schema(layout: Layout, pairs: bool) -> pa.Schema:
-    """What one trains on: picture, labels, caption, and everything carried through."""
-    carried = carried_columns(layout, pairs)
-    kinds = {name: _KINDS[layout.carry.get(name, "binary")] for name in carried}
-    return pa.schema([*_own_fields(pairs), *((column, kinds[name]) for name, column in carried.items())])
+    """What one trains on: picture, labels, caption, and everything passed through."""
+    passthrough = passthrough_columns(layout, pairs)
+    kinds = {name: _KINDS[layout.carry.get(name, "binary")] for name in passthrough}
+    return pa.schema([*_own_fields(pairs), *((column, kinds[name]) for name, column in passthrough.items())])
 
 
-def carried_columns(layout: Layout, pairs: bool) -> dict[str, str]:
-    """Source name -> output column of target, masks and carried values; a name of ours gets ``source_`` in front."""
+def passthrough_columns(layout: Layout, pairs: bool) -> dict[str, str]:
+    """Source name -> output column of target, masks and passthrough; a name of ours gets ``source_`` in front."""
     taken = {name for name, _ in _own_fields(pairs)}
     columns: dict[str, str] = {}
     for name in [*([layout.target] if layout.target else []), *layout.masks, *layout.carry]:

@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.sample import Row
+from pipeline.records import Row
 from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
 
 
@@ -40,7 +40,7 @@ def write_webdataset(
             for name, data in row.masks.items():
                 _add(archive, f"{stem}.{_with_suffix(name, data)}", data)
             scalars = {}
-            for name, value in row.carried.items():
+            for name, value in row.passthrough.items():
                 if isinstance(value, bytes):
                     _add(archive, f"{stem}.{name}", value)
                 elif value is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from methods.errors import InputError
-from pipeline.sample import SourceFile
+from pipeline.records import SourceFile
 from pipeline.sources.base import Source
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.layout import IMAGE_SUFFIXES, Layout, choose

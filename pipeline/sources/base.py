@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from pipeline.sample import Refusal, Sample, Shard, SourceFile
+from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.layout import Kind, Layout
 
 MAX_KEY = 512
@@ -42,19 +42,19 @@ class Pending:
 
     key: str
     fetch: Any
-    problem: Refusal | None = None
+    problem: Rejection | None = None
 
 
-def key_problem(key: str) -> Refusal | None:
-    """Why a key cannot be carried into names and indexes, or ``None``. Slashes are fine; climbing out is not."""
+def key_problem(key: str) -> Rejection | None:
+    """Why a key cannot be used in names and indexes, or ``None``. Slashes are fine; climbing out is not."""
     if not key or key in (".", ".."):
-        return Refusal("read", "bad_key", "the key is empty")
+        return Rejection("read", "bad_key", "the key is empty")
     if len(key) > MAX_KEY:
-        return Refusal("read", "bad_key", f"the key is {len(key)} characters long, more than {MAX_KEY}")
+        return Rejection("read", "bad_key", f"the key is {len(key)} characters long, more than {MAX_KEY}")
     if any(ord(c) < 32 or ord(c) == 127 for c in key) or not _encodable(key):
-        return Refusal("read", "bad_key", "the key has control characters or is not valid text")
+        return Rejection("read", "bad_key", "the key has control characters or is not valid text")
     if key.startswith("/") or "\\" in key or ".." in key.split("/"):
-        return Refusal("read", "bad_key", "the key would leave its folder (absolute path, backslash or '..')")
+        return Rejection("read", "bad_key", "the key would leave its folder (absolute path, backslash or '..')")
     return None
 
 
@@ -71,7 +71,7 @@ def assemble(key: str, uri: str, values: Mapping[str, Any], layout: Layout) -> t
     image = _bytes(values.get(layout.image))
     if not isinstance(image, bytes):
         have = ", ".join(sorted(name for name, value in values.items() if value is not None)) or "nothing"
-        problem = Refusal("read", "no_image", f"no '{layout.image}' in this sample; it has {have}")
+        problem = Rejection("read", "no_image", f"no '{layout.image}' in this sample; it has {have}")
         return Sample(key=key, source_uri=uri, problem=problem), ()
     target = _bytes(values.get(layout.target)) if layout.target else None
     parts = {layout.image, layout.target, layout.caption, layout.labels, *layout.masks}
@@ -84,7 +84,7 @@ def assemble(key: str, uri: str, values: Mapping[str, Any], layout: Layout) -> t
             caption=_text(values.get(layout.caption)) if layout.caption else None,
             labels_raw=_text(values.get(layout.labels)) if layout.labels else None,
             masks={name: mask for name in layout.masks if isinstance(mask := _bytes(values.get(name)), bytes)},
-            carried={name: _typed(values.get(name), kind) for name, kind in layout.carry.items()},
+            passthrough={name: _typed(values.get(name), kind) for name, kind in layout.carry.items()},
         ),
         tuple(sorted(name for name in values if name not in parts and name not in layout.carry)),
     )
@@ -114,7 +114,7 @@ def _typed(value: Any, kind: Kind) -> Any:
         return None
 
 
-def cut(
+def cut_shards(
     file: SourceFile, pending: Iterable[Pending], shard_size: int, done: Collection[int], limit: int | None
 ) -> Iterator[Shard]:
     """Cut a stream of samples into shards, fetching only those of parts not in ``done``.
@@ -136,7 +136,7 @@ def cut(
         wanted = part not in done
         problem = current.problem or key_problem(current.key)
         if problem is None and current.key in seen:
-            problem = Refusal("read", "duplicate_key", "an earlier sample of this source file has the same key")
+            problem = Rejection("read", "duplicate_key", "an earlier sample of this source file has the same key")
         seen.add(current.key)
         if wanted:
             if problem is not None:
@@ -164,7 +164,7 @@ def _printable(key: str) -> str:
 
 def broken_file(file: SourceFile, error: str, message: str) -> Pending:
     """The pending sample that stands for a source file that cannot be read (on)."""
-    return Pending(f"{posixpath.basename(file.relative)}#end", None, Refusal("read", error, message))
+    return Pending(f"{posixpath.basename(file.relative)}#end", None, Rejection("read", error, message))
 
 
 def without_fetch(sample: Sample) -> Pending:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from methods.errors import InputError
-from pipeline.sample import Refusal, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, cut
+from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.sources.base import Pending, assemble, cut_shards
 from pipeline.sources.layout import IMAGE_SUFFIXES, Kind, Layout
 from pipeline.sources.listing import found_under
 from pipeline.spec import SourceSpec
@@ -96,7 +96,7 @@ class FolderSource:
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """The group's one shard."""
-        return cut(file, self._pending(file, layout), max(shard_size, file.samples or 0), done, self.spec.limit)
+        return cut_shards(file, self._pending(file, layout), max(shard_size, file.samples or 0), done, self.spec.limit)
 
     def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
         for key, parts in group_by_key(file.members).items():
@@ -105,7 +105,7 @@ class FolderSource:
             yield Pending(key, partial(self._fetch, key, file.uri, parts, picture, layout))
             for suffix in spare:
                 message = f"'{parts[suffix]}' has the same key as '{parts[picture]}'"
-                yield Pending(parts[suffix], None, Refusal("read", "duplicate_key", message))
+                yield Pending(parts[suffix], None, Rejection("read", "duplicate_key", message))
 
     def _fetch(
         self, key: str, base: str, parts: Mapping[str, str], picture: str, layout: Layout
@@ -119,7 +119,7 @@ class FolderSource:
             try:
                 values["image" if suffix == picture else suffix] = fs.cat_file(posixpath.join(base, path))
             except FileNotFoundError:
-                problem = Refusal("read", "missing", f"'{path}' was listed but is gone")
+                problem = Rejection("read", "missing", f"'{path}' was listed but is gone")
                 return Sample(key=key, source_uri=uri, problem=problem), ()
         return assemble(key, uri, values, layout)
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 from fsspec.utils import stringify_path
 
 from methods.errors import InputError
-from pipeline.sample import SourceFile
+from pipeline.records import SourceFile
 from pipeline.spec import SourceSpec
 from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, redact
 

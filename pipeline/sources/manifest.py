@@ -13,8 +13,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from methods.errors import InputError
-from pipeline.sample import Refusal, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut
+from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
 from pipeline.sources.layout import Kind, Layout
 from pipeline.sources.listing import list_files
 from pipeline.sources.parquet import key_column, kind_of, known_kinds
@@ -54,7 +54,7 @@ class ManifestSource:
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Images are fetched when their shard is wanted."""
-        return cut(file, self._pending(file, layout), shard_size, done, self.spec.limit)
+        return cut_shards(file, self._pending(file, layout), shard_size, done, self.spec.limit)
 
     def _table(self, file: SourceFile) -> pa.Table:
         with Store(file.uri, self.spec.storage).open("") as raw, explained(file.uri):
@@ -92,6 +92,6 @@ class ManifestSource:
         try:
             data = filesystem(uri, self.spec.storage).cat_file(uri)
         except (OSError, InputError) as error:
-            problem = Refusal("read", "missing", f"cannot fetch the image ({type(error).__name__})")
+            problem = Rejection("read", "missing", f"cannot fetch the image ({type(error).__name__})")
             return Sample(key=key, source_uri=redact(uri), problem=problem), ()
         return assemble(key, redact(uri), {**row, "image": data}, layout)

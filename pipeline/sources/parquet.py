@@ -10,8 +10,8 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.sample import Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut
+from pipeline.records import Shard, SourceFile
+from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
 from pipeline.sources.layout import KEY_NAMES, Kind, Layout
 from pipeline.sources.listing import list_files
 from pipeline.spec import SourceSpec
@@ -21,7 +21,7 @@ SUFFIXES = (".parquet", ".pq")
 
 
 def kind_of(field: pa.DataType) -> Kind | None:
-    """How a column is carried, or ``None`` for types that have no plain equivalent."""
+    """How a column passes through, or ``None`` for types that have no plain equivalent."""
     if pa.types.is_string(field) or pa.types.is_large_string(field):
         return "string"
     if pa.types.is_binary(field) or pa.types.is_large_binary(field):
@@ -36,7 +36,7 @@ def kind_of(field: pa.DataType) -> Kind | None:
 
 
 def known_kinds(kinds: Mapping[str, Kind | None]) -> dict[str, Kind]:
-    """Only the columns that can be carried."""
+    """Only the columns that can pass through."""
     return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
@@ -80,7 +80,7 @@ class ParquetSource:
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Row groups that lie wholly in finished parts are not read, but for their keys."""
-        return cut(file, self._pending(file, layout, shard_size, done), shard_size, done, self.spec.limit)
+        return cut_shards(file, self._pending(file, layout, shard_size, done), shard_size, done, self.spec.limit)
 
     def _pending(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Pending]:
         try:

@@ -15,7 +15,7 @@ from pipeline.storage import redact
 _TRIES = 5
 
 
-def settle_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
+def resolve_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
     """The layout from the first source file that can be read, of the first few.
 
     Raises InputError when none of them can, or when the spec names what is not there.

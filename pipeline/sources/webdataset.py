@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.sample import Refusal, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut
+from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
 from pipeline.sources.layout import Kind, Layout
 from pipeline.sources.listing import list_files
 from pipeline.spec import SourceSpec
@@ -49,7 +49,7 @@ class WebDatasetSource:
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Stream the tar once; members of finished parts are skipped, not read."""
-        return cut(file, self._pending(file, layout), shard_size, done, self.spec.limit)
+        return cut_shards(file, self._pending(file, layout), shard_size, done, self.spec.limit)
 
     def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
         try:
@@ -58,21 +58,21 @@ class WebDatasetSource:
         except _BROKEN as error:
             yield broken_file(file, "not_an_archive", f"not a readable tar: {error}")
 
-    def _groups(self, file: SourceFile) -> Iterator[tuple[str, dict[str, Any], Refusal | None]]:
+    def _groups(self, file: SourceFile) -> Iterator[tuple[str, dict[str, Any], Rejection | None]]:
         """(key, {suffix: read function}, problem) of each sample. A tar that breaks off ends with a problem."""
         store = Store(file.uri, self.spec.storage)
         raw = store.open("")
         with raw, _tar(raw, file.uri) as archive:
             key: str | None = None
             members: dict[str, Any] = {}
-            problem: Refusal | None = None
+            problem: Rejection | None = None
             while True:
                 try:
                     member = archive.next()
                 except _BROKEN as error:
                     offset = archive.offset
                     message = f"the tar ends early or is damaged near byte {offset}: {error}"
-                    yield key or broken_file(file, "", "").key, members, Refusal("read", "truncated_archive", message)
+                    yield key or broken_file(file, "", "").key, members, Rejection("read", "truncated_archive", message)
                     return
                 if member is None:
                     break
@@ -90,13 +90,13 @@ class WebDatasetSource:
                     key, members, problem = this, {}, None
                 suffix = suffix.lower()
                 if suffix in members:
-                    problem = Refusal("read", "duplicate_member", f"two '{suffix}' members in one sample")
+                    problem = Rejection("read", "duplicate_member", f"two '{suffix}' members in one sample")
                 members[suffix] = partial(_content, archive, member)
             if key is not None:
                 yield key, members, problem
             if _no_end_mark(archive):
                 message = f"the tar stops at byte {archive.offset} without an end mark: samples may be missing"
-                yield broken_file(file, "", "").key, {}, Refusal("read", "truncated_archive", message)
+                yield broken_file(file, "", "").key, {}, Rejection("read", "truncated_archive", message)
 
 
 def _no_end_mark(archive: tarfile.TarFile) -> bool:
@@ -128,5 +128,5 @@ def _fetch(key: str, uri: str, members: Mapping[str, Any], layout: Layout) -> tu
     try:
         return assemble(key, uri, {suffix: content() for suffix, content in members.items()}, layout)
     except _BROKEN as error:
-        problem = Refusal("read", "truncated_archive", f"the tar ends inside this sample: {error}")
+        problem = Rejection("read", "truncated_archive", f"the tar ends inside this sample: {error}")
         return Sample(key=key, source_uri=uri, problem=problem), ()

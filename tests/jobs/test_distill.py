@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import methods
 from jobs.cli import app
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support import datasets
 from tests.support.jobs import job
 
@@ -66,7 +66,7 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
 
 
 def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
-    from pipeline.distillation import DistillSpec, StudentSpec, open_teacher, split, training_spec
+    from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, split, training_spec
 
     spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
     store, _ = open_teacher(spec)
@@ -112,9 +112,9 @@ def test_teachers_without_pairs(tmp_path: Path) -> None:
 
 
 def test_the_examples_are_specs() -> None:
-    from pipeline.distillation import DistillSpec
     from pipeline.spec import JobSpec
-    from pipeline.trainspec import TrainSpec
+    from pipeline.training.distillation import DistillSpec
+    from pipeline.training.spec import TrainSpec
 
     examples = Path(__file__).parents[2] / "jobs" / "examples"
     for name in ("pairs_cat_dog", "pairs_streets"):

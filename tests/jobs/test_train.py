@@ -1,4 +1,4 @@
-"""`sceneshift train` on a toy objective: data from every source, resume, several workers, refusals."""
+"""`sceneshift train` on a toy objective: data from every source, resume, several workers, rejections."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from methods.train import registry
 from methods.train.checkpoint import saved_steps
 from methods.train.loop import Progress
 from pipeline.spec import SourceSpec
-from pipeline.streams import Loader, Stream
-from pipeline.training import train
-from pipeline.trainspec import TrainSpec
+from pipeline.training.run import train
+from pipeline.training.spec import TrainSpec
+from pipeline.training.streams import Loader, Stream
 from tests.support.datasets import encoded, picture, street_samples, write_tar
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "jobs" / "examples"
@@ -78,7 +78,7 @@ def test_a_run_cut_short_ends_as_a_whole_one(tmp_path: Path) -> None:
 
 
 def test_every_epoch_shows_every_sample_once_and_positions_are_fixed(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("pipeline.streams.WINDOW", 8)
+    monkeypatch.setattr("pipeline.training.streams.WINDOW", 8)
     for name in range(3):
         keys = [f"{name}-{i:02d}" for i in range(7 + name)]
         write_tar(tmp_path / "in" / f"{name}.tar", street_samples(keys))
@@ -97,7 +97,7 @@ def test_every_epoch_shows_every_sample_once_and_positions_are_fixed(tmp_path: P
 
 @pytest.mark.parametrize("window", [6, 512])
 def test_a_bad_picture_is_stood_in_for(tmp_path: Path, monkeypatch: Any, window: int) -> None:
-    monkeypatch.setattr("pipeline.streams.WINDOW", window)
+    monkeypatch.setattr("pipeline.training.streams.WINDOW", window)
     folder_of(tmp_path / "in", 10)
     (tmp_path / "in" / "003.png").write_bytes(b"no picture")
     (tmp_path / "in" / "004.png").write_bytes(encoded(picture(1, (12, 12))[:4], "PNG"))
@@ -243,7 +243,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
 
 def test_two_workers_train_one_model(tmp_path: Path, ray_cluster: None) -> None:
-    from jobs.train_worker import train_on_ray
+    from pipeline.training.ray import train_on_ray
 
     folder_of(tmp_path / "in", 6)
     spec = TrainSpec.parse(tree(tmp_path, compute={"workers": 2, "cpus": 0.5}))

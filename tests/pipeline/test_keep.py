@@ -11,19 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from methods.errors import InputError
-from pipeline.keep import Keep
+from pipeline.keep import KeepExpression
 
 COLUMNS = ("psnr", "ssim", "structure")
 GOOD = {"psnr": 20.0, "ssim": 0.5, "structure": 0.01}
 
 
 def keeps(text: str, **values: float) -> bool:
-    return Keep.parse(text, COLUMNS).keeps({**GOOD, **values})
+    return KeepExpression.parse(text, COLUMNS).keeps({**GOOD, **values})
 
 
-def refusal(text: str, columns: tuple[str, ...] = COLUMNS) -> str:
+def rejection(text: str, columns: tuple[str, ...] = COLUMNS) -> str:
     with pytest.raises(InputError) as caught:
-        Keep.parse(text, columns)
+        KeepExpression.parse(text, columns)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("keep: ")
     assert len(str(caught.value)) < 300
@@ -42,18 +42,18 @@ def test_what_it_is_for() -> None:
 
 
 def test_names_with_and_without_prefix() -> None:
-    keep = Keep.parse("metric.psnr > 12 and psnr < 90 and ssim > 0", COLUMNS)
+    keep = KeepExpression.parse("metric.psnr > 12 and psnr < 90 and ssim > 0", COLUMNS)
     assert keep.names == {"psnr", "ssim"}
     assert keep.keeps(GOOD)
-    dotted = Keep.parse("my.metric.x > 1", ["my.metric.x"])
+    dotted = KeepExpression.parse("my.metric.x > 1", ["my.metric.x"])
     assert dotted.keeps({"my.metric.x": 2})
 
 
 def test_nan_missing_and_division_by_zero_are_false() -> None:
     for text in ("psnr < 1", "psnr >= 1", "psnr == psnr", "psnr != 1", "0 < psnr < 1", "min(ssim, psnr) > 0"):
         assert not keeps(text, psnr=math.nan)
-        assert not Keep.parse(text, COLUMNS).keeps({"ssim": 1.0})
-        assert not Keep.parse(text, COLUMNS).keeps({"ssim": 1.0, "psnr": None})  # type: ignore[dict-item]
+        assert not KeepExpression.parse(text, COLUMNS).keeps({"ssim": 1.0})
+        assert not KeepExpression.parse(text, COLUMNS).keeps({"ssim": 1.0, "psnr": None})  # type: ignore[dict-item]
     assert keeps("not psnr < 1", psnr=math.nan)
     for text in ("psnr / ssim > 0", "psnr / ssim <= 0", "1 / (ssim - ssim) != 3", "max(1, 0 / ssim) > 0"):
         assert not keeps(text, ssim=0)
@@ -118,20 +118,20 @@ def test_nan_missing_and_division_by_zero_are_false() -> None:
     ],
 )
 def test_everything_else_is_refused(text: str) -> None:
-    refusal(text)
+    rejection(text)
 
 
 def test_messages_say_what_to_do() -> None:
-    assert "did you mean 'psnr'" in refusal("pnsr > 1")
-    assert "'structure'" in refusal("metric.structur > 1")
-    assert refusal("ssim > 1", ("psnr",)).endswith("column 'ssim' is not measured by this job: add 'ssim' to metrics")
-    assert "add 'featdist_efflite0' to metrics" in refusal("featdist_efflite0_target < 3")
-    assert "did you mean 'ssim_target'? Then add 'ssim' to metrics" in refusal("ssimtarget > 1", ("psnr",))
-    assert "known: psnr, ssim, structure" in refusal("zzzzzzz > 1")
-    assert "no metrics" in refusal("zzzzzzz > 1", ())
-    assert "psnr > 12" in refusal("psnr")
-    assert "near column 8" in refusal("psnr > > 1")
-    assert "'round(psnr)' calls something other than abs, min, max" in refusal("round(psnr) > 1")
+    assert "did you mean 'psnr'" in rejection("pnsr > 1")
+    assert "'structure'" in rejection("metric.structur > 1")
+    assert rejection("ssim > 1", ("psnr",)).endswith("column 'ssim' is not measured by this job: add 'ssim' to metrics")
+    assert "add 'featdist_efflite0' to metrics" in rejection("featdist_efflite0_target < 3")
+    assert "did you mean 'ssim_target'? Then add 'ssim' to metrics" in rejection("ssimtarget > 1", ("psnr",))
+    assert "known: psnr, ssim, structure" in rejection("zzzzzzz > 1")
+    assert "no metrics" in rejection("zzzzzzz > 1", ())
+    assert "psnr > 12" in rejection("psnr")
+    assert "near column 8" in rejection("psnr > > 1")
+    assert "'round(psnr)' calls something other than abs, min, max" in rejection("round(psnr) > 1")
 
 
 numbers = st.deferred(
@@ -164,11 +164,11 @@ truths = st.recursive(
 @given(text=truths, values=st.fixed_dictionaries({name: st.floats(-20, 20) for name in COLUMNS}))
 def test_agrees_with_python(text: str, values: dict[str, float]) -> None:
     try:
-        keep = Keep.parse(text, COLUMNS)
+        keep = KeepExpression.parse(text, COLUMNS)
     except InputError as error:
         assert "deep" in str(error) or "longer" in str(error)  # noqa: PT017
         return
-    # floats only, as in Keep: Python's own integers would not round
+    # floats only, as in KeepExpression: Python's own integers would not round
     python: dict[str, Any] = {name: float(value) for name, value in values.items()}
     assert keep.keeps(values) == bool(eval(text, {"abs": abs, "min": min, "max": max, "__builtins__": {}}, python))
     assert keep.names == {name for name in COLUMNS if name in text}
@@ -178,7 +178,7 @@ def test_agrees_with_python(text: str, values: dict[str, float]) -> None:
 @given(text=st.text("psnr<>=&|.()[]{}+-*/0123456789 andortxlambd:,'\"@!~é\n\t", max_size=40))
 def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
     try:
-        keep = Keep.parse(text, COLUMNS)
+        keep = KeepExpression.parse(text, COLUMNS)
     except InputError as error:
         message = str(error)
     else:
@@ -187,5 +187,5 @@ def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
 
 
 def test_it_travels_between_processes() -> None:
-    keep = Keep.parse("psnr > 12", COLUMNS)
+    keep = KeepExpression.parse("psnr > 12", COLUMNS)
     assert pickle.loads(pickle.dumps(keep)).keeps(GOOD)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from methods.errors import InputError
 from pipeline.preview import CELL, preview
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import job
 

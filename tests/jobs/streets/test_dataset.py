@@ -176,9 +176,9 @@ def test_interrupted_run_leaves_nothing_half_written(tmp_path: Path) -> None:
 )
 def test_refusals(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     wanted = {"out": str(tmp_path / "out"), "format": "folder", **SETTINGS} | change
-    with pytest.raises(InputError, match=message) as refusal:
+    with pytest.raises(InputError, match=message) as rejection:
         write_dataset(**wanted)
-    assert "\n" not in str(refusal.value)
+    assert "\n" not in str(rejection.value)
     assert not (tmp_path / "out").exists()
 
 

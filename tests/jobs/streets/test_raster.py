@@ -100,7 +100,7 @@ def test_plane_through_the_camera_is_clipped() -> None:
     aside=st.floats(-2, 2),
 )
 def test_no_holes_in_vehicles(seed: int, kind, turn: float, distance: float, aside: float) -> None:
-    """Seen nearly side-on, every column of a vehicle is solid from its roof to its sill or its tyre."""
+    """DuplicateFinder nearly side-on, every column of a vehicle is solid from its roof to its sill or its tyre."""
     mesh = Mesh()
     mesh.quad((-100, 0, -5), (200, 0, 0), (0, 0, 300), Surface.GROUND, Label.ROAD, GREY)
     rng = np.random.default_rng(seed)

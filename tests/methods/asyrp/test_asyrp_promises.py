@@ -19,7 +19,7 @@ from methods.asyrp.process import linear_alphas, sequence
 from methods.base import Batch, Inputs
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.unconditional import load_denoiser
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support.datasets import picture, write_tars
 from tests.support.jobs import index_rows, job
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.run import run_job
-from pipeline.training import train
-from pipeline.trainspec import TrainSpec
+from pipeline.run.driver import run_job
+from pipeline.training.run import train
+from pipeline.training.spec import TrainSpec
 from tests.support.datasets import write_tars
 from tests.support.jobs import index_rows, job
 

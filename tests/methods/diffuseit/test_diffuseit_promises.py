@@ -24,7 +24,7 @@ from methods.nn.dino import load_dino
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.tensor_file import read_tensors
 from methods.nn.unconditional import load_denoiser
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support.datasets import picture, write_tars
 from tests.support.jobs import index_rows, job
 

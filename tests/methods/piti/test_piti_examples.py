@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
-from pipeline.training import train
-from pipeline.trainspec import TrainSpec
+from pipeline.training.run import train
+from pipeline.training.spec import TrainSpec
 from tests.support.datasets import encoded, label_map, picture, write_tar
 from tests.support.jobs import index_rows
 

@@ -14,7 +14,7 @@ from methods.errors import InputError
 from methods.piti.conditions.label_maps import palette
 from methods.piti.conditions.tables import TRAIN_IDS
 from pipeline.job import prepare
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, label_map, picture, write_tar
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -56,12 +56,12 @@ def test_label_maps_become_pictures(tmp_path: Path, native: Path) -> None:
 
 
 def test_metrics_see_the_label_map_in_colours(tmp_path: Path, native: Path) -> None:
-    from pipeline.translate import Translator
+    from pipeline.translate.translator import Translator
 
     source = streets(tmp_path / "in")
     ready = prepare(job(source, tmp_path / "out", method__weights=str(native), **PITI))
     translator = Translator(ready)
-    from pipeline.sample import Sample
+    from pipeline.records import Sample
 
     prepared = translator.prepare(Sample("s0", "streets.tar", image=label_map(0)))
     lookup = np.array([palette()[TRAIN_IDS[number]] for number in range(19)])

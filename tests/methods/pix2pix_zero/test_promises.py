@@ -18,7 +18,7 @@ from methods.nn.attention_capture import cross_attention_layers, map_size, read
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.method import Pix2PixZero
 from methods.pix2pix_zero.regularise import autocorrelation_gradient, pyramid_levels, shifts_from_noise
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support import datasets
 from tests.support.jobs import data_rows, index_rows, job
 

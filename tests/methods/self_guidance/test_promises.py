@@ -19,7 +19,7 @@ from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.properties import centroid
 from methods.self_guidance.sampling import Prompt, guided_sampling
 from methods.self_guidance.tokens import columns
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support import datasets
 from tests.support.jobs import index_rows, job
 

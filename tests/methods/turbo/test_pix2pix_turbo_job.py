@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.run import run_job
+from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, picture
 from tests.support.jobs import index_rows, job
 

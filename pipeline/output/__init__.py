@@ -1,0 +1,1 @@
+"""What a run writes beside data and index, and what reads it back."""

@@ -1,0 +1,108 @@
+"""The end of a run: merge the index, compute dataset-level metrics, write card, report and, last, `success.json`.
+
+Everything here is computed anew from what is committed, so doing it twice gives the same.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import metrics
+from pipeline.job import JOB_FILE, Job
+from pipeline.metrics.summary import Summary
+from pipeline.output.card import write_card
+from pipeline.output.report import write_report
+from pipeline.runlog import read_runs
+from pipeline.sink.commit import FEATURES
+from pipeline.sink.index import FOLDER, read_note, read_part
+from pipeline.sink.parquet import parquet_bytes
+from pipeline.sink.schema import METRIC
+from pipeline.storage import Store
+
+SUCCESS_FILE = "_sceneshift/success.json"
+MERGE_LIMIT = 3_000_000
+
+
+def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
+    """Bring the output's summaries up to date and return the content of ``metrics.json``.
+
+    ``success.json`` is written only when ``complete``. Above three million rows there is no merged index: ``index/``
+    is the index then.
+    """
+    store = job.store
+    paths = [entry.path for entry in store.list(FOLDER)]
+    with ThreadPoolExecutor(8) as pool:
+        notes = list(pool.map(lambda path: read_note(store.read(path)), paths))
+    rows = sum(note.attempted for note in notes)
+    merged: pa.Table | None = None
+    if rows <= MERGE_LIMIT:
+        with ThreadPoolExecutor(8) as pool:
+            tables = list(pool.map(lambda path: read_part(store.read(path)).replace_schema_metadata(None), paths))
+        if tables:
+            order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
+            merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
+            store.put("index.parquet", parquet_bytes(merged))
+    summary = _summary(job, store, paths, merged, notes)
+    store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
+    described = json.loads(store.read(JOB_FILE))
+    store.put("README.md", write_card(described, summary, merged.schema if merged is not None else None).encode())
+    store.put("report/index.html", write_report(described, store, merged, summary, read_runs(store)).encode())
+    if complete:
+        success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": summary["rows"]}
+        store.put(SUCCESS_FILE, json.dumps(success, indent=1, sort_keys=True).encode())
+    return summary
+
+
+def _summary(job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Iterable[Any]) -> dict[str, Any]:
+    counts = {"ok": 0, "filtered": 0, "rejected": 0}
+    reasons: dict[str, int] = {}
+    for note in notes:
+        for name in counts:
+            counts[name] += getattr(note, name)
+        for reason, number in note.reasons.items():
+            reasons[reason] = reasons.get(reason, 0) + number
+    columns: dict[str, Summary] = {name: Summary() for name in job.metric_columns}
+    duplicates: int | None = None
+    if merged is not None:
+        good = merged.filter(pc.field("status") == "ok")
+        _add(columns, good)
+        duplicates = good.num_rows - good.group_by(["key", "variant"]).aggregate([]).num_rows
+    else:
+        for path in paths:
+            table = read_part(store.read(path))
+            _add(columns, table.filter(pc.field("status") == "ok"))
+    return {
+        "rows": {"attempted": sum(counts.values()), **counts},
+        "reasons": reasons,
+        "columns": {name: summary.as_dict() for name, summary in columns.items()},
+        "dataset": _dataset_metrics(job, store),
+        "duplicate_keys": duplicates,
+    }
+
+
+def _add(columns: dict[str, Summary], table: pa.Table) -> None:
+    for name, summary in columns.items():
+        if METRIC + name in table.column_names:
+            summary.add(table[METRIC + name].drop_null().to_pylist())
+
+
+def _dataset_metrics(job: Job, store: Store) -> dict[str, float]:
+    sets: dict[str, list[np.ndarray]] = {}
+    for entry in store.list(FEATURES):
+        name = entry.path.removeprefix(FEATURES + "/").split("/")[0]
+        sets.setdefault(name, []).append(np.load(io.BytesIO(store.read(entry.path)), allow_pickle=False))
+    if not sets:
+        return {}
+    features = {name: np.concatenate(parts) for name, parts in sets.items()}
+    found: dict[str, float] = {}
+    for metric in metrics.build(job.spec.metrics, device="cpu"):
+        found.update(metric.combine(features))
+    return {name: float(value) for name, value in sorted(found.items())}

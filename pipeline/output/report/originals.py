@@ -1,0 +1,143 @@
+"""Source pictures for the gallery, read from the source again where the output does not hold them.
+
+Only the samples shown are fetched, a source file is opened once, and all of it ends after a time limit: a report must
+not take as long as the job. A picture that cannot be had is no error; the reason is given instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.records import Sample, SourceFile
+from pipeline.sink.index import part_path, read_note, read_part
+from pipeline.sources import Layout, open_source
+from pipeline.spec import JobSpec
+from pipeline.storage import Store
+
+Place = tuple[str, str, int]
+"""Shard, key and variant of an index row."""
+
+SECONDS = 60.0
+_UNREADABLE = "source not shown: it cannot be read any more"
+_LOOSE = ("folder", "manifest")
+
+
+class _TooLong(Exception):
+    pass
+
+
+class _AllBut(Collection[int]):
+    """Every part but the wanted ones, as a source's ``done``. A source asks once a sample, so it also keeps time."""
+
+    def __init__(self, wanted: Collection[int], deadline: float) -> None:
+        self.wanted, self.deadline = frozenset(wanted), deadline
+
+    def __contains__(self, part: object) -> bool:
+        if time.monotonic() > self.deadline:
+            raise _TooLong
+        return part not in self.wanted
+
+    def __iter__(self) -> Iterator[int]:
+        raise TypeError("all parts but a few are not to be listed")
+
+    def __len__(self) -> int:
+        raise TypeError("all parts but a few are not to be counted")
+
+
+def read_originals(
+    rows: Sequence[Mapping[str, Any]], job_tree: Mapping[str, Any], store: Store, seconds: float = SECONDS
+) -> dict[Place, bytes | str]:
+    """The source picture of each index row as compressed bytes, or a few words why there is none."""
+    by_shard: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_shard.setdefault(row["shard"], []).append(row)
+    deadline = time.monotonic() + seconds
+    try:
+        spec = JobSpec.model_validate(job_tree["spec"])
+        layout = Layout.model_validate(job_tree["layout"])
+    except (ValidationError, KeyError):
+        return {_place(row): "source not shown: its settings are of another version" for row in rows}
+    reader = _Reader(spec, layout, str(job_tree["source_format"]), int(job_tree["shard_size"]), store, deadline)
+    found: dict[Place, bytes | str] = {}
+    with ThreadPoolExecutor(4) as pool:
+        for part in pool.map(lambda shard: reader.shard(shard, by_shard[shard]), by_shard):
+            found.update(part)
+    return found
+
+
+def _place(row: Mapping[str, Any]) -> Place:
+    return row["shard"], row["key"], row["variant"]
+
+
+class _Reader:
+    def __init__(
+        self, spec: JobSpec, layout: Layout, format: str, shard_size: int, store: Store, deadline: float
+    ) -> None:
+        self.spec, self.format, self.shard_size = spec, format, shard_size
+        self.store, self.deadline = store, deadline
+        # Nothing but the picture is needed.
+        self.layout = Layout(image=layout.image)
+
+    def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
+        """The pictures of rows of one shard."""
+        try:
+            images = self._loose(rows) if self.format in _LOOSE else self._packed(shard, rows)
+        except _TooLong:
+            images = {_place(row): "source not shown: reading it again takes too long" for row in rows}
+        except Exception:
+            # Whatever a store or a damaged file answers, a report must not fail a job that is done.
+            images = {_place(row): _UNREADABLE for row in rows}
+        return {_place(row): _same(images.get(_place(row)), row) for row in rows}
+
+    def _loose(self, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
+        images: dict[Place, bytes | str] = {}
+        for row in rows:
+            if time.monotonic() > self.deadline:
+                raise _TooLong
+            try:
+                images[_place(row)] = Store(row["source_uri"], self.spec.source.storage).read("")
+            except Exception:
+                images[_place(row)] = _UNREADABLE
+        return images
+
+    def _packed(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
+        """Of a tar or Parquet file: the file is cut into shards of one sample, and only the wanted ones are read."""
+        part = self.store.read(part_path(shard))
+        note = read_note(part)
+        order = {
+            (key, variant): n // self.spec.variants
+            for n, (key, variant, status) in enumerate(
+                zip(*(read_part(part)[name].to_pylist() for name in ("key", "variant", "status")), strict=True)
+            )
+            if status == "ok"
+        }
+        places: dict[int, list[Place]] = {}
+        for row in rows:
+            places.setdefault(note.part * self.shard_size + order[row["key"], row["variant"]], []).append(_place(row))
+        file = SourceFile(uri=rows[0]["source_uri"], relative=note.source)
+        source = open_source(self.spec.source, self.format, self.shard_size)
+        images: dict[Place, bytes | str] = {}
+        left = set(places)
+        for single in source.read(file, self.layout, 1, _AllBut(places, self.deadline)):
+            sample: Sample = single.samples[0]
+            for place in places[single.part]:
+                if sample.image is not None and sample.key == place[1]:
+                    images[place] = sample.image
+            left.discard(single.part)
+            if not left:
+                break
+        return images
+
+
+def _same(image: bytes | str | None, row: Mapping[str, Any]) -> bytes | str:
+    if image is None:
+        return "source not shown: it is no longer in its file"
+    if isinstance(image, bytes) and hashlib.sha256(image).hexdigest() != row["source_sha256"]:
+        return "source not shown: it has changed since"
+    return image

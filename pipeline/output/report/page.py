@@ -1,0 +1,219 @@
+"""Putting the report together: what the page shows, in order, and the template it goes through."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.output.report import quantity
+from pipeline.output.report.choose import choose
+from pipeline.output.report.gallery import load_gallery
+from pipeline.output.report.plots import histogram, rate, spans
+from pipeline.output.report.reasons import Reason, reasons
+from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
+from pipeline.plan import PLAN_FILE
+from pipeline.sink.index import FOLDER, read_part
+from pipeline.sink.schema import METRIC, index_schema
+from pipeline.storage import Store, redact
+
+_RUNS_SHOWN = 6
+_PARTS_SAMPLED = 8
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plot with its heading and a line of figures under it."""
+
+    title: str
+    figures: tuple[tuple[str, str], ...]
+    svg: Markup
+
+
+def write_report(
+    job_tree: dict[str, Any],
+    store: Store,
+    index: pa.Table | None,
+    metrics: dict[str, Any],
+    runs: pa.Table | None,
+    *,
+    gallery: int = 24,
+) -> str:
+    """The report as one HTML document that needs no network: styles, plots and pictures are inside.
+
+    Args:
+        job_tree: content of ``_sceneshift/job.json``.
+        store: the output; pictures are read from it.
+        index: the merged index sorted by key, or ``None`` for one too large to merge: then a few of its parts stand
+            for it, and the page says so.
+        metrics: content of ``metrics.json``.
+        runs: the run log, one row a committed shard.
+        gallery: how many samples to show.
+    """
+    rows = metrics["rows"]
+    partly = index is None and rows["attempted"] > 0
+    table = _some_parts(store, job_tree["metric_columns"]) if index is None else index
+    measured = [METRIC + name for name in job_tree["metric_columns"] if METRIC + name in table.column_names]
+    columns = [name for name in measured if table[name].null_count < table.num_rows]
+    speeds = run_speeds(runs) if runs is not None and runs.num_rows else []
+    page = {
+        "job": job_tree,
+        "name": job_tree["spec"]["name"],
+        "facts": _facts(job_tree, store),
+        "rows": rows,
+        "notes": _notes(store, metrics, partly, table.num_rows),
+        "gallery": load_gallery(choose(table, gallery, columns[0] if columns else None), job_tree, store),
+        "histograms": [_histogram(table, name, metrics) for name in columns],
+        "unmeasured": [name.removeprefix(METRIC) for name in measured if name not in columns],
+        "dataset": sorted(metrics.get("dataset", {}).items()),
+        "runs": speeds,
+        "rates": [_rate(speed) for speed in speeds[-_RUNS_SHOWN:]],
+        "workers": _workers(runs) if speeds and runs is not None else None,
+        "sections": [
+            ("rejected", "Rejected", rows["rejected"], _reasons(table, "rejected", metrics, partly)),
+            ("filtered", "Filtered", rows["filtered"], _reasons(table, "filtered", metrics, partly)),
+        ],
+        "keep": job_tree["spec"].get("keep"),
+        "settings": redact(yaml.safe_dump(job_tree["spec"], sort_keys=False, allow_unicode=True)),
+        "partly": partly,
+    }
+    return _environment().get_template("report.html.j2").render(page)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pipeline", "output/report"),
+        # Keys, captions and messages are foreign text: everything is escaped that is not made here.
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("count", "measured", "share", "size", "duration", "moment"):
+        environment.filters[name] = getattr(quantity, name)
+    return environment
+
+
+def _some_parts(store: Store, metric_columns: Sequence[str]) -> pa.Table:
+    """A few index parts spread over all of them, as one table sorted by key."""
+    paths = [entry.path for entry in store.list(FOLDER)]
+    if not paths:
+        return index_schema(metric_columns).empty_table()
+    chosen = sorted({round(n) for n in np.linspace(0, len(paths) - 1, min(len(paths), _PARTS_SAMPLED))})
+    tables = [read_part(store.read(paths[n])).replace_schema_metadata(None) for n in chosen]
+    return pa.concat_tables(tables).sort_by([("key", "ascending"), ("variant", "ascending")])
+
+
+def _facts(job_tree: Mapping[str, Any], store: Store) -> list[tuple[str, str]]:
+    spec = job_tree["spec"]
+    image, uri = spec["output"]["image"], spec["source"]["uri"]
+    weights = job_tree.get("weights_identity") or []
+    quality = "" if image["format"] == "png" else f", quality {image['quality']}"
+    facts = [
+        ("method", spec["method"]["name"]),
+        ("preset", spec["method"].get("preset") or "none"),
+        ("weights", redact(", ".join(weights)) or "none"),
+        ("source", redact(uri if isinstance(uri, str) else ", ".join(uri))),
+        ("output", redact(store.uri())),
+        ("pictures", f"{image['format']}{quality}, size of the {spec['output']['size']}"),
+        ("seed", str(spec["seed"])),
+        ("fingerprint", job_tree["fingerprint"]),
+    ]
+    if spec.get("variants", 1) > 1:
+        facts.insert(-1, ("variants", f"{spec['variants']} of every sample"))
+    return facts
+
+
+def _notes(store: Store, metrics: Mapping[str, Any], partly: bool, sampled: int) -> list[str]:
+    notes = []
+    committed, planned = _progress(store)
+    if planned is None:
+        notes.append("The job is not finished: some source files have not been read to their end.")
+    elif committed < planned:
+        notes.append(f"The job is not finished: {planned - committed:,} of {planned:,} shards are not committed.")
+    if duplicates := metrics.get("duplicate_keys"):
+        notes.append(f"{duplicates:,} keys occur more than once, in different source files.")
+    if partly:
+        notes.append(
+            f"The index is too large to be read whole for a report: pictures, histograms and examples come from "
+            f"{sampled:,} of its {metrics['rows']['attempted']:,} rows. Counts and means are of all rows."
+        )
+    return notes
+
+
+def _progress(store: Store) -> tuple[int, int | None]:
+    """Committed and planned shards; planned is ``None`` while a source file's number of shards is not known."""
+    data = store.read_or_none(PLAN_FILE)
+    if data is None:
+        return 0, 0
+    planned = pq.read_table(io.BytesIO(data), columns=["shards"])["shards"]
+    if planned.null_count:
+        return 0, None
+    committed = sum(entry.path.endswith(".parquet") for entry in store.list(FOLDER))
+    return committed, int(planned.to_numpy().sum())
+
+
+def _histogram(table: pa.Table, column: str, metrics: Mapping[str, Any]) -> Chart:
+    name = column.removeprefix(METRIC)
+    good = table.select(["status", column]).filter(pc.field("status") == "ok")
+    values = good[column].drop_null().to_numpy()
+    summary = metrics.get("columns", {}).get(name) or {}
+    figures = [("samples", quantity.count(summary.get("count")))]
+    if summary.get("ci95"):
+        low, high = summary["ci95"]
+        mean = f"{quantity.measured(summary['mean'])} (95 %: {quantity.measured(low)} to {quantity.measured(high)})"
+    else:
+        mean = quantity.measured(summary.get("mean"))
+    figures.append(("mean", mean))
+    if len(values):
+        figures.append(("median", quantity.measured(float(np.median(values)))))
+    figures += [(label, quantity.measured(summary.get(key))) for label, key in (("min", "min"), ("max", "max"))]
+    return Chart(name, tuple(figures), histogram(values, name))
+
+
+def _rate(speed: RunSpeed) -> Chart:
+    figures = (
+        ("began", quantity.moment(speed.began)),
+        ("images/s", quantity.measured(speed.mean)),
+        ("images", quantity.count(speed.images)),
+        ("took", quantity.duration(speed.seconds)),
+        ("idle", quantity.duration(speed.idle)),
+    )
+    return Chart(speed.run, figures, rate(speed.seconds, speed.rates, speed.mean, f"images per second, {speed.run}"))
+
+
+def _workers(runs: pa.Table) -> Chart:
+    rows, number = seconds_by_worker(runs)
+    title = "Seconds per shard by worker"
+    shown = f"{len(rows)} slowest of {number:,}" if len(rows) < number else f"{number:,}"
+    return Chart(title, (("workers", shown),), spans(rows, title))
+
+
+def _reasons(table: pa.Table, status: str, metrics: Mapping[str, Any], partly: bool) -> list[Reason]:
+    """Of the table; where that is only an excerpt, with the counts of the whole as far as they are known."""
+    found = reasons(table, status)
+    if not partly or status != "rejected":
+        return found
+    known = dict(metrics.get("reasons", {}))
+    seen = {each.reason for each in found}
+    # A reason may occur at several stages; only where it does not is the whole count its own.
+    alone = {name for name in seen if sum(each.reason == name for each in found) == 1}
+    whole = [
+        Reason(each.reason, each.stage, known[each.reason], each.examples)
+        if each.reason in alone and each.reason in known
+        else each
+        for each in found
+    ]
+    whole += [Reason(name, "", number, ()) for name, number in known.items() if name not in seen]
+    return sorted(whole, key=lambda each: (-each.count, each.reason, each.stage))

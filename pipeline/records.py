@@ -1,0 +1,163 @@
+"""The few records that travel through the graph: sample, source file, shard, translated rows, receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one sample was not translated: pipeline stage, a stable reason word, and a sentence for people."""
+
+    stage: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One input sample, still compressed.
+
+    Attributes:
+        key: unique within the source; goes unchanged into the output.
+        source_uri: the file the bytes came from (for a tar or a Parquet file: that file).
+        image: compressed image bytes; ``None`` only together with ``problem``.
+        target: compressed true picture in the other domain, where the source carries one.
+        caption: text that belongs to the image.
+        labels_raw: the sample's own label JSON (from a member or column), not yet parsed.
+        masks: label maps and other images whose geometry follows the picture, by member name (``seg.png``).
+        passthrough: anything else, by column or member name: scalars and bytes, passed through untouched.
+        problem: set when reading already failed; such a sample only becomes an index row.
+    """
+
+    key: str
+    source_uri: str
+    image: bytes | None = None
+    target: bytes | None = None
+    caption: str | None = None
+    labels_raw: str | None = None
+    masks: Mapping[str, bytes] = field(default_factory=dict)
+    passthrough: Mapping[str, Any] = field(default_factory=dict)
+    problem: Rejection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A tar, a Parquet file, a manifest, or a fixed run of loose images.
+
+    Attributes:
+        uri: what ``read`` opens (for loose images: the folder they are listed under).
+        relative: the name that identifies the file within the source; shard ids derive from it alone.
+        size: bytes, 0 where the store does not say.
+        samples: number of samples where that is known without reading, else ``None``.
+        members: for loose images, their paths relative to ``uri``.
+    """
+
+    uri: str
+    relative: str
+    size: int = 0
+    samples: int | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The shard name without its part number: ``{file stem}-{8 hex of the relative URI}``."""
+        base = posixpath.basename(self.relative).split(".")[0] or "source"
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in base)[:80]
+        return f"{safe}-{hashlib.sha256(self.relative.encode()).hexdigest()[:8]}"
+
+    def shard_id(self, part: int) -> str:
+        """The id of the part-th shard of this file."""
+        return f"{self.stem}-{part:04d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A run of consecutive samples of one source file: the unit of work, of commit and of resume.
+
+    ``last`` is true for the file's final shard; it goes into the index part, so that a resumed run knows from the
+    parts alone that a file is complete. ``undeclared`` names members that no output column was planned for.
+    """
+
+    id: str
+    source: str
+    part: int
+    samples: tuple[Sample, ...]
+    last: bool
+    undeclared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempted (sample, variant), as it will stand in the index and, if ``status`` is ok, in the data file."""
+
+    key: str
+    variant: int
+    status: str
+    source_uri: str
+    source_sha256: str | None
+    seed: int
+    rejection: Rejection | None = None
+    image: bytes | None = None
+    source_image: bytes | None = None
+    width: int | None = None
+    height: int | None = None
+    caption: str | None = None
+    labels: Mapping[str, Any] | None = None
+    labels_raw: str | None = None
+    masks: Mapping[str, bytes] = field(default_factory=dict)
+    passthrough: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    features: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A shard after translation: its rows in source order, and what it cost."""
+
+    shard: str
+    source: str
+    part: int
+    last: bool
+    rows: tuple[Row, ...]
+    started: float
+    finished: float
+    device_seconds: float
+    worker: str
+    bytes_in: int
+    undeclared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the driver learns of a committed shard: a few hundred bytes, nothing per sample.
+
+    ``started``, ``translated`` and ``committed`` are Unix times. ``metrics`` holds mergeable summaries by column.
+    """
+
+    shard: str
+    source: str
+    part: int
+    last: bool
+    ok: int
+    filtered: int
+    rejected: int
+    bytes_in: int
+    bytes_out: int
+    started: float
+    translated: float
+    committed: float
+    device_seconds: float
+    worker: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    undeclared: tuple[str, ...] = ()
+
+    @property
+    def attempted(self) -> int:
+        """Rows this shard added to the index."""
+        return self.ok + self.filtered + self.rejected

@@ -1,0 +1,1 @@
+"""The driver and everything around it: plan, place to work, lock, progress."""

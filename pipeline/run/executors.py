@@ -1,0 +1,123 @@
+"""Where the work of a run happens: in this process, or on a Ray cluster. Both make the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from methods.errors import InputError
+from pipeline.job import Job
+from pipeline.plan import FilePlan
+from pipeline.records import Receipt
+from pipeline.run.activity import ENDS, Activity
+from pipeline.run.steps import Failure
+
+
+class Executor(Protocol):
+    """What the driver needs of a place to work."""
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """Make the missing shards of these files; receipts and failures as they happen."""
+        ...
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """(worker, shard, what, seconds) of whatever is being worked on."""
+        ...
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """The plan with the samples that kill their process noted as poison."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was taken."""
+        ...
+
+
+class LocalExecutor:
+    """Works through files in this process."""
+
+    ours = False
+
+    def __init__(self, job: Job) -> None:
+        from pipeline.translate.translator import Translator
+
+        self.job = job
+        self.activity = Activity()
+        # Built at once: weights that do not fit are found before anything is written.
+        self.translator = Translator(job)
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """One file after the other."""
+        from pipeline.run.steps import read_file
+        from pipeline.sink.commit import commit
+        from pipeline.translate.shard import translate_shard
+
+        for plan in files:
+            try:
+                for shard in read_file(self.job, plan):
+                    translated = translate_shard(
+                        self.translator, shard, lambda shard, what: self.activity.write("local", shard, what)
+                    )
+                    self.activity.write("local", shard.id, ENDS)
+                    yield commit(self.job, translated)
+            except InputError as error:
+                yield Failure(plan.file.relative, str(error))
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """The one shard in hand."""
+        return self.activity.read()
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """Nothing to isolate: what kills this process ends the run."""
+        return plan
+
+    def close(self) -> None:
+        """Stop the translator's threads."""
+        self.translator.close()
+
+
+class RayExecutor:
+    """Works through files on a Ray cluster."""
+
+    def __init__(self, job: Job) -> None:
+        from pipeline.run import graph
+
+        self.job = job
+        self.ours = graph.start_ray(job, graph.default_workers(job)[1])
+        try:
+            self.workers = graph.default_workers(job)
+            graph.check_fit(job, self.workers[0])
+            self.activity = graph.make_activity()
+        except BaseException:
+            if self.ours:
+                graph.stop_ray()
+            raise
+
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+        """All files at once, spread over the workers."""
+        from pipeline.run.graph import run_graph
+
+        return run_graph(self.job, files, self.workers, self.activity)
+
+    def hanging(self) -> list[tuple[str, str, str, float]]:
+        """What the workers said last, read from the activity actor's own process."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            return ray.get(self.activity.read.remote(), timeout=10)
+        except RayError:
+            return []
+
+    def isolate(self, plan: FilePlan) -> FilePlan:
+        """Walk through the file's unfinished shards in a process that may die."""
+        from pipeline.run.isolate import find_poison
+
+        return find_poison(self.job, plan)
+
+    def close(self) -> None:
+        """End a cluster that was started here, leave one that was not."""
+        from pipeline.run import graph
+
+        if self.ours:
+            graph.stop_ray()

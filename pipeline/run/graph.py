@@ -1,0 +1,253 @@
+"""The Ray Data graph: source files -> shards -> translated shards -> receipts. A row is a shard from end to end.
+
+Facts of Ray 2.60 that shape it:
+- Stages with equal resources are fused; read and write ask for another share of a CPU than the actors do, so that
+  reading stays out of the actors' processes on CPU too.
+- A process that dies is retried for ever by default. Here an actor's call is tried twice, and a block that still fails
+  is dropped: a block is one shard, so a dropped block is a shard without index part, which the driver sees by listing.
+- One row a block: with any larger block a lost block would lose its neighbours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, cast
+
+from methods.errors import InputError
+from pipeline.job import Job
+from pipeline.plan import FilePlan
+from pipeline.records import Receipt
+from pipeline.run.activity import ENDS, ActivityReporter
+from pipeline.run.steps import Failure
+
+READ_CPUS = 0.25
+WRITE_CPUS = 0.2
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+    # A thread that outlives the connection must fail, not start a cluster of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
+
+
+def start_ray(job: Job, workers: int) -> bool:
+    """Connect to the cluster of the spec or start one on this machine; ``True`` if it is ours to stop.
+
+    Raises InputError when the cluster cannot be reached.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        return False
+    address = job.spec.compute.address or os.environ.get("RAY_ADDRESS")
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # CPUs are logical: one more than there are workers, so that reading and writing are never starved.
+        cpus = max(os.cpu_count() or 1, int(workers * job.spec.compute.cpus) + 1)
+        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        return True
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise InputError(f"compute.address {address}: cannot reach this Ray cluster ({first})") from None
+    return True
+
+
+def stop_ray() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def default_workers(job: Job) -> tuple[int, int]:
+    """(min, max) workers: as in the spec, else one a GPU, else one a CPU core of this machine."""
+    workers = job.spec.compute.workers
+    if isinstance(workers, tuple):
+        return workers
+    if workers != "auto":
+        return workers, workers
+    if job.spec.compute.gpus == 0 and job.spec.compute.address is None and "RAY_ADDRESS" not in os.environ:
+        import ray
+
+        if not ray.is_initialized():
+            cores = max(1, int((os.cpu_count() or 1) / job.spec.compute.cpus))
+            return cores, cores
+    import ray
+
+    total = ray.cluster_resources() if ray.is_initialized() else {}
+    if job.spec.compute.gpus > 0:
+        number = int(total.get("GPU", 0) / job.spec.compute.gpus)
+    else:
+        number = int((total.get("CPU", 1) - READ_CPUS - WRITE_CPUS) / job.spec.compute.cpus)
+    return max(1, number), max(1, number)
+
+
+def check_fit(job: Job, workers: int) -> None:
+    """Refuse what the running cluster could never schedule. Raises InputError that says what is short."""
+    import ray
+
+    total = ray.cluster_resources()
+    gpus, cpus = job.spec.compute.gpus, job.spec.compute.cpus
+    if gpus > 0 and total.get("GPU", 0) < gpus:
+        raise InputError(
+            f"compute.gpus is {gpus:g} but the cluster has {total.get('GPU', 0):g} GPUs; "
+            "set compute.gpus: 0 to run on CPUs"
+        )
+    if gpus > 0 and total.get("GPU", 0) < gpus * workers:
+        raise InputError(
+            f"{workers} workers of {gpus:g} GPUs do not fit into {total['GPU']:g} GPUs; "
+            f"set compute.workers to {int(total['GPU'] / gpus)}"
+        )
+    need = workers * cpus + READ_CPUS + WRITE_CPUS
+    if total.get("CPU", 0) < need:
+        fit = max(1, int((total.get("CPU", 0) - READ_CPUS - WRITE_CPUS) / cpus))
+        raise InputError(
+            f"{workers} workers of {cpus:g} CPUs and the readers and writers need {need:g} CPUs, the cluster has "
+            f"{total.get('CPU', 0):g}; set compute.workers to {fit} or lower compute.cpus"
+        )
+
+
+def make_activity() -> Any:
+    """The activity record as an actor that costs no CPU slot."""
+    import ray
+
+    from pipeline.run.activity import Activity
+
+    return ray.remote(num_cpus=0, max_restarts=-1)(Activity).remote()
+
+
+class _TranslateStage:
+    """Lives in each worker process. Two calls may be inside at a time; the translator's device thread orders them."""
+
+    def __init__(self, job: Job, activity: Any) -> None:
+        self.failure: Failure | None = None
+        # The thread that holds the device must get the interpreter back from a decoding one at once: with Python's own
+        # 5 ms every batch would wait for it several times.
+        sys.setswitchinterval(0.0001)
+        try:
+            from pipeline.translate.translator import Translator
+
+            self.translator = Translator(job)
+        except InputError as error:
+            self.failure = Failure("start", str(error), fatal=True)
+            return
+        worker = self.translator.worker
+        self.reporter = ActivityReporter(lambda shard, what: activity.write.remote(worker, shard, what))
+
+    def __call__(self, batch: Any) -> Any:
+        payload = pickle.loads(batch["payload"][0])
+        if self.failure is not None:
+            return _row(self.failure)
+        if isinstance(payload, Failure):
+            return _row(payload)
+        from pipeline.translate.shard import translate_shard
+
+        try:
+            return _row(translate_shard(self.translator, payload, self.reporter.note))
+        except Exception as error:
+            return _row(Failure(payload.id, f"{type(error).__name__}: {str(error)[:300]}"))
+        finally:
+            self.reporter.note(payload.id, ENDS)
+
+
+def _read_stage(batch: Any, job: Job) -> Iterator[Any]:
+    from pipeline.run.steps import read_file
+
+    plan: FilePlan = pickle.loads(batch["payload"][0])
+    try:
+        for shard in read_file(job, plan):
+            yield _row(shard)
+    except InputError as error:
+        yield _row(Failure(plan.file.relative, str(error)))
+    except Exception as error:
+        yield _row(Failure(plan.file.relative, f"{type(error).__name__}: {str(error)[:300]}"))
+
+
+def _write_stage(batch: Any, job: Job) -> Any:
+    from pipeline.sink.commit import commit
+
+    payload = pickle.loads(batch["payload"][0])
+    if isinstance(payload, Failure):
+        return _row(payload)
+    try:
+        return _row(commit(job, payload))
+    except InputError as error:
+        return _row(Failure(payload.shard, str(error)))
+    except Exception as error:
+        return _row(Failure(payload.shard, f"{type(error).__name__}: {str(error)[:300]}"))
+
+
+def _row(payload: Any) -> dict[str, Any]:
+    # Pickle between our own processes of one job; nothing from the data is ever unpickled.
+    return {"payload": [pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL)]}
+
+
+def run_graph(
+    job: Job, files: Sequence[FilePlan], workers: tuple[int, int], activity: Any
+) -> Iterator[Receipt | Failure]:
+    """Run the graph over these files; receipts and failures come as they happen, in any order."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1
+    context.print_on_execution_start = False
+    # Every row becomes a block of its own.
+    context.target_max_block_size = 1
+    compute = job.spec.compute
+    rows = [{"payload": pickle.dumps(each)} for each in files]
+    pool = (
+        ActorPoolStrategy(size=workers[0], max_concurrent_calls_per_actor=2, enable_true_multi_threading=True)
+        if workers[0] == workers[1]
+        else ActorPoolStrategy(
+            min_size=workers[0],
+            max_size=workers[1],
+            max_concurrent_calls_per_actor=2,
+            enable_true_multi_threading=True,
+        )
+    )
+    # Each task that runs beside others is a process, which takes seconds of CPU to start and 140 MiB to keep. Without
+    # a bound Ray starts, ends and starts them as shards come and go: 4 times slower on two cores, and more memory for
+    # more source files.
+    beside = TaskPoolStrategy(size=workers[1])
+    # max_restarts and max_task_retries have no named parameter yet; the package is pinned below their removal.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # One source file cannot occupy several readers; its shards still occupy several actors.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    dataset = (
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map_batches(
+            partial(_read_stage, job=job), batch_size=1, num_cpus=READ_CPUS, batch_format="numpy", compute=beside
+        )
+        .map_batches(
+            _TranslateStage,
+            fn_constructor_args=(job, activity),
+            batch_size=1,
+            batch_format="numpy",
+            compute=pool,
+            num_cpus=compute.cpus,
+            num_gpus=compute.gpus or None,
+            max_restarts=-1,
+            max_task_retries=compute.max_attempts - 1,
+        )
+        .map_batches(
+            partial(_write_stage, job=job), batch_size=1, num_cpus=WRITE_CPUS, batch_format="numpy", compute=beside
+        )
+    )
+    for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+        yield pickle.loads(cast("Any", batch)["payload"][0])

@@ -1,0 +1,1 @@
+"""Trainings and distillations over the same sources as a run."""

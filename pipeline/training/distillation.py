@@ -1,0 +1,291 @@
+"""Distillation: a fast student trained on the pairs of a slow method, and how well it agrees on held-out ones."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+import methods
+from methods.base import Batch, Inputs, sample_seed, to_uint8
+from methods.errors import BadSample, InputError
+from methods.train import registry
+from pipeline import codec, metrics
+from pipeline.job import Job, stored_job
+from pipeline.metrics.base import Pictures
+from pipeline.runlog import read_runs
+from pipeline.spec import read_tree, validated
+from pipeline.storage import StorageOptions, Store
+from pipeline.training.spec import TrainComputeSpec, TrainOutputSpec, TrainSpec
+
+REPORT = "distill.json"
+Every = Annotated[int, Field(ge=1)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TeacherSpec(_Block):
+    """The output of a ``run`` with ``output.pairs: true`` and ``format: parquet``."""
+
+    uri: str
+    storage: StorageOptions = StorageOptions()
+
+
+class StudentSpec(_Block):
+    """What is trained, and the method that runs it.
+
+    Attributes:
+        objective: an objective with one stream of pairs: ``pix2pix``, or a Turbo one.
+        params: its parameters.
+        method: the method that loads its weights; the objective's name if left out.
+        method_params: that method's parameters on the held-out pictures.
+    """
+
+    objective: str = "pix2pix"
+    params: dict[str, Any] = {}
+    method: str | None = None
+    method_params: dict[str, Any] = {}
+
+
+class DistillSpec(_Block):
+    """One distillation. ``DistillSpec.load`` reads it from YAML.
+
+    Attributes:
+        held_out: pairs at least that are kept from training; whole data files, from the last one.
+        metrics: how student and teacher are compared.
+        steps, batch_size, seed, precision, memory_format, ema, checkpoint_every, validate_every, log_every, compute: as
+            for ``train``.
+    """
+
+    name: str = "distillation"
+    teacher: TeacherSpec
+    student: StudentSpec = StudentSpec()
+    output: TrainOutputSpec
+    held_out: Every = 16
+    metrics: list[str] = ["psnr", "ssim", "structure"]
+    steps: Literal["auto"] | Every = "auto"
+    batch_size: Literal["auto"] | Every = "auto"
+    seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    checkpoint_every: Every = 500
+    validate_every: Every = 500
+    log_every: Every = 20
+    compute: TrainComputeSpec = TrainComputeSpec()
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> DistillSpec:
+        """Read a YAML file. Raises InputError as :meth:`pipeline.spec.JobSpec.load`."""
+        tree = read_tree(path, overrides, "a distillation is a mapping with `teacher`, `student` and `output`")
+        return validated(cls, tree, str(path))
+
+
+@dataclass(frozen=True)
+class Split:
+    """The teacher's data files, cut in two; names within its output."""
+
+    training: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Student against teacher on held-out pairs.
+
+    Attributes:
+        pictures: how many.
+        agreement: mean of each metric between the student's pictures and the teacher's.
+        untouched: the same for the source pictures as they are: what doing nothing scores.
+        teacher_seconds, student_seconds: device time a picture; the teacher's as its run log has it, ``None`` without.
+        speedup: their ratio.
+    """
+
+    pictures: int
+    agreement: dict[str, float]
+    untouched: dict[str, float]
+    teacher_seconds: float | None
+    student_seconds: float
+    speedup: float | None
+
+
+def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
+    """The teacher's output and its job.
+
+    Raises:
+        InputError: no output of ours, one without pairs, or one in tars.
+    """
+    store = Store(spec.teacher.uri, spec.teacher.storage)
+    tree = stored_job(store)
+    if tree is None:
+        raise InputError(f"teacher {store.uri()}: no output of `sceneshift run` (no _sceneshift/job.json)")
+    job = Job.from_description(tree, store)
+    if not job.spec.output.pairs:
+        raise InputError(
+            f"teacher {store.uri()}: has no source pictures beside its translations: run it with pairs: true"
+        )
+    if job.spec.output.format != "parquet":
+        raise InputError(f"teacher {store.uri()}: is in format {job.spec.output.format}, expected parquet")
+    return store, job
+
+
+def split(store: Store, held_out: int) -> Split:
+    """Whole data files from the end are held out until ``held_out`` pairs are.
+
+    Raises:
+        InputError: nothing would be left to train on.
+    """
+    files = [entry.path for entry in store.list("data") if entry.path.endswith(".parquet")]
+    kept: list[str] = []
+    count = 0
+    while files and count < held_out:
+        kept.append(files.pop())
+        with store.fs.open(store.path(kept[-1]), "rb") as file:
+            count += pq.read_metadata(file).num_rows
+    if not files:
+        raise InputError(
+            f"teacher {store.uri()}: {count} pairs in {len(kept)} data files; holding {held_out} out leaves no file to "
+            "train on: make more pairs, or lower held_out or the teacher's output.shard_size"
+        )
+    return Split(tuple(files), tuple(sorted(kept)))
+
+
+def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
+    """What ``train`` is asked to do.
+
+    Raises:
+        InputError: an unknown metric, or an objective that does not learn from one stream of pairs.
+    """
+    for name in spec.metrics:
+        metrics.columns(name)
+    info, _ = registry.resolve(spec.student.objective, spec.student.params)
+    if len(info.streams) != 1:
+        wanted = ", ".join(info.streams)
+        raise InputError(f"student.objective '{info.name}' draws from {wanted}, expected one stream of pairs")
+    (stream,) = info.streams
+
+    def source(names: Sequence[str]) -> dict[str, Any]:
+        uris = [store.uri(name) for name in names]
+        columns = {"image": "source_image", "target": "image", "caption": "caption", "labels": {"format": "auto"}}
+        storage = spec.teacher.storage.model_dump(mode="json")
+        return {"uri": uris, "format": "parquet", "carry": [], "masks": [], "storage": storage, **columns}
+
+    copied = ("name", "steps", "batch_size", "seed", "precision", "memory_format", "ema")
+    every = ("checkpoint_every", "validate_every", "log_every")
+    return TrainSpec.parse(
+        {
+            "objective": {"name": spec.student.objective, "params": spec.student.params},
+            "data": {stream: source(files.training)},
+            "validation": {"data": {stream: source(files.held_out)}, "count": min(spec.held_out, 8)},
+            "output": spec.output.model_dump(mode="json"),
+            "compute": spec.compute.model_dump(mode="json"),
+            **{name: getattr(spec, name) for name in (*copied, *every)},
+        }
+    )
+
+
+def judge(
+    spec: DistillSpec, store: Store, files: Split, weights: str, note: Callable[[str], None] = lambda text: None
+) -> Verdict:
+    """Run the student on the held-out pairs and compare.
+
+    Args:
+        weights: what training wrote.
+        note: told of pairs that the student refuses.
+
+    Raises:
+        InputError: the weights do not load as the student's method, or it refuses every pair.
+    """
+    device = "cuda" if spec.compute.gpus else "cpu"
+    name = spec.student.method or spec.student.objective
+    student = methods.load(name, weights=weights, device=device, **spec.student.method_params)
+    sources, teachers, students, seconds = [], [], [], 0.0
+    for key, caption, before, after in _pairs(store, files.held_out):
+        try:
+            prepared = student.prepare(Inputs(key, before, caption))[None].to(student.device)
+            batch = Batch(prepared, [sample_seed(spec.seed, key)], [key], [caption], [{}])
+            if not students:
+                # the first call of a process is not like the others
+                student.translate(batch)
+            picture, took = _timed(student, batch)
+        except BadSample as error:
+            note(f"{key}: {error}")
+            continue
+        seconds += took
+        size = (after.shape[1], after.shape[0])
+        students.append(codec.resize(picture, size))
+        sources.append(codec.resize(before, size))
+        teachers.append(after)
+    if not students:
+        raise InputError(f"student '{name}' refuses every held-out pair of {store.uri()}")
+    student_seconds = seconds / len(students)
+    teacher_seconds = _teacher_seconds(store)
+    built = metrics.build(spec.metrics, device=device)
+    return Verdict(
+        pictures=len(students),
+        agreement=_compared(built, teachers, students),
+        untouched=_compared(built, teachers, sources),
+        teacher_seconds=teacher_seconds,
+        student_seconds=student_seconds,
+        speedup=None if teacher_seconds is None else teacher_seconds / student_seconds,
+    )
+
+
+def write_report(spec: DistillSpec, teacher: Job, weights: str, verdict: Verdict) -> dict[str, Any]:
+    """Put the verdict and the student's ``method`` block, ready for a job file, beside the weights."""
+    method: dict[str, Any] = {"name": spec.student.method or spec.student.objective, "weights": weights}
+    if spec.student.method_params:
+        method["params"] = spec.student.method_params
+    report = {"teacher": teacher.method_label, "method": method, **asdict(verdict)}
+    Store(spec.output.uri, spec.output.storage).put(REPORT, json.dumps(report, indent=1).encode())
+    return report
+
+
+def _pairs(store: Store, files: Sequence[str]) -> Iterable[tuple[str, str | None, np.ndarray, np.ndarray]]:
+    for path in files:
+        with store.fs.open(store.path(path), "rb") as file:
+            columns = ["key", "caption", "source_image", "image"]
+            for batch in pq.ParquetFile(file).iter_batches(batch_size=16, columns=columns):
+                for row in batch.to_pylist():
+                    before, after = codec.decode(row["source_image"]), codec.decode(row["image"])
+                    yield row["key"], row["caption"], before.pixels, after.pixels
+
+
+def _timed(student: methods.Method, batch: Batch) -> tuple[np.ndarray, float]:
+    cuda = student.device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    images = student.translate(batch)
+    if cuda:
+        torch.cuda.synchronize()
+    return to_uint8(images)[0], time.perf_counter() - began
+
+
+def _teacher_seconds(store: Store) -> float | None:
+    runs = read_runs(store)
+    pictures = sum(sum(runs[column].to_pylist()) for column in ("ok", "filtered"))
+    seconds = sum(runs["device_seconds"].to_pylist())
+    return seconds / pictures if pictures and seconds else None
+
+
+def _compared(built: Sequence[Any], wanted: list[np.ndarray], found: list[np.ndarray]) -> dict[str, float]:
+    pictures = Pictures(source=wanted, output=found, target=[None] * len(found))
+    means: dict[str, float] = {}
+    for metric in built:
+        for column, values in metric.measure(pictures).values.items():
+            mean = float(np.mean(values))
+            # columns against a target have none here
+            if not np.isnan(mean):
+                means[column] = mean
+    return means

@@ -1,0 +1,231 @@
+"""Training samples from the sources that `run` reads: shuffled, and a function of the position alone.
+
+Position p of a stream is the same sample whatever was read before it, so a resumed run asks for the position where it
+was interrupted and gets what it would have got.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+
+from methods.base import Inputs
+from methods.errors import BadSample, InputError
+from methods.train.objective import Objective, Streams
+from methods.train.objective import Sample as TrainingSample
+from pipeline import codec
+from pipeline.records import Sample
+from pipeline.sources import detect, open_source
+from pipeline.sources.peek import resolve_layout
+from pipeline.spec import SourceSpec
+from pipeline.storage import redact
+
+WINDOW = 512
+_PIECE = 16
+_KEPT_WINDOWS = 2
+_AHEAD = 2
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest(), "little")
+
+
+class Stream:
+    """One source in random order, epoch after epoch.
+
+    An epoch takes the source files (for loose images: the pictures) in a random order, cuts that row into windows of
+    512 samples, and shuffles each window. Two windows of compressed pictures are held in memory, no more.
+
+    Args:
+        spec: the source.
+        seed: of the order; another seed a worker.
+
+    Raises:
+        InputError: nothing there, or nothing that is a picture.
+    """
+
+    def __init__(self, spec: SourceSpec, seed: int) -> None:
+        self.where = redact(spec.uris[0])
+        self.seed = seed
+        format = detect(spec)
+        self.layout = resolve_layout(spec, format, 1)
+        self.source = open_source(spec, format, 1)
+        self.files = self.source.plan()
+        counts = [self.source.count(file) for file in self.files]
+        limit = spec.limit
+        self.counts = np.array([c if limit is None else min(c, limit) for c in self._known(counts)])
+        self.size = int(self.counts.sum())
+        if not self.size:
+            raise InputError(f"{self.where}: no samples to train on")
+        self._windows: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _known(self, counts: list[int | None]) -> list[int]:
+        return [
+            count if count is not None else sum(len(s.samples) for s in self.source.read(file, self.layout, _PIECE, ()))
+            for file, count in zip(self.files, counts, strict=True)
+        ]
+
+    def first(self) -> Iterator[Sample]:
+        """The samples in the order of the source, for validation."""
+        for file in self.files:
+            for shard in self.source.read(file, self.layout, _PIECE, ()):
+                yield from shard.samples
+
+    def near(self, position: int) -> Iterator[Sample]:
+        """The sample at ``position`` of the endless order, then the others of its window: stand-ins for a bad one."""
+        epoch, place = divmod(position, self.size)
+        number, offset = divmod(place, WINDOW)
+        window = self._window(epoch, number)
+        yield from window[offset:]
+        yield from window[:offset]
+
+    def _window(self, epoch: int, number: int) -> list[Sample]:
+        key = (epoch, number) if self.size > WINDOW else (0, 0)
+        with self._lock:
+            if key not in self._windows:
+                self._windows[key] = self._read(epoch, number) if self.size > WINDOW else list(self.first())
+                while len(self._windows) > _KEPT_WINDOWS:
+                    self._windows.popitem(last=False)
+            samples = self._windows[key]
+        order = np.random.default_rng(_seed(self.seed, epoch, number)).permutation(len(samples))
+        return [samples[i] for i in order]
+
+    def _read(self, epoch: int, number: int) -> list[Sample]:
+        order = np.random.default_rng(_seed(self.seed, epoch, "files")).permutation(len(self.files))
+        ends = self.counts[order].cumsum()
+        begin, end = number * WINDOW, min((number + 1) * WINDOW, self.size)
+        found: list[Sample] = []
+        first = int(np.searchsorted(ends, begin, side="right"))
+        for rank in range(first, len(order)):
+            start = int(ends[rank] - self.counts[order[rank]])
+            if start >= end:
+                break
+            file, low, high = self.files[order[rank]], max(begin - start, 0), end - start
+            for shard in self.source.read(file, self.layout, _PIECE, range(low // _PIECE)):
+                at = shard.part * _PIECE
+                found += shard.samples[max(low - at, 0) : high - at]
+                if at + len(shard.samples) >= high:
+                    break
+        return found
+
+
+def decoded(sample: Sample) -> Inputs:
+    """A sample as an objective's ``transform`` takes it.
+
+    ``columns`` holds what the source carries, label maps decoded under their own names, and the true picture of the
+    other domain as ``target`` (H, W, 3) uint8 where the source has one.
+
+    Raises:
+        BadSample: a picture that cannot be decoded.
+    """
+    if sample.problem is not None or sample.image is None:
+        problem = sample.problem
+        raise BadSample(problem.error if problem else "no_image", problem.message if problem else "no picture")
+    columns: dict[str, Any] = dict(sample.passthrough)
+    columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
+    if sample.target is not None:
+        columns["target"] = codec.decode(sample.target).pixels
+    return Inputs(sample.key, codec.decode(sample.image).pixels, sample.caption, columns)
+
+
+class Loader:
+    """The batch of any step, decoded and transformed ahead in threads.
+
+    Args:
+        objective: whose ``transform`` is applied.
+        streams: by name.
+        batch_size: samples of every stream in a batch.
+        seed: of crops and flips, with stream and position.
+        device: where batches go.
+        threads: how many decode.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        streams: dict[str, Stream],
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        threads: int,
+    ) -> None:
+        self.objective = objective
+        self.streams = streams
+        self.batch_size = batch_size
+        self.seed = seed
+        self.device = device
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._coming: dict[int, dict[str, list[Future[TrainingSample]]]] = {}
+
+    def __call__(self, step: int) -> Streams:
+        """Stream name -> field -> (B, ...) tensor on the device, or a list of plain values."""
+        for wanted in range(step, step + _AHEAD + 1):
+            if wanted not in self._coming:
+                self._coming[wanted] = {
+                    name: [
+                        self._pool.submit(self._sample, name, wanted * self.batch_size + i)
+                        for i in range(self.batch_size)
+                    ]
+                    for name in self.streams
+                }
+        rows = {name: [future.result() for future in futures] for name, futures in self._coming.pop(step).items()}
+        return {name: self._collated(samples) for name, samples in rows.items()}
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _sample(self, name: str, position: int) -> TrainingSample:
+        problem: BadSample | None = None
+        for sample in self.streams[name].near(position):
+            try:
+                rng = np.random.default_rng(_seed(self.seed, name, position))
+                return self.objective.transform(name, decoded(sample), rng)
+            except BadSample as error:
+                problem = problem or error
+        raise InputError(f"{self.streams[name].where}: none of a window of samples can be used; the first: {problem}")
+
+    def _collated(self, samples: list[TrainingSample]) -> dict[str, torch.Tensor | list[Any]]:
+        batch: dict[str, torch.Tensor | list[Any]] = {}
+        for field in samples[0]:
+            values = [sample[field] for sample in samples]
+            shapes = {tuple(value.shape) for value in values if isinstance(value, torch.Tensor)}
+            if len(shapes) > 1:
+                found = " and ".join(map(str, sorted(shapes)[:2]))
+                raise InputError(
+                    f"training samples of several shapes ({found}) cannot be one batch: choose an image_prep that "
+                    "gives one size, or batch_size 1"
+                )
+            if isinstance(values[0], torch.Tensor):
+                batch[field] = torch.stack(values).to(self.device, non_blocking=True)  # type: ignore[arg-type]
+            else:
+                batch[field] = values
+        return batch
+
+
+def held_out(objective: Objective, name: str, spec: SourceSpec, count: int) -> list[TrainingSample]:
+    """The first ``count`` usable samples of a source, transformed with fixed random numbers.
+
+    Raises:
+        InputError: there is none.
+    """
+    stream = Stream(spec, 0)
+    found: list[TrainingSample] = []
+    for number, sample in enumerate(stream.first()):
+        if len(found) == count:
+            break
+        try:
+            found.append(objective.transform(name, decoded(sample), np.random.default_rng(_seed("held out", number))))
+        except BadSample:
+            continue
+    if not found:
+        raise InputError(f"validation.data.{name}: {stream.where}: not one usable sample")
+    return found

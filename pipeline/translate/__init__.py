@@ -1,0 +1,1 @@
+"""The inside of a worker, without Ray: one shard from bytes to bytes."""

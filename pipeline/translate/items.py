@@ -1,0 +1,54 @@
+"""What travels through the inside of a worker: a prepared sample, an item of a batch, what the device made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pipeline import codec
+from pipeline.labels import Labels
+from pipeline.records import Rejection, Sample
+from pipeline.translate.passthrough import Window
+
+WAITS = "waiting for the device"
+"""The note of a shard that has been taken up and whose samples are not yet on the device."""
+
+Measures = tuple[dict[str, float], dict[str, np.ndarray]]
+"""Values by column and feature vectors by set, of one picture."""
+
+Note = Callable[[str, str], None]
+"""Tells whoever watches what is being worked on: (shard id, what)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample ready for the device, with what is needed to finish it."""
+
+    sample: Sample
+    decoded: codec.Decoded
+    window: Window | None
+    target: np.ndarray | None
+    labels: Labels | None
+    tensor: torch.Tensor
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One (sample, variant) on its way through the device; ``slot`` is its place among the shard's rows."""
+
+    slot: int
+    prepared: Prepared
+    variant: int
+    seed: int
+
+
+Result = torch.Tensor | np.ndarray | Rejection
+"""What the device made of an item: (3, H, W) float in [-1, 1], (H, W, 3) uint8 pixels, or why not."""
+
+Hold = Callable[[Sequence[Item]], AbstractContextManager[None]]
+"""What is put around the method's own call on a batch: who has the device, for how long."""

@@ -1,0 +1,276 @@
+"""One shard through a worker: decode, batch, translate, measure and encode, overlapped.
+
+Decoding runs ahead of the device in threads and finishing (measuring, encoding) runs behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+import torch
+
+from methods.base import sample_seed
+from methods.errors import BadSample
+from pipeline import codec
+from pipeline.errors import first_line
+from pipeline.metrics.base import Pictures
+from pipeline.records import Rejection, Row, Sample, Shard, Translated
+from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
+from pipeline.translate.passthrough import carry_picture, carry_source, move_labels
+from pipeline.translate.pixels import pixels_of
+from pipeline.translate.translator import Translator
+
+
+def translate_shard(translator: Translator, shard: Shard, note: Note = lambda shard, what: None) -> Translated:
+    """Translate one shard. Never raises for a sample: what cannot be done becomes a rejected row.
+
+    Args:
+        note: gets (shard id, what) whenever something else begins to be done.
+    """
+    return ShardTranslation(translator, shard, note).result()
+
+
+class ShardTranslation:
+    """One shard on its way through a translator.
+
+    Samples are prepared ahead, batches follow each other on the device, rows are finished behind.
+    """
+
+    def __init__(self, translator: Translator, shard: Shard, note: Note) -> None:
+        self.translator, self.shard, self.note = translator, shard, note
+        self.job = translator.job
+        self.variants = self.job.spec.variants
+        self.rows: list[Row | None] = [None] * (len(shard.samples) * self.variants)
+        self.pending: dict[tuple[int, ...], list[Item]] = {}
+        self.sent: deque[tuple[list[Item], Future[list[Result]]]] = deque()
+        self.finishing: deque[Future[None]] = deque()
+        self.device_seconds = 0.0
+
+    def result(self) -> Translated:
+        """Translate the shard. A sample that cannot be done becomes a rejected row; nothing is raised for it."""
+        started = time.time()
+        self.note(self.shard.id, WAITS)
+        batch_size = self.job.batch_size
+        lookahead = max(2 * batch_size, 4)
+        ahead: deque[tuple[int, Sample, Future[Prepared]]] = deque()
+        samples = enumerate(self.shard.samples)
+        while True:
+            while len(ahead) < lookahead:
+                number, sample = next(samples, (None, None))
+                if number is None or sample is None:
+                    break
+                ahead.append((number, sample, self.translator.ahead.submit(self.translator.prepare, sample)))
+            if not ahead:
+                break
+            self._sort_in(*ahead.popleft())
+        for group in list(self.pending.values()):
+            if group:
+                self._send(group)
+        while self.sent:
+            self._take_back()
+        while self.finishing:
+            self.finishing.popleft().result()
+        rows = tuple(row for row in self.rows if row is not None)
+        assert len(rows) == len(self.rows)
+        return Translated(
+            shard=self.shard.id,
+            source=self.shard.source,
+            part=self.shard.part,
+            last=self.shard.last,
+            rows=rows,
+            started=started,
+            finished=time.time(),
+            device_seconds=self.device_seconds,
+            worker=self.translator.worker,
+            bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
+            undeclared=self.shard.undeclared,
+        )
+
+    def _sort_in(self, number: int, sample: Sample, future: Future[Prepared]) -> None:
+        """Put a prepared sample's variants with others of its shape; send what is full."""
+        try:
+            prepared = future.result()
+        except BadSample as error:
+            stage = sample.problem.stage if sample.problem else "prepare"
+            self._reject(number, sample, Rejection(stage, error.reason, str(error)))
+            return
+        except Exception as error:
+            self._reject(number, sample, Rejection("prepare", type(error).__name__, first_line(error)))
+            return
+        for variant in range(self.variants):
+            group = self.pending.setdefault(tuple(prepared.tensor.shape), [])
+            seed = sample_seed(self.job.spec.seed, sample.key, variant)
+            group.append(Item(number * self.variants + variant, prepared, variant, seed))
+            if len(group) == self.job.batch_size:
+                self.pending[tuple(prepared.tensor.shape)] = []
+                self._send(group)
+
+    def _send(self, items: list[Item]) -> None:
+        """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""
+        batch = self.translator.batch_of(items)
+        self.sent.append(
+            (items, self.translator.device.submit(partial(self.translator.run_device, items, self._held, batch)))
+        )
+        if len(self.sent) > 1:
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Wait for the oldest batch that was sent, and hand it to the encoding threads."""
+        items, future = self.sent.popleft()
+        self.finishing.append(self.translator.behind.submit(self._finish, items, future.result()))
+        # Bounds the memory of finished batches that wait to be encoded.
+        while len(self.finishing) > 4:
+            self.finishing.popleft().result()
+
+    @contextlib.contextmanager
+    def _held(self, items: Sequence[Item]) -> Iterator[None]:
+        """Say who has the device, and count the time."""
+        self.note(self.shard.id, f"translating {items[0].prepared.sample.key} and {len(items) - 1} more")
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.device_seconds += time.perf_counter() - begun
+
+    def _reject(self, number: int, sample: Sample, rejection: Rejection) -> None:
+        sha256 = hashlib.sha256(sample.image).hexdigest() if sample.image else None
+        for variant in range(self.variants):
+            self.rows[number * self.variants + variant] = Row(
+                key=sample.key,
+                variant=variant,
+                status="rejected",
+                source_uri=sample.source_uri,
+                source_sha256=sha256,
+                seed=sample_seed(self.job.spec.seed, sample.key, variant),
+                rejection=rejection,
+            )
+
+    def _finish(self, items: list[Item], results: Sequence[Result]) -> None:
+        good: list[tuple[Item, np.ndarray]] = []
+        for item, result in zip(items, results, strict=True):
+            if isinstance(result, torch.Tensor):
+                try:
+                    (result,) = pixels_of(result[None])
+                except Exception as error:
+                    result = Rejection("translate", type(error).__name__, first_line(error))
+            if isinstance(result, Rejection):
+                self._refuse(item, result)
+            else:
+                good.append((item, self._sized(item, result)))
+        if not good:
+            return
+        for (item, picture), measured in zip(good, self._measure_each(good), strict=True):
+            if isinstance(measured, Rejection):
+                self._refuse(item, measured)
+                continue
+            values, features = measured
+            try:
+                self.rows[item.slot] = self._row(item, picture, values, features)
+            except BadSample as error:
+                self._refuse(item, Rejection("encode", error.reason, str(error)))
+            except Exception as error:
+                self._refuse(item, Rejection("encode", type(error).__name__, first_line(error)))
+
+    def _source_beside(self, prepared: Prepared, size: tuple[int, int]) -> bytes:
+        data = prepared.sample.image or b""
+        if "condition" in self.translator.method.info.inputs:
+            # numbers that mean something are neither blended nor compressed
+            return carry_picture(data, prepared.decoded, prepared.window, size, "nearest")
+        return carry_source(data, prepared.decoded, prepared.window, size, self.job.spec.output.image)
+
+    def _sized(self, item: Item, picture: np.ndarray) -> np.ndarray:
+        if self.job.spec.output.size == "method":
+            return picture
+        height, width = item.prepared.decoded.pixels.shape[:2]
+        return codec.resize(picture, (width, height))
+
+    def _measure_each(self, good: list[tuple[Item, np.ndarray]]) -> Sequence[Measures | Rejection]:
+        """Measure a batch; if that fails, each by itself, so that one picture cannot spoil its neighbours."""
+        try:
+            return self._measure(good)
+        except Exception as error:
+            if len(good) == 1:
+                return [Rejection("measure", type(error).__name__, first_line(error))]
+            return [self._measure_each([one])[0] for one in good]
+
+    def _measure(self, good: list[tuple[Item, np.ndarray]]) -> list[Measures]:
+        found: list[Measures] = [({}, {}) for _ in good]
+        if not self.translator.metrics:
+            return found
+        sizes = [(picture.shape[1], picture.shape[0]) for _, picture in good]
+        originals = [item.prepared.decoded.pixels for item, _ in good]
+        targets = [item.prepared.target for item, _ in good]
+        pictures = Pictures(
+            source=[codec.resize(pixels, size) for pixels, size in zip(originals, sizes, strict=True)],
+            output=[picture for _, picture in good],
+            target=[
+                None if pixels is None else codec.resize(pixels, size)
+                for pixels, size in zip(targets, sizes, strict=True)
+            ],
+        )
+        with self.translator.measuring:
+            for metric in self.translator.metrics:
+                measured = metric.measure(pictures)
+                for name, column in measured.values.items():
+                    for place, value in zip(found, column, strict=True):
+                        place[0][name] = float(value)
+                for name, vectors in measured.features.items():
+                    for place, vector in zip(found, vectors, strict=True):
+                        place[1][name] = vector
+        return found
+
+    def _row(self, item: Item, picture: np.ndarray, values: dict[str, float], features: dict[str, np.ndarray]) -> Row:
+        prepared, output = item.prepared, self.job.spec.output
+        sample = prepared.sample
+        size = (picture.shape[1], picture.shape[0])
+        labels = move_labels(prepared.labels, prepared.decoded, size)
+        kept = self.translator.keep is None or self.translator.keep.keeps(values)
+        masks: dict[str, bytes] = {}
+        image = source_image = None
+        if kept:
+            image = codec.encode(picture, output.image.format, output.image.quality)
+            decoded = prepared.decoded
+            window = prepared.window
+            masks = {name: carry_picture(data, decoded, window, size, "nearest") for name, data in sample.masks.items()}
+            if sample.target is not None and self.job.layout.target is not None:
+                masks[self.job.layout.target] = carry_picture(sample.target, decoded, window, size, "lanczos")
+            if output.pairs:
+                source_image = self._source_beside(prepared, size)
+        return Row(
+            key=sample.key,
+            variant=item.variant,
+            status="ok" if kept else "filtered",
+            source_uri=sample.source_uri,
+            source_sha256=prepared.sha256,
+            seed=item.seed,
+            rejection=None if kept else Rejection("keep", "filtered", f"not kept by: {self.job.spec.keep}"),
+            image=image,
+            source_image=source_image,
+            width=size[0],
+            height=size[1],
+            caption=sample.caption,
+            labels=labels,
+            labels_raw=prepared.labels.raw if prepared.labels else sample.labels_raw,
+            masks=masks,
+            passthrough=sample.passthrough,
+            metrics=values,
+            features=features if kept else {},
+        )
+
+    def _refuse(self, item: Item, rejection: Rejection) -> None:
+        self.rows[item.slot] = Row(
+            key=item.prepared.sample.key,
+            variant=item.variant,
+            status="rejected",
+            source_uri=item.prepared.sample.source_uri,
+            source_sha256=item.prepared.sha256,
+            seed=item.seed,
+            rejection=rejection,
+        )

@@ -1,0 +1,140 @@
+"""The work on one shard, as a plain object without Ray: decode, batch, translate, measure, encode, overlapped.
+
+Decoding runs ahead of the device in threads and finishing (measuring, encoding) runs behind it. One thread alone works
+the device, from a queue in which each shard has its next batch waiting; two shards may be in one translator at a time,
+so that there is work for it while one of them ends.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
+
+import torch
+
+import methods
+from methods.base import Batch, Conditioned, Inputs
+from methods.errors import BadSample
+from pipeline import codec, metrics
+from pipeline.errors import first_line
+from pipeline.job import Job
+from pipeline.keep import KeepExpression
+from pipeline.labels import Transform
+from pipeline.records import Rejection, Sample
+from pipeline.translate.cpu import configure_cpu
+from pipeline.translate.device import DeviceThread
+from pipeline.translate.items import Hold, Item, Prepared, Result
+from pipeline.translate.passthrough import (
+    Window,
+    cut_to,
+    load_table,
+    parse_labels,
+)
+from pipeline.translate.pixels import pixels_of
+
+
+class Translator:
+    """A loaded method with everything around it. Built once a worker process."""
+
+    def __init__(self, job: Job) -> None:
+        compute = job.spec.compute
+        if job.device == "cpu":
+            configure_cpu(compute.torch_threads)
+        self.job = job
+        self.method = methods.load(
+            job.spec.method.name,
+            weights=job.weights,
+            device=job.device,
+            dtype=compute.dtype,
+            **job.params,
+        )
+        self.metrics = metrics.build(job.spec.metrics, device=job.device)
+        self.keep = KeepExpression.parse(job.spec.keep, job.metric_columns) if job.spec.keep else None
+        self.table = load_table(job.spec.source.labels, job.spec.source.storage)
+        threads = (4 if job.device == "cuda" else 2) if compute.threads == "auto" else compute.threads
+        self.ahead = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self.behind = ThreadPoolExecutor(threads, thread_name_prefix="encode")
+        self.device = DeviceThread()
+        self.measuring = threading.Lock()
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self.ahead.shutdown(wait=False, cancel_futures=True)
+        self.behind.shutdown(wait=False, cancel_futures=True)
+        self.device.close()
+
+    def prepare(self, sample: Sample) -> Prepared:
+        """Decode and prepare one sample. Raises BadSample."""
+        if sample.problem is not None:
+            raise BadSample(sample.problem.error, sample.problem.message)
+        assert sample.image is not None
+        decoded = codec.decode(sample.image)
+        target = codec.decode(sample.target).pixels if sample.target is not None else None
+        labels = parse_labels(sample, self.table, self.job.spec.source.labels.format, decoded)
+        columns = dict(sample.passthrough)
+        if "label_map" in self.method.info.inputs:
+            columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
+        inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
+        if "condition" in self.method.info.inputs:
+            inputs = replace(inputs, stored=codec.decode_mask(sample.image))
+            decoded = replace(decoded, pixels=cast(Conditioned, self.method).render(inputs))
+        tensor = self.method.prepare(inputs)
+        window = self._window(decoded)
+        if window is not None:
+            # Everything that belongs to the picture is cut as the method cut it.
+            upright = (decoded.pixels.shape[1], decoded.pixels.shape[0])
+            decoded = replace(decoded, pixels=cut_to(decoded.pixels, window, upright))
+            target = None if target is None else cut_to(target, window, upright)
+            labels = None if labels is None else Transform.crop(upright, window).apply(labels)
+        return Prepared(sample, decoded, window, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
+
+    def _window(self, decoded: codec.Decoded) -> Window | None:
+        crop = getattr(self.method, "window", None)
+        return None if crop is None else crop(decoded.pixels.shape[1], decoded.pixels.shape[0])
+
+    def batch_of(self, items: Sequence[Item]) -> Batch:
+        """The items as the method takes them, on the device."""
+        return Batch(
+            inputs=torch.stack([item.prepared.tensor for item in items]).to(self.method.device, non_blocking=True),
+            seeds=[item.seed for item in items],
+            keys=[item.prepared.sample.key for item in items],
+            captions=[item.prepared.sample.caption for item in items],
+            columns=[item.prepared.sample.passthrough for item in items],
+        )
+
+    def run_device(self, items: Sequence[Item], hold: Hold, batch: Batch | None = None) -> list[Result]:
+        """One result an item. A batch that fails is tried again one by one.
+
+        Only the method's own call is made inside ``hold``. On a CPU, collecting a batch before it (``batch``, if that
+        is done) and turning it into pixels after it (left to the encoding threads) take so long that the method would
+        wait for it.
+        """
+        batch = self.batch_of(items) if batch is None else batch
+        try:
+            with torch.inference_mode(), hold(items):
+                images = self.method.translate(batch)
+                return [*pixels_of(images)] if images.is_cuda else [*images]
+        except torch.OutOfMemoryError as error:
+            if len(items) == 1:
+                return [Rejection("translate", "out_of_memory", f"one image does not fit: {first_line(error)}")]
+            torch.cuda.empty_cache()
+            half = len(items) // 2
+            return self.run_device(items[:half], hold) + self.run_device(items[half:], hold)
+        except BadSample as error:
+            if len(items) == 1:
+                return [Rejection("translate", error.reason, str(error))]
+            return [result for item in items for result in self.run_device([item], hold)]
+        except Exception as error:
+            if "CUDA error" in str(error):
+                # The device context is gone: nothing after this can work in this process.
+                raise
+            if len(items) == 1:
+                return [Rejection("translate", type(error).__name__, first_line(error))]
+            return [result for item in items for result in self.run_device([item], hold)]

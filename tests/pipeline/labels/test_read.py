@@ -1,0 +1,289 @@
+"""Reading COCO and BDD100K: whole files, single records, look-up by name, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from methods.errors import BadSample, InputError
+from pipeline import labels
+from pipeline.labels import rle
+
+MASK = np.zeros((60, 80), np.uint8)
+MASK[5:20, 10:30] = 1
+
+COCO: dict[str, Any] = {
+    "info": {"year": 2017},
+    "images": [
+        {"id": 7, "file_name": "a/one.jpg", "width": 80, "height": 60},
+        {"id": 9, "file_name": "two.jpg", "width": 80, "height": 60},
+    ],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 3,
+            "bbox": [10, 5, 20.5, 15],
+            "area": 300.25,
+            "iscrowd": 0,
+            "segmentation": [[10, 5, 30.5, 5, 30.5, 20]],
+            "score": 0.5,
+        },
+        {"id": 2, "image_id": 7, "category_id": 1, "iscrowd": 1, "segmentation": rle.encode(MASK), "area": 300},
+        {"id": 3, "image_id": 7, "category_id": 1, "segmentation": {"size": [2, 3], "counts": [1, 2, 3]}},
+        {"id": 4, "image_id": 404, "category_id": 1, "bbox": [0, 0, 1, 1]},
+    ],
+    "categories": [{"id": 1, "name": "person", "supercategory": "x"}, {"id": 3, "name": "car"}],
+}
+
+FRAME: dict[str, Any] = {
+    "name": "b1c66a42-6f7d68ca.jpg",
+    "attributes": {"weather": "overcast", "timeofday": "daytime", "scene": "city street"},
+    "timestamp": 10000,
+    "labels": [
+        {
+            "id": "0",
+            "category": "traffic light",
+            "attributes": {"occluded": False, "truncated": False, "trafficLightColor": "green"},
+            "manualShape": True,
+            "box2d": {"x1": 1125.902264, "y1": 133.184488, "x2": 1156.978645, "y2": 210.875445},
+        },
+        {
+            "id": "1",
+            "category": "lane/single white",
+            "poly2d": [{"vertices": [[10, 20], [30, 40], [50, 60], [70, 90]], "types": "LCCC", "closed": False}],
+        },
+        {"id": "2", "category": "weather tag"},
+    ],
+}
+
+OLD_FRAME: dict[str, Any] = {
+    "name": "0000f77c-6257be58",
+    "frames": [
+        {
+            "timestamp": 10000,
+            "objects": [
+                {
+                    "category": "car",
+                    "id": 4,
+                    "attributes": {"occluded": True},
+                    "box2d": {"x1": 1, "y1": 2, "x2": 5, "y2": 9},
+                },
+                {"category": "area/drivable", "id": 5, "poly2d": [[0, 0, "L"], [9, 0, "L"], [9, 9, "L"]]},
+                {"category": "lane/crosswalk", "id": 6, "poly2d": [[0, 0, "L"], [9, 9, "L"]]},
+            ],
+        }
+    ],
+    "attributes": {"weather": "rainy"},
+}
+
+
+def dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def test_coco_file() -> None:
+    table = labels.load_coco(dumped(COCO))
+    assert len(table) == 2
+    assert table.categories == COCO["categories"]
+    found = table.find("one")
+    assert found is not None
+    assert (found.width, found.height) == (80, 60)
+    car, crowd, small = found.annotations
+    assert (car.category, car.category_id, car.bbox, car.area, car.id) == ("car", 3, (10, 5, 20.5, 15), 300.25, "1")
+    assert car.segmentation == [[10, 5, 30.5, 5, 30.5, 20]]
+    assert car.attributes == {"score": 0.5}
+    assert crowd.iscrowd
+    assert crowd.rle is not None
+    np.testing.assert_array_equal(rle.decode(crowd.rle), MASK)
+    assert small.rle is not None
+    assert rle.runs(small.rle["counts"]) == [1, 2, 3]
+    assert table.find("two") == labels.parse_sample(json.loads(json.dumps(table.find("two").raw)))  # type: ignore[union-attr]
+    assert table.find("two").annotations == []  # type: ignore[union-attr]
+    assert table.find("three") is None
+
+
+def test_bdd100k_file_and_frame() -> None:
+    table = labels.load_bdd100k(dumped([FRAME, {"name": "empty.jpg", "attributes": {}, "labels": None}]))
+    found = table.find("b1c66a42-6f7d68ca")
+    assert found is not None
+    assert found == labels.parse_sample(found.raw)
+    assert json.loads(found.raw) == FRAME
+    light, lane, tag = found.annotations
+    assert light.bbox == (1125.902264, 133.184488, 1156.978645 - 1125.902264, 210.875445 - 133.184488)
+    assert light.attributes["trafficLightColor"] == "green"
+    assert light.attributes["manualShape"] is True
+    assert lane.segmentation == [[10, 20, 30, 40, 50, 60, 70, 90]]
+    assert lane.shapes() == [{"types": "LCCC", "closed": False}]
+    assert tag.bbox is None
+    assert found.attributes["timeofday"] == "daytime"
+    assert table.find("empty").annotations == []  # type: ignore[union-attr]
+    for document in ({"frames": [FRAME]}, FRAME, [FRAME]):
+        assert len(labels.load_bdd100k(dumped(document))) == 1
+
+
+def test_bdd100k_layout_of_2018() -> None:
+    found = labels.parse_sample(dumped(OLD_FRAME))
+    assert found.attributes == {"weather": "rainy"}
+    car, area, crossing = found.annotations
+    assert (car.bbox, car.id) == ((1, 2, 4, 7), "4")
+    assert area.segmentation == [[0, 0, 9, 0, 9, 9]]
+    assert area.shapes()[0]["closed"]
+    assert not crossing.shapes()[0]["closed"]
+    assert len(labels.load_bdd100k(dumped(OLD_FRAME))) == 1
+
+
+def test_raw_is_the_original_text() -> None:
+    text = '{"name" : "x.jpg",\n "attributes":{"k": 1.50}, "labels":[]}'
+    found = labels.parse_sample("\ufeff".encode() + text.encode())
+    assert found.raw == text
+    assert found.attributes == {"k": "1.5"}
+
+
+def test_per_sample_coco() -> None:
+    record = {"width": 8, "height": 6, "annotations": [{"bbox": [1, 1, 2, 2], "category_name": "cat"}]}
+    found = labels.parse_sample(json.dumps(record))
+    assert (found.width, found.height, found.annotations[0].category) == (8, 6, "cat")
+    nested = {"image": {"width": 8, "height": 6, "file_name": "x"}, "annotations": [{"category_id": 4}]}
+    assert labels.parse_sample(json.dumps(nested)).annotations[0].category == "4"
+
+
+def coco_of(*names: str) -> labels.LabelTable:
+    images = [{"id": at, "file_name": name, "width": at + 1, "height": 1} for at, name in enumerate(names)]
+    return labels.load_coco(dumped({"images": images, "annotations": []}))
+
+
+def which(table: labels.LabelTable, *names: str) -> int | None:
+    found = table.find(*names)
+    return None if found is None else (found.width or 0) - 1
+
+
+def test_look_up() -> None:
+    table = coco_of("train/0001.jpg", "val/0001.jpg", "train/0002.jpg", "v1.5/frame.12.jpg", "deep/train/0001.jpg")
+    assert which(table, "train/0001") == 0
+    assert which(table, "data/val/0001.JPG") == 1
+    assert which(table, "0002") == 2
+    assert which(table, "0002.png") == 2
+    assert which(table, "frame.12") == 3
+    assert which(table, "frame") is None
+    assert which(table, "test/0002") is None
+    assert which(table, "other", "./train/0002.jpg") == 2
+    assert which(table, "deep/train/0001") == 4
+    with pytest.raises(BadSample) as caught:
+        table.find("0001")
+    assert caught.value.reason == "ambiguous_labels"
+    both = coco_of("x.jpg", "x.png")
+    assert which(both, "x.png") == 1
+    with pytest.raises(BadSample):
+        both.find("x")
+
+
+@pytest.mark.parametrize(
+    ("load", "data", "says"),
+    [
+        (labels.load_coco, b'{"images": [\n  {]}', "line 2, column 4"),
+        (labels.load_coco, b"\xff\xfe", "UTF-8"),
+        (labels.load_coco, b"", "line 1"),
+        (labels.load_coco, b"[]", "not an object"),
+        (labels.load_coco, b'{"images": []}', "annotations"),
+        (labels.load_coco, b'{"images": [{}], "annotations": []}', "file_name"),
+        (labels.load_coco, b'{"images": 3, "annotations": []}', "not a list"),
+        (labels.load_coco, b'{"images": [{"id": [], "file_name": "x"}], "annotations": []}', "id"),
+        (labels.load_coco, b"[" * 100_000, "deep"),
+        (labels.load_bdd100k, b'[{"attributes": {}}]', "frame 0 has no name"),
+        (labels.load_bdd100k, b'"text"', "not an object"),
+        (labels.load_bdd100k, b'{"frames": 1}', "not a list"),
+    ],
+)
+def test_unreadable_files_are_user_errors(load: Any, data: bytes, says: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(data, "s3://bucket/labels.json")
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith("s3://bucket/labels.json")
+    assert "\n" not in message
+
+
+def record_with(**field: Any) -> str:
+    return json.dumps({"width": 80, "height": 60, "annotations": [{"category_id": 1, **field}]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "null",
+        "{}",
+        '{"caption": "a street"}',
+        record_with(bbox=[1, 2, 3]),
+        record_with(bbox=[1, 2, -3, 4]),
+        record_with(bbox=[1, 2, "3", 4]),
+        record_with(bbox=[1, 2, float("nan"), 4]),
+        record_with(bbox={"x": 1}),
+        record_with(segmentation=[[1, 2, 3]]),
+        record_with(segmentation=5),
+        record_with(segmentation={"size": [4, 4], "counts": [1]}),
+        record_with(segmentation={"size": [4, 4], "counts": "!!"}),
+        record_with(segmentation={"size": [4], "counts": [4]}),
+        record_with(category_id="car"),
+        record_with(area="big"),
+        record_with(keypoints=[1, 2]),
+        '{"width": 0, "annotations": []}',
+        '{"annotations": [7]}',
+        '{"name": "x", "labels": [{"box2d": {"x1": 1}}]}',
+        '{"name": "x", "labels": [{"box2d": {"x1": 5, "y1": 0, "x2": 1, "y2": 1}}]}',
+        '{"name": "x", "labels": [{"poly2d": [{"vertices": [[1, 2]], "types": "LL"}]}]}',
+        '{"name": "x", "labels": [{"poly2d": [{"types": "L"}]}]}',
+        '{"name": "x", "labels": [{"poly2d": [[1, 2]]}]}',
+        '{"name": "x", "labels": {}}',
+        '{"name": "x", "frames": [{"objects": []}, {"objects": []}]}',
+    ],
+)
+def test_bad_records_cost_one_sample(text: str) -> None:
+    with pytest.raises(BadSample) as caught:
+        labels.parse_sample(text)
+    assert caught.value.reason == "bad_labels"
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bad_record_in_a_file_costs_its_sample_only() -> None:
+    broken = json.loads(json.dumps(COCO))
+    broken["annotations"][0]["bbox"] = "nonsense"
+    table = labels.load_coco(dumped(broken))
+    assert table.find("two") is not None
+    with pytest.raises(BadSample):
+        table.find("one")
+
+
+WORDS = (
+    "annotations labels frames objects poly2d box2d bbox segmentation size counts vertices types x1 width image images "
+    "categories id attributes rle name"
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-9, 9) | st.text("Lx", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS.split()), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(value=json_values, format=st.sampled_from(["auto", "coco", "bdd100k"]))
+def test_any_json_is_read_or_refused(value: Any, format: Any) -> None:
+    try:
+        labels.parse_sample(json.dumps(value), format)
+    except BadSample as error:
+        rejection = error.reason
+    else:
+        rejection = "bad_labels"
+    assert rejection == "bad_labels"
+    for load in (labels.load_coco, labels.load_bdd100k):
+        with contextlib.suppress(InputError):
+            load(dumped(value))

@@ -1,0 +1,294 @@
+"""The report: one file that needs nothing else, that shows the right pictures and numbers, and escapes foreign text."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.output.report import originals, quantity, write_report
+from pipeline.output.report.originals import read_originals
+from pipeline.run.driver import run_job
+from pipeline.runlog import read_runs
+from pipeline.storage import Store
+from tests.support.datasets import encoded, picture, street_samples, write_parquet, write_tar
+from tests.support.jobs import job
+
+EVIL = "<script>alert(1)<|script>&amp;"
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text outside styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._style = "", False
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.text += " "
+        self._style = tag == "style"
+
+    def handle_data(self, data):
+        if not self._style:
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self.text += " "
+        self._style = False
+
+    def pictures(self) -> list[tuple[str, Image.Image]]:
+        """(alt text, picture) of every image."""
+        found = []
+        for tag, attributes in self.tags:
+            if tag == "img":
+                head, _, data = (attributes["src"] or "").partition(",")
+                assert head == "data:image/jpeg;base64"
+                found.append((attributes["alt"] or "", Image.open(io.BytesIO(base64.b64decode(data)))))
+        return found
+
+
+def samples() -> dict[str, dict[str, bytes]]:
+    """Twelve good samples with labels and a true target, and some that are refused."""
+    found = street_samples([f"k{n:02d}" for n in range(12)])
+    for n, members in enumerate(found.values()):
+        box = {"bbox": [2.0 + n, 3.0, 10.5, 12.0], "category_id": 1, "area": 126.0, "iscrowd": 0}
+        line = {"segmentation": [[1, 2, 30, 4, 5, 20]], "category_id": 2, "area": 9.0, "iscrowd": 0}
+        members["json"] = json.dumps({"annotations": [box, line]}).encode()
+        members["jpg"] = encoded(picture(n + 100))
+        members["target.png"] = encoded(picture(n + 50), "PNG")
+    found["k03"]["txt"] = b"<b>bold</b> & \xe2\x80\xae more"
+    for n in range(5):
+        found[f"broken{n}"] = {"jpg": b"\xff\xd8\xff rubbish"}
+    found[EVIL] = {"jpg": b"<i>x</i>"}
+    return found
+
+
+def make(root: Path, **changes: Any) -> Path:
+    write_tar(root / "in" / "a.tar", samples())
+    spec = job(
+        root / "in", root / "out", output__shard_size=5, metrics=["psnr", "structure"], name="<u>x</u>", **changes
+    )
+    run_job(spec, local=True)
+    return root / "out"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory) -> Path:
+    return make(tmp_path_factory.mktemp("report"))
+
+
+def again(out: Path, **changes: Any) -> Page:
+    """The report of an output as `finalise` asks for it, with some arguments replaced."""
+    store = Store(str(out))
+    arguments: dict[str, Any] = {
+        "job_tree": json.loads(store.read("_sceneshift/job.json")),
+        "store": store,
+        "index": pq.read_table(out / "index.parquet"),
+        "metrics": json.loads(store.read("metrics.json")),
+        "runs": read_runs(store),
+    }
+    return Page(write_report(**(arguments | changes)))
+
+
+def nearest(image: Image.Image, candidates: dict[str, np.ndarray]) -> str:
+    """Which of these pictures this is, through JPEG."""
+    shown = np.asarray(image.convert("RGB")).astype(float)
+    distance = {name: float(np.abs(shown - pixels).mean()) for name, pixels in candidates.items()}
+    assert min(distance.values()) < 12
+    return min(distance, key=lambda name: distance[name])
+
+
+def test_the_page_needs_nothing_else(out):
+    html = (out / "report" / "index.html").read_text()
+    page = Page(html)
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form", "video", "audio", "use"}
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("src", "srcset", "data", "action", "xlink:href"):
+                assert (value or "").startswith("data:image/jpeg;base64,")
+            if name == "href":
+                assert (value or "").startswith("#")
+        if tag == "meta" and attributes.get("http-equiv"):
+            assert attributes["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert "url(" not in html
+    assert "@import" not in html
+    targets = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
+    assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"} <= targets
+
+
+def test_foreign_text_stays_text(out):
+    page = again(out)
+    assert not {"b", "i", "u", "script"} & {tag for tag, attributes in page.tags if not attributes.get("class")}
+    assert EVIL in page.text
+    assert "<b>bold</b> & \u202e more" in page.text
+    assert "it begins with b'<i>x</i>'" in page.text
+    assert "<u>x</u>" in page.text
+
+
+@pytest.mark.parametrize("format", ["parquet", "webdataset"])
+@pytest.mark.parametrize("pairs", [False, True])
+def test_source_output_and_target_are_shown(tmp_path, format, pairs):
+    out = make(tmp_path, output__format=format, output__pairs=pairs)
+    if pairs:
+        (tmp_path / "in" / "a.tar").unlink()
+    pictures = dict(again(out).pictures())
+    assert len(pictures) == 36
+    candidates = {}
+    for n in range(12):
+        source = picture(100 + n)
+        candidates |= {f"source of k{n:02d}": source, f"output of k{n:02d}": 255 - source}
+        candidates[f"true target of k{n:02d}"] = picture(50 + n)
+    for name, shown in pictures.items():
+        assert nearest(shown, candidates) == name
+
+
+def test_labels_are_drawn_where_they_are(out):
+    page = again(out)
+    shapes = [(tag, attributes) for tag, attributes in page.tags if tag in ("polygon", "polyline")]
+    assert len(shapes) == 12 * 3 * 2
+    assert {attributes["points"] for _, attributes in shapes} >= {
+        "2.0,3.0 12.5,3.0 12.5,15.0 2.0,15.0",
+        "1.0,2.0 30.0,4.0 5.0,20.0",
+    }
+    boxes = [attributes["viewbox"] for tag, attributes in page.tags if tag == "svg" and "plot" not in str(attributes)]
+    assert set(boxes) == {"0 0 48 32"}
+
+
+def test_counts_reasons_and_metrics_are_on_the_page(out):
+    page = again(out)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["rows"] == {"attempted": 18, "ok": 12, "filtered": 0, "rejected": 6}
+    text = " ".join(page.text.split())
+    assert "12 translated, 0 filtered, 6 rejected" in text
+    assert "truncated prepare 5 broken0" in text
+    assert "not_an_image prepare 1" in text
+    low, high = metrics["columns"]["psnr"]["ci95"]
+    assert f"95 %: {quantity.measured(low)} to {quantity.measured(high)}" in text
+    assert "fingerprint " + json.loads((out / "_sceneshift/job.json").read_text())["fingerprint"] in text
+
+
+def test_an_interrupted_job_says_so(tmp_path):
+    out = make(tmp_path)
+    assert "not finished" not in again(out).text
+    next((out / "index").glob("*.parquet")).unlink()
+    assert "1 of 4 shards are not committed" in again(out).text
+
+
+def test_without_source_the_output_is_shown_alone(tmp_path):
+    out = make(tmp_path)
+    (tmp_path / "in" / "a.tar").unlink()
+    page = again(out)
+    assert len(page.pictures()) == 24
+    assert page.text.count("source not shown: it cannot be read any more") == 12
+
+
+def test_a_source_that_changed_is_not_shown(tmp_path):
+    out = make(tmp_path)
+    changed = samples()
+    changed["k00"]["jpg"] = encoded(picture(77))
+    del changed["k11"]
+    write_tar(tmp_path / "in" / "a.tar", changed)
+    text = again(out).text
+    assert text.count("source not shown: it has changed since") == 1
+    # The place of k11 is taken by the sample after it.
+    assert text.count("source not shown: it is no longer in its file") == 1
+
+
+def test_a_damaged_output_still_has_a_report(tmp_path):
+    out = make(tmp_path)
+    first, second, *_ = sorted((out / "data").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    page = again(out)
+    assert page.text.count("the data file cannot be read") == 10
+    assert len(page.pictures()) == 12 + 2 * 2
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet", "folder", "manifest"])
+def test_sources_of_every_format_are_read_again(tmp_path, format):
+    data = street_samples([f"k{n}" for n in range(11)])
+    source = tmp_path / "in"
+    if format == "webdataset":
+        write_tar(source / "a.tar", {"bad": {"txt": b"no picture"}, **data})
+    elif format == "parquet":
+        write_parquet(source / "a.parquet", data)
+    else:
+        (source / "images").mkdir(parents=True)
+        for key, members in data.items():
+            (source / "images" / f"{key}.jpg").write_bytes(members["jpg"])
+        if format == "manifest":
+            (source / "a.csv").write_text("uri\n" + "".join(f"images/{key}.jpg\n" for key in data))
+    run_job(job(source if format != "manifest" else source / "a.csv", tmp_path / "out", variants=2), local=True)
+    store = Store(str(tmp_path / "out"))
+    rows = [row for row in pq.read_table(tmp_path / "out" / "index.parquet").to_pylist() if row["status"] == "ok"]
+    tree = json.loads(store.read("_sceneshift/job.json"))
+    found = read_originals(rows, tree, store)
+    assert len(found) == 22
+    for (_, key, _), image in found.items():
+        assert image == data[key.rpartition("/")[2]]["jpg"]
+    late = read_originals(rows, tree, store, seconds=-1)
+    assert set(late.values()) == {"source not shown: reading it again takes too long"}
+
+
+def test_only_the_shown_samples_are_fetched(tmp_path, monkeypatch):
+    out = make(tmp_path)
+    fetched = []
+    real = originals.open_source
+
+    def counting(*arguments):
+        source = real(*arguments)
+        read = source.read
+
+        def reading(*arguments):
+            for shard in read(*arguments):
+                fetched.append(shard.samples[0].key)
+                yield shard
+
+        object.__setattr__(source, "read", reading)
+        return source
+
+    monkeypatch.setattr(originals, "open_source", counting)
+    page = again(out, gallery=4)
+    assert len(fetched) == 4 == len([alt for alt, _ in page.pictures() if alt.startswith("source")])
+
+
+def test_an_index_too_large_to_merge_is_sampled(out):
+    metrics = json.loads((out / "metrics.json").read_text())
+    metrics["rows"]["attempted"] = 9_000_000
+    metrics["reasons"] = {"truncated": 70, "unseen": 9}
+    page = again(out, index=None, metrics=metrics)
+    text = " ".join(page.text.split())
+    assert "come from 18 of its 9,000,000 rows" in text
+    assert "truncated prepare 70" in text
+    assert "unseen" in text
+    assert len(page.pictures()) == 36
+
+
+def test_an_output_without_rows_or_runs_has_a_report(tmp_path, out):
+    metrics = {"rows": {"attempted": 0, "ok": 0, "filtered": 0, "rejected": 0}, "reasons": {}, "columns": {}}
+    page = again(out, store=Store(str(tmp_path)), index=None, runs=None, metrics=metrics)
+    assert "nothing to show" in page.text
+    assert "No run log" in page.text
+    assert page.pictures() == []
+
+
+def test_filtered_samples_are_shown_with_their_metrics(tmp_path):
+    out = make(tmp_path, keep="psnr > 1000")
+    text = " ".join(again(out).text.split())
+    assert "They were translated and then not kept by psnr > 1000" in text
+    assert re.search(r"filtered keep 12 k00 psnr [\d.]+, psnr_target [\d.]+, structure", text)

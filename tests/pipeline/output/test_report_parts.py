@@ -1,0 +1,203 @@
+"""What the report is made of: chosen samples, charts, reasons, speeds, and how numbers read."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.output.report import quantity
+from pipeline.output.report.choose import choose
+from pipeline.output.report.plots import histogram, rate, spans, ticks
+from pipeline.output.report.reasons import reasons
+from pipeline.output.report.speed import idle_seconds, rates, run_speeds, seconds_by_worker
+
+
+def table(statuses: list[str], shards: list[int], values: list[float | None]) -> pa.Table:
+    keys = [f"k{n:04d}" for n in range(len(statuses))]
+    named = [f"s{number}" for number in shards]
+    return pa.table({"key": keys, "status": statuses, "shard": named, "metric.m": pa.array(values, pa.float64())})
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ok", "ok", "rejected"]),
+            st.integers(0, 30),
+            st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        ),
+        max_size=120,
+    ),
+    st.integers(0, 40),
+)
+def test_chosen_samples_are_few_ok_and_different(rows, count):
+    index = table([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    chosen = choose(index, count, "metric.m")
+    good = [row for row in index.to_pylist() if row["status"] == "ok"]
+    keys = [choice.row["key"] for choice in chosen]
+    assert len(keys) == len(set(keys)) <= count
+    assert set(keys) <= {row["key"] for row in good}
+    assert len({choice.row["shard"] for choice in chosen}) <= 12
+    if len({row["shard"] for row in good}) <= 6:
+        assert len(chosen) == min(count, len(good))
+    known = sorted(row["metric.m"] for row in good if row["metric.m"] is not None)
+    lows = [choice.row["metric.m"] for choice in chosen if choice.why == "lowest m"]
+    highs = [choice.row["metric.m"] for choice in chosen if choice.why == "highest m"]
+    assert lows == known[: len(lows)]
+    assert highs == known[::-1][: len(highs)]
+    if len(good) > count >= 6 and len(known) >= 6:
+        assert len(lows) == len(highs) == min(3, count // 6)
+
+
+def test_the_spread_reaches_from_end_to_end():
+    index = table(["ok"] * 1000, [n // 50 for n in range(1000)], [None] * 1000)
+    keys = [choice.row["key"] for choice in choose(index, 24)]
+    assert keys[0] == "k0000"
+    assert keys[-1] == "k0999"
+    assert keys == sorted(keys)
+    shards = sorted({int(key[1:]) // 50 for key in keys})
+    assert shards == [0, 4, 8, 11, 15, 19]
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False, width=64)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.floats(-1e9, 1e9) | st.sampled_from([np.nan, np.inf]), max_size=50))
+def test_a_histogram_counts_every_finite_value(values):
+    array = np.array(values)
+    svg = str(histogram(array, "<m>"))
+    expected = int(np.isfinite(array).sum())
+    if not expected:
+        assert "no values" in svg
+        return
+    root = ElementTree.fromstring(svg)
+    titles = [bar.findtext("title") or "" for bar in root.iter("rect")]
+    assert sum(int(title.rpartition(": ")[2]) for title in titles) == expected
+
+
+@settings(deadline=None, max_examples=100)
+@given(finite, finite, st.integers(2, 8))
+def test_ticks_are_few_sorted_and_inside(one, two, about):
+    low, high = sorted((one, two))
+    found = ticks(low, high, about)
+    assert len(found) <= about + 2
+    assert found == sorted(found)
+    slack = 1e-6 * max(abs(low), abs(high), 1e-300)
+    assert all(low - slack <= tick <= high + slack for tick in found)
+
+
+# Clocks count in steps, not in the smallest numbers that a float can hold.
+_SECONDS = st.integers(0, 50_000).map(lambda milliseconds: milliseconds / 1000)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.tuples(_SECONDS, _SECONDS, st.integers(0, 500)), min_size=1, max_size=30),
+    st.integers(1, 60),
+)
+def test_throughput_adds_up_to_all_images(shards, bins):
+    started = np.array([s for s, _, _ in shards])
+    ended = started + np.array([d for _, d, _ in shards])
+    images = np.array([n for _, _, n in shards])
+    started, ended = started - started.min(), ended - started.min()
+    seconds = float(ended.max())
+    found = rates(started, ended, images, seconds, bins)
+    assert (found >= 0).all()
+    if seconds > 0:
+        assert np.isclose(found.sum() * seconds / bins, images.sum())
+    ElementTree.fromstring(str(rate(seconds, found, 1.0, "t")))
+
+
+def test_idle_time_is_when_nothing_is_in_work():
+    started, ended = np.array([0.0, 1.0, 10.0, 3.0]), np.array([2.0, 5.0, 11.0, 4.0])
+    assert idle_seconds(started, ended) == 5.0
+    flat = rates(started, ended, np.full(4, 10), 11.0, 11)
+    assert (flat[5:10] == 0).all()
+    assert flat[0] == 5.0
+
+
+def runs() -> pa.Table:
+    rows = [
+        {"run": run, "shard": f"s{n}", "worker": f"w{n % 3}", "started": at + n, "committed": at + n + 1 + (n % 3)}
+        for run, at in (("b", 5000.0), ("a", 1000.0))
+        for n in range(6)
+    ]
+    same = {"source": "x", "translated": 0.0, "ok": 3, "filtered": 1, "rejected": 0, "device_seconds": 0.5}
+    return pa.Table.from_pylist([row | same | {"bytes_in": 10, "bytes_out": 20} for row in rows])
+
+
+def test_runs_are_told_apart():
+    first, second = run_speeds(runs())
+    assert (first.run, second.run) == ("a", "b")
+    assert (first.began, first.seconds, first.images, first.shards) == (1000.0, 8.0, 24, 6)
+    assert first.mean == 3.0
+    assert first.workers == 3
+    assert first.busy == 3.0 / (3 * 8.0)
+    assert (first.bytes_in, first.bytes_out) == (60, 120)
+
+
+def test_the_slowest_workers_come_first():
+    rows, number = seconds_by_worker(runs(), most=2)
+    assert number == 3
+    assert [(name, values.tolist()) for name, values in rows] == [("w2", [3.0] * 4), ("w1", [2.0] * 4)]
+    root = ElementTree.fromstring(str(spans([("<w>" * 20, np.array([1.0, 2.0])), ("v", np.array([0.0]))], "t")))
+    assert len(root.findall("g")) == 2
+
+
+def test_reasons_have_counts_and_three_examples():
+    rows = [
+        {"key": f"k{n}", "status": "rejected", "error": e, "stage": s, "message": "m" * 1000, "metric.a": None}
+        for n, (e, s) in enumerate([("x", "read")] * 5 + [("x", "prepare")] + [(None, None)])
+    ]
+    rows.append({**rows[0], "key": "f", "status": "filtered", "error": "filtered", "stage": "keep", "metric.a": 0.25})
+    schema = pa.schema([(n, pa.string()) for n in ("key", "status", "error", "stage", "message")])
+    index = pa.Table.from_pylist(rows, schema=schema.append(pa.field("metric.a", pa.float64())))
+    found = reasons(index, "rejected")
+    assert [(each.reason, each.stage, each.count) for each in found] == [
+        ("x", "read", 5),
+        ("unknown", "unknown", 1),
+        ("x", "prepare", 1),
+    ]
+    assert [example.key for example in found[0].examples] == ["k0", "k1", "k2"]
+    assert all(len(example.message) == 300 for each in found for example in each.examples)
+    (only,) = reasons(index, "filtered")
+    assert only.examples[0].values == "a 0.2500"
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "text"),
+    [
+        (quantity.count, 1234567, "1,234,567"),
+        (quantity.measured, 12.3456, "12.35"),
+        (quantity.measured, 0.000123456, "0.0001235"),
+        (quantity.measured, 1.5e-7, "1.500e-07"),
+        (quantity.measured, float("nan"), "–"),
+        (quantity.measured, 0.0, "0"),
+        (quantity.size, 999, "999 B"),
+        (quantity.size, 1_234_567, "1.2 MB"),
+        (quantity.duration, 0.0123, "12 ms"),
+        (quantity.duration, 59.99, "1 min 00 s"),
+        (quantity.duration, 3725, "1 h 02 min"),
+        (quantity.duration, 200_000, "2 d 7 h"),
+        (quantity.moment, 0, "1970-01-01 00:00:00 UTC"),
+    ],
+)
+def test_quantities_read_well(function, value, text):
+    assert function(value) == text
+
+
+def test_a_share_is_only_all_or_nothing_when_it_is():
+    assert [quantity.share(n, 10_000) for n in (0, 1, 5000, 9999, 10_000)] == [
+        "0 %",
+        "< 0.1 %",
+        "50.0 %",
+        "> 99.9 %",
+        "100 %",
+    ]
+    assert quantity.share(0, 0) == "–"

@@ -1,0 +1,319 @@
+"""Reading every source format: same samples, stable shards, and what is broken said so."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from methods.errors import InputError
+from pipeline.records import SourceFile
+from pipeline.sources import detect, open_source
+from pipeline.sources.base import Pending, cut_shards, key_problem, without_fetch
+from pipeline.sources.folder import group_by_key
+from pipeline.sources.peek import resolve_layout
+from pipeline.spec import SourceSpec
+from tests.support.datasets import street_samples, write_parquet, write_tar
+
+NAMES = [f"n{n:02d}" for n in range(13)]
+
+
+def everything(spec: SourceSpec, shard_size: int = 5, done: Collection[int] = ()):
+    format = detect(spec)
+    layout = resolve_layout(spec, format, shard_size)
+    source = open_source(spec, format, shard_size)
+    return layout, [shard for file in source.plan() for shard in source.read(file, layout, shard_size, done)]
+
+
+def make(kind: str, folder, names=NAMES):
+    samples = street_samples(names)
+    if kind == "webdataset":
+        write_tar(folder / "a.tar", samples)
+    elif kind == "parquet":
+        write_parquet(folder / "a.parquet", samples)
+    else:
+        pictures = folder / "pictures" if kind == "manifest" else folder
+        pictures.mkdir(parents=True, exist_ok=True)
+        for name, members in samples.items():
+            for suffix, data in members.items():
+                (pictures / f"{name}.{suffix}").write_bytes(data)
+        if kind == "manifest":
+            with open(folder / "list.csv", "w", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerow(["uri", "caption", "city"])
+                writer.writerows([f"pictures/{name}.jpg", f"a street called {name}", "here"] for name in names)
+            return SourceSpec(uri=str(folder / "list.csv"))
+    return SourceSpec(uri=str(folder))
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet", "folder", "manifest"])
+def test_every_format_gives_the_same_samples(tmp_path, kind):
+    spec = make(kind, tmp_path)
+    assert detect(spec) == kind
+    layout, shards = everything(spec)
+    samples = [sample for shard in shards for sample in shard.samples]
+    expected = street_samples(NAMES)
+    assert [sample.key.rsplit("/", 1)[-1] for sample in samples] == NAMES
+    for name, sample in zip(NAMES, samples, strict=True):
+        assert sample.image == expected[name]["jpg"]
+        assert sample.caption == f"a street called {name}"
+        if kind != "manifest":
+            assert list(sample.masks.values()) == [expected[name]["seg.png"]]
+    if kind == "parquet":
+        assert samples[4].passthrough == {"city": "city 1", "frame": 4}
+        assert layout.carry == {"city": "string", "frame": "int64"}
+    if kind == "manifest":
+        assert samples[0].passthrough == {"city": "here"}
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet", "manifest"])
+def test_shards_are_cut_by_count_and_the_last_says_so(tmp_path, kind):
+    _, shards = everything(make(kind, tmp_path))
+    assert [len(shard.samples) for shard in shards] == [5, 5, 3]
+    assert [shard.last for shard in shards] == [False, False, True]
+    assert [shard.part for shard in shards] == [0, 1, 2]
+    assert len({shard.id.rsplit("-", 1)[0] for shard in shards}) == 1
+
+
+@pytest.mark.parametrize("kind", ["webdataset", "parquet", "manifest"])
+def test_finished_parts_are_left_out_and_the_others_do_not_change(tmp_path, kind):
+    spec = make(kind, tmp_path)
+    _, whole = everything(spec)
+    for done in ({0}, {1}, {2}, {0, 2}):
+        _, rest = everything(spec, done=done)
+        assert rest == [shard for shard in whole if shard.part not in done]
+
+
+def test_shard_ids_depend_on_their_file_alone(tmp_path):
+    write_tar(tmp_path / "m.tar", street_samples(["x"]))
+    _, before = everything(SourceSpec(uri=str(tmp_path / "*.tar")))
+    write_tar(tmp_path / "a.tar", street_samples(["y"]))
+    _, after = everything(SourceSpec(uri=str(tmp_path / "*.tar")))
+    assert before[0].id in {shard.id for shard in after}
+    assert len(after) == 2
+
+
+def test_new_loose_images_form_new_groups(tmp_path):
+    spec = make("folder", tmp_path, NAMES[3:])
+    first = open_source(spec, "folder", 4).plan()
+    make("folder", tmp_path, NAMES)
+    again = open_source(spec, "folder", 4, tuple(first)).plan()
+    assert set(first) < set(again)
+    added = [member for file in again if file not in first for member in file.members]
+    assert sorted(path for path in added if path.endswith(".jpg")) == ["n00.jpg", "n01.jpg", "n02.jpg"]
+
+
+def test_a_key_that_comes_twice_is_refused_the_second_time(tmp_path):
+    samples = street_samples(["a", "b"])
+    path = write_tar(tmp_path / "a.tar", samples)
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("a.jpg")
+        info.size = len(samples["a"]["jpg"])
+        archive.addfile(info, io.BytesIO(samples["a"]["jpg"]))
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    problems = [(sample.key, sample.problem and sample.problem.error) for sample in shards[0].samples]
+    assert problems == [("a", None), ("b", None), ("a", "duplicate_key")]
+
+
+def test_duplicates_are_seen_across_finished_parts(tmp_path):
+    rows = {"key": ["a", "b", "a", "c"], "image": [b"1", b"2", b"3", b"4"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet", row_group_size=2)
+    _, rest = everything(SourceSpec(uri=str(tmp_path)), shard_size=2, done={0})
+    assert [(s.key, s.problem and s.problem.error) for s in rest[0].samples] == [("a", "duplicate_key"), ("c", None)]
+
+
+@pytest.mark.parametrize("cut_at", [0.35, 0.55, 0.8, 0.97])
+def test_a_tar_that_ends_early_keeps_what_is_whole(tmp_path, cut_at):
+    path = write_tar(tmp_path / "a.tar", street_samples(NAMES))
+    data = path.read_bytes()
+    with tarfile.open(path) as archive:
+        ends = {member.name: member.offset_data + member.size for member in archive}
+    size = int(max(ends.values()) * cut_at)
+    path.write_bytes(data[:size])
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    samples = [sample for shard in shards for sample in shard.samples]
+    whole = [name for name in NAMES if ends[f"{name}.seg.png"] <= size]
+    good = [sample.key for sample in samples if sample.problem is None]
+    assert good[: len(whole) - 1] == whole[: len(whole) - 1]
+    assert [s.problem.error for s in samples if s.problem] == ["truncated_archive"]
+    assert shards[-1].last
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no tar at all" * 100])
+def test_a_file_that_is_no_tar_is_one_rejected_sample(tmp_path, content):
+    write_tar(tmp_path / "a.tar", street_samples(["x"]))
+    (tmp_path / "b.tar").write_bytes(content)
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [s.problem.error for shard in shards for s in shard.samples if s.problem] == ["not_an_archive"]
+
+
+def test_damaged_parquet_is_one_rejected_sample(tmp_path):
+    write_parquet(tmp_path / "a.parquet", street_samples(NAMES))
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 but not really")
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [s.problem.error for shard in shards for s in shard.samples if s.problem] == ["damaged_parquet"]
+
+
+def test_an_empty_tar_has_one_empty_last_shard(tmp_path):
+    write_tar(tmp_path / "a.tar", street_samples(["x"]))
+    write_tar(tmp_path / "b.tar", {})
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [(len(shard.samples), shard.last) for shard in shards] == [(1, True), (0, True)]
+
+
+def test_links_and_climbing_names_in_a_tar_are_only_names(tmp_path):
+    path = write_tar(tmp_path / "a.tar", street_samples(["ok"]))
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("evil.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+        for name in ("../../climb.jpg", "/absolute.jpg"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"abc"))
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    problems = {s.key: s.problem.error for s in shards[0].samples if s.problem}
+    assert problems == {"../../climb": "bad_key", "/absolute": "bad_key"}
+
+
+def test_a_sample_without_picture_says_what_it_has(tmp_path):
+    samples = street_samples(["a", "b"])
+    del samples["b"]["jpg"]
+    write_tar(tmp_path / "a.tar", samples)
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    problem = shards[0].samples[1].problem
+    assert problem is not None
+    assert problem.error == "no_image"
+    assert "seg.png" in problem.message
+
+
+def test_members_of_later_files_that_have_no_column_are_named(tmp_path):
+    write_tar(tmp_path / "a.tar", street_samples(["a"]))
+    later = street_samples(["b"])
+    later["b"]["lidar.npy"] = b"123"
+    write_tar(tmp_path / "b.tar", later)
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [shard.undeclared for shard in shards] == [(), ("lidar.npy",)]
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"uri": "{}/absent"}, "does not exist"),
+        ({"uri": "{}/*.nothing"}, "matches no file"),
+        ({"uri": "{}/text"}, "none of them"),
+        ({"uri": "{}/tars", "image": "webp"}, "webp"),
+        ({"uri": "{}/tars", "caption": "words.txt"}, "words.txt"),
+        ({"uri": "{}/tars", "format": "parquet"}, "no .parquet"),
+    ],
+)
+def test_wrong_sources_are_one_line(tmp_path, spec, words):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.md").write_text("hello")
+    write_tar(tmp_path / "tars" / "a.tar", street_samples(["a"]))
+    with pytest.raises(InputError, match=words) as caught:
+        everything(SourceSpec(**{**spec, "uri": spec["uri"].format(tmp_path)}))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_folders_with_equal_names_are_refused(tmp_path):
+    for folder in ("x", "y"):
+        write_tar(tmp_path / folder / "a.tar", street_samples([folder]))
+    with pytest.raises(InputError, match="share the name"):
+        everything(SourceSpec(uri=[str(tmp_path / "x"), str(tmp_path / "y")]))
+
+
+def test_two_endings_of_one_name_are_a_duplicate(tmp_path):
+    samples = street_samples(["a"])
+    (tmp_path / "a.jpg").write_bytes(samples["a"]["jpg"])
+    (tmp_path / "a.png").write_bytes(samples["a"]["seg.png"])
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [(s.key, s.problem and s.problem.error) for s in shards[0].samples] == [
+        ("a", None),
+        ("a.png", "duplicate_key"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "fine"),
+    [
+        ("a", True),
+        ("a/b", True),
+        ("a.b", True),
+        ("..a", True),
+        ("日本", True),
+        ("", False),
+        ("..", False),
+        ("a/../b", False),
+        ("/a", False),
+        ("a\\b", False),
+        ("a\0b", False),
+        ("a\nb", False),
+        ("x" * 513, False),
+        ("\udc80", False),
+    ],
+)
+def test_keys(key, fine):
+    assert (key_problem(key) is None) is fine
+
+
+_KEYS = st.lists(st.sampled_from("abcdefgh"), max_size=30)
+
+
+@given(_KEYS, st.integers(1, 7), st.sets(st.integers(0, 6)), st.one_of(st.none(), st.integers(1, 20)))
+@settings(max_examples=200)
+def test_cutting_loses_and_doubles_nothing(keys, shard_size, done, limit):
+    from pipeline.records import Sample
+
+    file = SourceFile("/x/a.tar", "a.tar")
+
+    def pending():
+        return iter([without_fetch(Sample(key=key, source_uri="/x/a.tar", image=b"1")) for key in keys])
+
+    whole = list(cut_shards(file, pending(), shard_size, (), limit))
+    wanted = keys if limit is None else keys[:limit]
+    assert [sample.key for shard in whole for sample in shard.samples] == wanted
+    assert [shard.last for shard in whole] == [False] * (len(whole) - 1) + [True]
+    assert all(len(shard.samples) == shard_size for shard in whole[:-1])
+    good = [sample.key for shard in whole for sample in shard.samples if sample.problem is None]
+    assert sorted(good) == sorted(set(wanted))
+    assert list(cut_shards(file, pending(), shard_size, done, limit)) == [s for s in whole if s.part not in done]
+
+
+def test_cutting_fetches_only_what_is_wanted():
+    fetched = []
+
+    def fetch(key):
+        from pipeline.records import Sample
+
+        fetched.append(key)
+        return Sample(key=key, source_uri="u", image=b"1"), ()
+
+    stream = [Pending(str(n), lambda n=n: fetch(str(n))) for n in range(6)]
+    list(cut_shards(SourceFile("u", "u"), iter(stream), 2, {0, 2}, None))
+    assert fetched == ["2", "3"]
+
+
+_PATHS = st.lists(
+    st.tuples(st.sampled_from(["", "d/"]), st.sampled_from("abc"), st.sampled_from([".jpg", ".json", ".seg.png"])),
+    unique=True,
+    max_size=12,
+)
+
+
+@given(_PATHS)
+def test_grouping_keeps_every_picture(parts):
+    paths = ["".join(part) for part in parts]
+    groups = group_by_key(paths)
+    owned = [path for group in groups.values() for path in group.values()]
+    assert len(owned) == len(set(owned))
+    assert {path for path in paths if path.endswith((".jpg", ".png"))} <= set(owned)
+    for key, group in groups.items():
+        assert all(path.startswith(key + ".") for path in group.values())

@@ -1,0 +1,47 @@
+"""What a CPU worker does with memory and threads, seen from outside: each in a process of its own."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, threading, torch
+from pipeline.translate.cpu import configure_cpu
+if sys.argv[1] == "settled":
+    configure_cpu(1)
+block = torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3, 1, 1), torch.nn.SiLU(), torch.nn.Conv2d(32, 32, 3, 1, 1))
+picture = torch.zeros(1, 32, 256, 256)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    with torch.no_grad():
+        block(picture) + picture
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+def work():
+    print(*[faults() for _ in range(4)])
+for thread in (threading.Thread(target=work), threading.Thread(target=work)):
+    thread.start()
+    thread.join()
+print(torch.get_num_threads())
+"""
+
+
+def page_faults(how: str) -> tuple[list[int], int]:
+    """Of four equal passes in each of two threads, and how many threads torch has."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    *passes, threads = done.stdout.split()
+    return list(map(int, passes)), int(threads)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
+    settled, threads = page_faults("settled")
+    plain, _ = page_faults("plain")
+    assert threads == 1
+    pages_of_a_map = 32 * 256 * 256 * 4 // 4096
+    assert max(settled[3], *settled[5:]) < pages_of_a_map / 10
+    # the control: without the setting the same three passes ask for pages again (one pass may find some left over)
+    assert sum(plain[5:]) > pages_of_a_map
