@@ -19,45 +19,47 @@ from pipeline.storage import StorageOptions, absolute
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class LabelsSpec(_Block):
     """Where labels come from: one file for the dataset (``uri``), or JSON members / columns of the samples."""
 
     format: Literal["auto", "coco", "bdd100k"] = "auto"
+    """Format of the label file or of the samples' own label records; ``auto`` finds out."""
     uri: str | None = None
+    """One label file for the whole dataset; none takes the label member or column of each sample."""
 
 
 class SourceSpec(_Block):
-    """The dataset to translate.
-
-    Attributes:
-        uri: file, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest.
-        format: how to read it; ``auto`` decides by file names.
-        image: member suffix (``jpg``, ``rgb.png``) or column that holds the picture; ``auto`` finds the usual ones.
-        condition: what the picture is when it is no photo (``coco_stuff``, ``sketch``, ``depth``, ...), for methods
-            that take conditions.
-        target: member or column with the true picture in the other domain, for paired metrics.
-        caption, labels: likewise; ``labels.uri`` names one COCO or BDD100K file for the whole set.
-        masks: members or columns whose geometry follows the picture (label maps, depth); resized to nearest.
-        carry: other members or columns to pass through; ``auto`` keeps what the first source file has.
-        key: the column that holds the sample key (Parquet and manifests).
-        limit: translate only the first so many samples of every source file; for trying out.
-    """
+    """The dataset to translate."""
 
     uri: str | list[str]
+    """File, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest."""
     format: Literal["auto", "webdataset", "parquet", "folder", "manifest"] = "auto"
+    """How to read it; ``auto`` decides by file names."""
     image: str = "auto"
+    """Member suffix (``jpg``, ``rgb.png``) or column that holds the picture; ``auto`` finds the usual ones."""
     condition: str | None = None
+    """What the picture is when it is no photo (``coco_stuff``, ``sketch``, ``depth``, ...), for methods that take
+    conditions.
+    """
     target: str | None = "auto"
+    """Member or column with the true picture in the other domain, for paired metrics."""
     caption: str | None = "auto"
+    """Member or column with the caption of the picture."""
     labels: LabelsSpec = LabelsSpec()
+    """Where the labels of the pictures come from."""
     masks: Literal["auto"] | list[str] = "auto"
+    """Members or columns whose geometry follows the picture (label maps, depth); resized to nearest."""
     carry: Literal["auto"] | list[str] = "auto"
+    """Other members or columns to pass through; ``auto`` keeps what the first source file has."""
     key: str = "auto"
+    """The column that holds the sample key (Parquet and manifests)."""
     limit: Annotated[int, Field(ge=1)] | None = None
+    """Translate only the first so many samples of every source file; for trying out."""
     storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds the source."""
 
     @property
     def uris(self) -> list[str]:
@@ -69,16 +71,22 @@ class MethodSpec(_Block):
     """Which translator, with which weights and parameters."""
 
     name: str
+    """Name of the method; ``sceneshift methods`` lists them."""
     preset: str | None = None
+    """A named choice of weights and parameters of the method."""
     weights: str | None = None
+    """Weights to load: a path, a URI, ``bundled://name`` or a hub id; in place of the preset's."""
     params: dict[str, Any] = {}
+    """Parameters of the method; ``sceneshift methods NAME`` lists them."""
 
 
 class ImageSpec(_Block):
     """How output pictures are compressed."""
 
     format: Literal["jpeg", "png", "webp"] = "jpeg"
+    """How pictures are compressed."""
     quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """Quality of JPEG and WebP, 1 to 100."""
 
     @property
     def suffix(self) -> str:
@@ -87,50 +95,49 @@ class ImageSpec(_Block):
 
 
 class OutputSpec(_Block):
-    """Where the translated dataset goes.
-
-    Attributes:
-        format: shards as Parquet files or WebDataset tars.
-        size: ``source`` gives every picture its source's size back (labels stay exact), ``method`` keeps the size the
-            method works at (labels are scaled).
-        pairs: also store the source picture beside the translated one.
-        shard_size: samples in one shard; ``auto`` asks the method.
-    """
+    """Where the translated dataset goes."""
 
     uri: str
+    """Folder or URI of the output; it must belong to this job alone."""
     format: Literal["parquet", "webdataset"] = "parquet"
+    """Shards as Parquet files or WebDataset tars."""
     image: ImageSpec = ImageSpec()
+    """How output pictures are compressed."""
     size: Literal["source", "method"] = "source"
+    """``source`` gives every picture its source's size back (labels stay exact), ``method`` keeps the size the method
+    works at (labels are scaled).
+    """
     pairs: bool = False
+    """Also store the source picture beside the translated one."""
     shard_size: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = "auto"
+    """Samples per shard; ``auto`` asks the method."""
     storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds the output."""
 
 
 class ComputeSpec(_Block):
-    """How the work is spread. Nothing here changes what comes out, but for rounding by batch size and dtype.
-
-    Attributes:
-        workers: a fixed number, or [min, max] for an autoscaling pool; ``auto``: one a GPU, else one a CPU core.
-        gpus: GPUs a worker (0 for CPU); fractions share a device.
-        cpus: CPUs a worker.
-        batch_size: images a call of the method; ``auto`` asks the method.
-        threads: decode / encode threads a worker; ``auto``: 4 beside a GPU, 2 on a CPU.
-        torch_threads: torch threads a CPU worker; more than one on busy cores is far slower.
-        address: Ray cluster (``ray://...``, ``host:port``, ``auto``); none starts one on this machine.
-        stall_timeout: seconds without any finished shard after which the job is stopped as hung.
-        max_attempts: how often a shard may kill its process before it is searched for the sample that does it.
-    """
+    """How the work is spread. Nothing here changes what comes out, but for rounding by batch size and dtype."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] | tuple[int, int] = "auto"
+    """A fixed number, or [min, max] for an autoscaling pool; ``auto``: one per GPU, else one per CPU core."""
     gpus: Annotated[float, Field(ge=0)] = 0
+    """GPUs per worker (0 for CPU); fractions share a device."""
     cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs per worker."""
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Images per call of the method; ``auto`` asks the method."""
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Decode and encode threads per worker; ``auto``: 4 beside a GPU, 2 on a CPU."""
     torch_threads: Annotated[int, Field(ge=1)] = 1
+    """Torch threads per CPU worker; more than one on busy cores is far slower."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the method's arithmetic."""
     address: str | None = None
+    """Ray cluster (``ray://...``, ``host:port``, ``auto``); none starts one on this machine."""
     stall_timeout: Annotated[float, Field(gt=0)] = 1800
+    """Seconds without any finished shard after which the job is stopped as hung."""
     max_attempts: Annotated[int, Field(ge=1)] = 2
+    """How often a shard may kill its process before it is searched for the sample that does it."""
 
     @field_validator("workers")
     @classmethod
@@ -144,15 +151,27 @@ class JobSpec(_Block):
     """One translation job. ``JobSpec.load`` reads it from YAML."""
 
     name: str = "job"
+    """Name of the job, for logs, card and report."""
     source: SourceSpec
+    """The dataset to translate."""
     method: MethodSpec
+    """The translation method."""
     output: OutputSpec
+    """Where the translated dataset goes."""
     metrics: list[str] = ["psnr", "ssim", "structure"]
+    """Metrics that are computed per picture or for the whole set; an empty list measures nothing."""
     keep: str | None = None
+    """Condition on the metrics that a picture must meet to be kept, such as ``structure < 0.03``; others become
+    ``filtered`` rows.
+    """
     variants: Annotated[int, Field(ge=1)] = 1
+    """Results per sample, each from noise of its own; for methods that draw random numbers."""
     compute: ComputeSpec = ComputeSpec()
+    """How the work is spread; does not change what comes out."""
     seed: int = 0
+    """Seed of all random numbers; each sample has a seed of its own that depends on this one and its key."""
     max_rejects: Annotated[float, Field(ge=0)] = 0.5
+    """Share (below 1) or count of rejected samples at which the job stops with exit code 1."""
 
     @field_validator("metrics")
     @classmethod

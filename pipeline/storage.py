@@ -40,14 +40,20 @@ class StorageOptions(BaseModel):
     for jobs that read from one account and write to another.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     endpoint_url: str | None = None
+    """Address of an S3-compatible server; none for AWS itself."""
     region: str | None = None
+    """Region of the bucket."""
     profile: str | None = None
+    """Profile of the AWS configuration to take credentials from."""
     key_env: str | None = None
+    """Environment variable that holds the access key id, in place of AWS_ACCESS_KEY_ID."""
     secret_env: str | None = None
+    """Environment variable that holds the secret key, in place of AWS_SECRET_ACCESS_KEY."""
     anon: bool = False
+    """Access without credentials, for public buckets."""
 
 
 @dataclass(frozen=True)

@@ -31,58 +31,66 @@ Every = Annotated[int, Field(ge=1)]
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class TeacherSpec(_Block):
     """The output of a ``run`` with ``output.pairs: true`` and ``format: parquet``."""
 
     uri: str
+    """The output of the run whose pairs are learned from."""
     storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds it."""
 
 
 class StudentSpec(_Block):
-    """What is trained, and the method that runs it.
-
-    Attributes:
-        objective: an objective with one stream of pairs: ``pix2pix``, or a Turbo one.
-        params: its parameters.
-        method: the method that loads its weights; the objective's name if left out.
-        method_params: that method's parameters on the held-out pictures.
-    """
+    """What is trained, and the method that runs it."""
 
     objective: str = "pix2pix"
+    """An objective with one stream of pairs: ``pix2pix``, or a Turbo one."""
     params: dict[str, Any] = {}
+    """Parameters of the objective."""
     method: str | None = None
+    """The method that loads its weights; the objective's name if left out."""
     method_params: dict[str, Any] = {}
+    """That method's parameters on the held-out pictures."""
 
 
 class DistillSpec(_Block):
-    """One distillation. ``DistillSpec.load`` reads it from YAML.
-
-    Attributes:
-        held_out: pairs at least that are kept from training; whole data files, from the last one.
-        metrics: how student and teacher are compared.
-        steps, batch_size, seed, precision, memory_format, ema, checkpoint_every, validate_every, log_every, compute: as
-            for ``train``.
-    """
+    """One distillation. ``DistillSpec.load`` reads it from YAML."""
 
     name: str = "distillation"
+    """Name of the distillation."""
     teacher: TeacherSpec
+    """The run whose pairs are learned from."""
     student: StudentSpec = StudentSpec()
+    """What is trained on them."""
     output: TrainOutputSpec
+    """Where the student, its checkpoints and the comparison go."""
     held_out: Every = 16
+    """Pairs at least that are held out from training; whole data files, from the last one."""
     metrics: list[str] = ["psnr", "ssim", "structure"]
+    """Metrics that compare student and teacher on the held-out pairs."""
     steps: Literal["auto"] | Every = "auto"
+    """Optimizer steps; ``auto`` takes the objective's published number."""
     batch_size: Literal["auto"] | Every = "auto"
+    """Samples per step and worker; ``auto`` takes the objective's published number."""
     seed: int = 0
+    """Seed of all random numbers."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks' arithmetic; weights and optimizers are float32 either way."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """Memory layout of convolutions; which one is faster depends on the machine."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    """Decay of the averaged weights that are validated and exported; ``null`` for none."""
     checkpoint_every: Every = 500
+    """Steps between checkpoints; the last step always writes one."""
     validate_every: Every = 500
+    """Steps between validations; the last step always validates."""
     log_every: Every = 20
+    """Steps between lines of the log."""
     compute: TrainComputeSpec = TrainComputeSpec()
+    """Where the work is done."""
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> DistillSpec:

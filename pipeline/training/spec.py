@@ -17,84 +17,94 @@ Every = Annotated[int, Field(ge=1)]
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ObjectiveSpec(_Block):
     """What is trained, with which parameters."""
 
     name: str
+    """Name of the objective; ``sceneshift objectives`` lists them."""
     params: dict[str, Any] = {}
+    """Parameters of the objective; ``sceneshift objectives NAME`` lists them."""
 
 
 class ValidationSpec(_Block):
     """Held-out samples: ``count`` from the beginning of each stream's source."""
 
     data: dict[str, SourceSpec] = {}
+    """A source per stream of the objective, held out from training."""
     count: Every = 8
+    """Samples of each held-out source that are validated on, from its beginning."""
 
 
 class TrainOutputSpec(_Block):
     """Where checkpoints, logs, pictures and the final weights go: a folder or an object store."""
 
     uri: str
+    """Folder or URI of the training; it must belong to this training alone."""
     storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds the output."""
 
 
 class TrainComputeSpec(_Block):
-    """Where the work is done.
-
-    Attributes:
-        workers: processes that train one model together, each with its own batches.
-        gpus: GPUs a worker, 0 or 1.
-        cpus: CPUs a worker.
-        threads: decoding threads a worker.
-        torch_threads: torch threads of a CPU worker.
-        address: Ray cluster for several workers; none starts one on this machine.
-        max_failures: how often a group of workers that lost one is started again from the last checkpoint.
-    """
+    """Where the work is done."""
 
     workers: Every = 1
+    """Processes that train one model together, each with its own batches."""
     gpus: Literal[0, 1] = 0
+    """GPUs per worker, 0 or 1."""
     cpus: Annotated[float, Field(gt=0)] = 1
+    """CPUs per worker."""
     threads: Every = 2
+    """Decoding threads per worker."""
     torch_threads: Every = 1
+    """Torch threads per CPU worker."""
     address: str | None = None
+    """Ray cluster for several workers; none starts one on this machine."""
     max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often a group of workers that lost one is started again from the last checkpoint."""
 
 
 class TrainSpec(_Block):
-    """One training run. ``TrainSpec.load`` reads it from YAML.
-
-    Attributes:
-        data: a source for every stream the objective draws from.
-        steps, batch_size: ``auto`` takes the objective's published default; ``batch_size`` is per worker.
-        precision: of the networks' arithmetic; weights and optimizers are float32 either way.
-        memory_format: in which order convolutions keep pictures; which one is faster depends on the machine.
-        continue_from: another training's output: the newest checkpoint there (networks, discriminators, optimizers,
-            averages, count of steps) is what this run begins with, on its own data and parameters. ``steps`` counts on.
-        ema: decay of the averaged weights that are validated and exported; ``null`` for none.
-        checkpoint_every, validate_every, log_every: in steps. The last step always does all three.
-        keep_checkpoints: how many stay.
-    """
+    """One training run. ``TrainSpec.load`` reads it from YAML."""
 
     name: str = "training"
+    """Name of the training, for logs and cards."""
     objective: ObjectiveSpec
+    """What is trained."""
     data: dict[str, SourceSpec]
+    """A source for every stream the objective draws from."""
     validation: ValidationSpec = ValidationSpec()
+    """What is validated on."""
     output: TrainOutputSpec
+    """Where checkpoints, logs, pictures and the final weights go."""
     steps: Literal["auto"] | Every = "auto"
+    """Optimizer steps; ``auto`` takes the objective's published number."""
     batch_size: Literal["auto"] | Every = "auto"
+    """Samples per step and worker; ``auto`` takes the objective's published number."""
     seed: int = 0
+    """Seed of all random numbers."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks' arithmetic; weights and optimizers are float32 either way."""
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """Memory layout of convolutions; which one is faster depends on the machine."""
     continue_from: str | None = None
+    """Another training's output: the newest checkpoint there (networks, discriminators, optimizers, averages, count of
+    steps) is what this run begins with, on its own data and parameters. ``steps`` counts on.
+    """
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of the averaged weights that are validated and exported; ``null`` for none."""
     checkpoint_every: Every = 500
+    """Steps between checkpoints; the last step always writes one."""
     validate_every: Every = 500
+    """Steps between validations; the last step always validates."""
     log_every: Every = 20
+    """Steps between lines of the log."""
     keep_checkpoints: Every = 2
+    """How many checkpoints are kept, the newest ones."""
     compute: TrainComputeSpec = TrainComputeSpec()
+    """Where the work is done."""
 
     @model_validator(mode="after")
     def _separate(self) -> TrainSpec:
