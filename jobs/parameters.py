@@ -34,7 +34,7 @@ def parameters(model: type[BaseModel]) -> list[Parameter]:
     found = []
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
-        meaning = field.description or meanings.get(name, "")
+        meaning = (field.description or meanings.get(name, "")).replace("``", "")
         found.append(Parameter(name, _type(properties.get(name, {})), default, meaning))
     return found
 

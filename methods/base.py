@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class MethodParams(BaseModel):
     """Base of every method's parameters: frozen, hashable into the job fingerprint, unknown names refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ What a URI may be:
   folder in diffusers' layout, full-precision safetensors only) or one file of it;
 - ``https://...``, ``s3://...`` and whatever else fsspec opens: one file, or a folder where the store can list.
 
-``#sha256=<64 hex>`` after a fetched file's URI pins its content. The cache is ``$SCENESHIFT_CACHE``, else
+``#sha256=<64 hex>`` after a fetched file's URI pins its content; storage options (``#endpoint_url=...``, see
+:mod:`methods.uris`) say how an object store is reached. The cache is ``$SCENESHIFT_CACHE``, else
 ``~/.cache/sceneshift``.
 """
 
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from methods.errors import InputError, first_line
 from methods.files import write_text
+from methods.uris import StorageOptions, split
 
 _RETRY_AFTER = (0.3, 1.0)
 BUNDLED = Path(__file__).parent / "bundled"
@@ -146,17 +148,16 @@ def _hub(uri: str) -> Path:
 
 def _remote(uri: str) -> Path:
     """Download through fsspec into the cache under a lock; a file moves into place when it is whole."""
-    bare, _, fragment = uri.partition("#")
-    wanted = fragment.removeprefix("sha256=").lower() if fragment.startswith("sha256=") else None
-    if fragment and (wanted is None or not re.fullmatch(r"[0-9a-f]{64}", wanted)):
-        raise InputError(f"weights '{redacted(uri)}': found '#{fragment}', expected '#sha256=' and 64 hex digits")
-    folder = cache_folder() / "weights" / hashlib.sha256(bare.encode()).hexdigest()[:16]
+    bare, wanted, options = split(uri)
+    given = options.model_dump(exclude_defaults=True)
+    place = f"{bare}\0{json.dumps(given, sort_keys=True)}" if given else bare
+    folder = cache_folder() / "weights" / hashlib.sha256(place.encode()).hexdigest()[:16]
     target = folder / (Path(urlsplit(bare).path).name or "weights")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / "lock"):
         record = _read_json(folder / "record.json")
         if not target.exists() or not _as_recorded(target, record):
-            record = _download(bare, target)
+            record = _download(bare, target, options)
             write_text(folder / "record.json", json.dumps(record))
     if wanted is not None:
         found = record.get("sha256") if target.is_file() else "a folder"
@@ -167,15 +168,17 @@ def _remote(uri: str) -> Path:
     return target
 
 
-def _download(uri: str, target: Path) -> dict[str, Any]:
+def _download(uri: str, target: Path, options: StorageOptions) -> dict[str, Any]:
     """Fetch into ``target`` (a file, or a folder's files), trying again what may pass, and return what to remember."""
     part = target.with_name(f".part-{target.name}")
     for wait in (*_RETRY_AFTER, None):
         if part.is_dir():
             shutil.rmtree(part)
         try:
-            _copy(uri, part)
+            _copy(uri, part, options)
             break
+        except InputError:
+            raise
         except PermissionError:
             raise InputError(f"weights '{redacted(uri)}': access denied, check the credentials") from None
         except (ImportError, ValueError) as error:
@@ -197,10 +200,10 @@ def _download(uri: str, target: Path) -> dict[str, Any]:
     return {"size": target.stat().st_size, "sha256": _sum(target)}
 
 
-def _copy(uri: str, part: Path) -> None:
+def _copy(uri: str, part: Path, options: StorageOptions) -> None:
     from fsspec.core import url_to_fs
 
-    store, path = url_to_fs(uri)
+    store, path = url_to_fs(uri, **options.arguments(urlsplit(uri).scheme))
     if urlsplit(uri).scheme not in ("http", "https") and store.isdir(path):
         store.get(f"{path.rstrip('/')}/", f"{part}/", recursive=True)
     else:

@@ -1,4 +1,4 @@
-"""What a user can set on Asyrp."""
+"""The parameters of Asyrp."""
 
 from __future__ import annotations
 
@@ -7,76 +7,78 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from methods.base import MethodParams
+from methods.nn.clip_names import ClipUri
+from methods.uris import WeightsUri
 
 Timestep = Annotated[int, Field(ge=0, le=999)]
 
 
 class Attribute(BaseModel):
-    """One direction of change.
+    """One attribute to edit."""
 
-    Attributes:
-        block: URI of a DeltaBlock file in the official format.
-        index: which block of the file; released files hold one, number 0.
-        strength: factor on its shift; negative values reverse the change.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    block: str
+    block: WeightsUri
+    """URI of a DeltaBlock file in the official format."""
     index: int = Field(default=0, ge=0)
+    """Which block of the file; released files hold one, number 0."""
     strength: float = 1.0
+    """Factor on the shift of this block; negative values reverse the edit."""
 
 
 class AsyrpParams(MethodParams):
-    """Parameters of Asyrp; defaults are those of the release.
-
-    Attributes:
-        attributes: what to change; several are added up, each divided by the square root of their number.
-        strength: factor on all shifts.
-        origin: factor on the bottleneck features that are shifted.
-        t_edit: the shift acts while the timestep is at least this; none: found from ``lpips_x0`` and the texts' cosine.
-        t_boost: below this timestep fresh noise is added at every step; none: found from ``lpips_x``; 0: no boost.
-        lpips_x0, lpips_x: URIs of the two LPIPS tables of the model's domain (``timestep<TAB>value`` lines).
-        text_cosine: CLIP cosine of the plain source and target texts; enters the choice of ``t_edit``; none: measured
-            by ``clip`` on ``source_text`` and ``target_text``.
-        source_text, target_text: what the pictures show and shall show; only for ``text_cosine``.
-        clip: ``ViT-B/16``, another released name, or a URI; only for ``text_cosine``.
-        edit_threshold, boost_threshold: LPIPS that decides ``t_edit`` (times the cosine) and ``t_boost``.
-        steps: steps of the reverse process.
-        steps_inversion: steps of the way to noise.
-        steps_train: steps the blocks were trained with: fewer steps now make each shift stronger.
-        t_0: the noisiest timestep.
-        ignore_timesteps: leave the time term out of the blocks (for blocks trained so).
-        image_size: pictures are resized to this square, aspect ratio not kept.
-        resample: ``bilinear`` as for faces and own folders, ``bicubic`` as for AFHQ.
-        beta_start, beta_end: ends of the linear noise schedule.
-        norm_num_groups, num_head_channels: of the UNet; not readable from a file.
-    """
+    """Parameters of Asyrp; defaults are those of the release."""
 
     attributes: tuple[Attribute, ...] = ()
+    """What to edit: a list of ``{block, index, strength}``. Shifts are summed and divided by the square root of their
+    number."""
     strength: float = 1.0
+    """Factor on all shifts."""
     origin: float = 1.0
+    """Factor on the bottleneck features that the shifts are added to."""
     t_edit: Timestep | None = None
+    """Shifts act at timesteps from this one up. None: found from ``lpips_x0`` and the cosine of the texts."""
     t_boost: Timestep | None = None
-    lpips_x0: str | None = None
-    lpips_x: str | None = None
+    """Below this timestep fresh noise is added per step; 0: never. None: found from ``lpips_x``."""
+    lpips_x0: WeightsUri | None = None
+    """URI of the LPIPS table of the predicted x0 (``timestep<TAB>value`` lines), measured on the model's domain."""
+    lpips_x: WeightsUri | None = None
+    """URI of the LPIPS table of x_t, in the same format."""
     text_cosine: Annotated[float, Field(gt=0, le=1)] | None = None
+    """CLIP cosine of the source and target texts, from which ``t_edit`` is found. None: measured with ``clip`` on
+    ``source_text`` and ``target_text``."""
     source_text: str | None = None
+    """What the images show; used for ``text_cosine`` only."""
     target_text: str | None = None
-    clip: str = "ViT-B/16"
+    """What the edited images show; used for ``text_cosine`` only."""
+    clip: ClipUri = "ViT-B/16"
+    """CLIP model for ``text_cosine``: a released name or a URI."""
     edit_threshold: float = Field(default=0.33, gt=0)
+    """LPIPS, times the cosine, at which ``t_edit`` lies."""
     boost_threshold: float = Field(default=1.2, gt=0)
+    """LPIPS at which ``t_boost`` lies."""
     steps: int = Field(default=40, ge=2, le=1000)
+    """Steps of the reverse (generative) process."""
     steps_inversion: int = Field(default=40, ge=2, le=1000)
+    """Steps of the inversion."""
     steps_train: int = Field(default=40, ge=1, le=1000)
+    """Steps that the blocks were trained with: with fewer ``steps``, each shift is scaled up."""
     t_0: Timestep = 999
+    """The noisiest timestep of the inversion."""
     ignore_timesteps: bool = False
+    """Leave the time embedding out of the blocks, for blocks trained that way."""
     image_size: int = Field(default=256, ge=8, le=4096)
+    """Side of the square that images are resized to; the aspect ratio is not kept."""
     resample: Literal["bilinear", "bicubic"] = "bilinear"
+    """Resampling filter: ``bilinear`` as for faces and own folders, ``bicubic`` as for AFHQ."""
     beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    """First beta of the linear noise schedule."""
     beta_end: float = Field(default=0.02, gt=0, lt=1)
+    """Last beta of the linear noise schedule."""
     norm_num_groups: int = Field(default=32, ge=1)
+    """Groups of the UNet's group normalisation; not stored in a file."""
     num_head_channels: int = Field(default=64, ge=1)
+    """Channels per attention head of the UNet; not stored in a guided-diffusion file."""
 
     @property
     def measures_texts(self) -> bool:

@@ -1,88 +1,89 @@
-"""What a user can set on DiffuseIT."""
+"""The parameters of DiffuseIT."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from methods.base import MethodParams
+from methods.nn.clip_names import ClipUri
+from methods.uris import WeightsUri
 
 CLIP_MODELS = ("RN50", "RN50x4", "ViT-B/32", "RN50x16", "ViT-B/16")
+Weight = Annotated[float, Field(ge=0)]
 
 
 class DiffuseITParams(MethodParams):
-    """Parameters of DiffuseIT; defaults are those of the official program.
-
-    Attributes:
-        prompt: what the pictures shall show (text-guided). ``source`` is needed with it.
-        source: what they show now.
-        target_image: URI of the picture whose style they shall take (picture-guided). Either this or ``prompt``.
-        timestep_respacing: steps of the whole process; none is 100 with a prompt, 200 with a target picture.
-        skip_timesteps: how many of them are skipped; none is 40 with a prompt, 80 with a target picture.
-        resampling: passes at the first index, with noise put back between them.
-        ddim: deterministic steps without resampling.
-        diff_iter: the semantic divergence acts while the index is above this; the official recipe for target pictures
-            sets 100.
-        use_noise_aug_all: the ViT losses see the same mixture of noisy and predicted picture as CLIP.
-        use_range_restart: start a sample again with fresh noise when its prediction leaves [-1, 1] too far.
-        restart_threshold: range loss, times its weight, above which that happens; 0.1 for faces.
-        max_restarts: a sample that would need more is rejected; the official program has no limit.
-        use_colormatch: give the result the target picture's colour statistics; stretches its range to full.
-        use_prog_contrast: half contrastive loss until CLIP is half content.
-        regularize_content: twice the contrastive loss once it is.
-        clip_guidance_lambda: weight of the CLIP loss towards the prompt.
-        lambda_ssim: weight of the structure (self-similarity of keys) loss.
-        lambda_contra_ssim: weight of the contrastive loss on keys.
-        lambda_dir_cls: weight of the semantic divergence from the step before.
-        lambda_trg, l2_trg_lambda: weights of the target picture's class token, and of its squared difference.
-        range_lambda: weight of the loss that keeps values in range.
-        id_lambda: weight of the face's identity, with ``face_weights``.
-        clip_models: released names or URIs of state dicts.
-        clip_vocabulary: URI of their vocabulary; none: the released one.
-        aug_num: random cuts of a picture for each CLIP; 0: the whole picture.
-        dino: URI of DINO's weights, official or transformers.
-        dino_heads: its attention heads; none is one per 64 channels.
-        face_weights: URI of ``model_ir_se50.pth``: keeps the face's identity (pictures aligned as FFHQ, 256 px).
-        image_size: side of the UNet's pictures; the aspect ratio is not kept.
-        class_label: the class that a class-conditional UNet (512 px) denoises towards; none: a random one per step, as
-            the release does.
-        num_head_channels, norm_num_groups: of the UNet; not readable from a file.
-    """
+    """Parameters of DiffuseIT; defaults are those of the official program."""
 
     prompt: str | None = None
+    """Text that describes the wanted output (text-guided translation); needs ``source``."""
     source: str | None = None
-    target_image: str | None = None
+    """Text that describes the source images."""
+    target_image: WeightsUri | None = None
+    """URI of the image whose style the outputs take (image-guided translation); set this or ``prompt``."""
     timestep_respacing: str | None = None
+    """Steps of the whole diffusion process, as a respacing string. None: 100 with a prompt, 200 with a target image."""
     skip_timesteps: int | None = Field(default=None, ge=0)
+    """How many of the noisiest steps are left out. None: 40 with a prompt, 80 with a target image."""
     resampling: int = Field(default=10, ge=1, le=100)
+    """Passes of the first step, with noise added again between them."""
     ddim: bool = False
+    """Deterministic DDIM steps, without resampling."""
     diff_iter: int = Field(default=50, ge=0)
+    """The semantic divergence loss acts while the step index is above this; the official recipe for target images
+    sets 100."""
     use_noise_aug_all: bool = False
+    """The ViT losses see the same mixture of noisy and predicted image as CLIP."""
     use_range_restart: bool = False
+    """Restart a sample with fresh noise when its prediction leaves [-1, 1] too far."""
     restart_threshold: float = Field(default=0.01, gt=0)
+    """Weighted range loss above which a sample restarts; 0.1 for faces."""
     max_restarts: int = Field(default=10, ge=0)
+    """Restarts after which a sample is rejected; the official program has no limit."""
     use_colormatch: bool = False
+    """Match the colour statistics of the output to the target image, then stretch to the full range."""
     use_prog_contrast: bool = False
+    """Halve the contrastive loss until the CLIP loss is low enough."""
     regularize_content: bool = False
-    clip_guidance_lambda: float = Field(default=2000.0, ge=0)
-    lambda_ssim: float = Field(default=1000.0, ge=0)
-    lambda_contra_ssim: float = Field(default=200.0, ge=0)
-    lambda_dir_cls: float = Field(default=100.0, ge=0)
-    lambda_trg: float = Field(default=2000.0, ge=0)
-    l2_trg_lambda: float = Field(default=3000.0, ge=0)
-    range_lambda: float = Field(default=200.0, ge=0)
-    id_lambda: float = Field(default=100.0, ge=0)
-    clip_models: tuple[str, ...] = CLIP_MODELS
-    clip_vocabulary: str | None = None
+    """Double the contrastive loss once the CLIP loss is low enough."""
+    clip_guidance_lambda: Weight = 2000.0
+    """Weight of the CLIP loss towards the prompt."""
+    lambda_ssim: Weight = 1000.0
+    """Weight of the structure loss: self-similarity of the ViT's keys."""
+    lambda_contra_ssim: Weight = 200.0
+    """Weight of the contrastive loss on the ViT's keys."""
+    lambda_dir_cls: Weight = 100.0
+    """Weight of the semantic divergence loss: distance of the class token to that of the step before."""
+    lambda_trg: Weight = 2000.0
+    """Weight of the distance to the target image's class token."""
+    l2_trg_lambda: Weight = 3000.0
+    """Weight of the squared pixel difference to the target image."""
+    range_lambda: Weight = 200.0
+    """Weight of the loss that keeps pixel values in range."""
+    id_lambda: Weight = 100.0
+    """Weight of the face identity loss; only with ``face_weights``."""
+    clip_models: tuple[ClipUri, ...] = CLIP_MODELS
+    """CLIP models: released names, or URIs of state dicts."""
+    clip_vocabulary: WeightsUri | None = None
+    """URI of the vocabulary of the CLIP models (``bpe_*.txt.gz``). None: the released one."""
     aug_num: int = Field(default=8, ge=0, le=64)
-    dino: str = "https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"
+    """Random crops per image for each CLIP model; 0: the whole image."""
+    dino: WeightsUri = "https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"
+    """URI of the DINO ViT weights, in the official or the transformers format."""
     dino_heads: int | None = Field(default=None, ge=1)
-    face_weights: str | None = None
+    """Attention heads of the ViT. None: one per 64 channels."""
+    face_weights: WeightsUri | None = None
+    """URI of ``model_ir_se50.pth``, for the face identity loss (faces aligned as in FFHQ, 256 px)."""
     image_size: int = Field(default=256, ge=8, le=1024)
+    """Side of the square that images are resized to; the aspect ratio is not kept."""
     class_label: int | None = Field(default=None, ge=0)
+    """Class that a class-conditional UNet (512 px) denoises towards. None: a random one per step, as in the release."""
     num_head_channels: int = Field(default=64, ge=1)
+    """Channels per attention head of the UNet; not stored in a guided-diffusion file."""
     norm_num_groups: int = Field(default=32, ge=1)
+    """Groups of the UNet's group normalisation; not stored in a guided-diffusion file."""
 
     @property
     def respacing(self) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from methods.uris import UriMark, WeightsUri
+
 RELEASED = {
     "RN50": "hf://timm/resnet50_clip.openai/open_clip_model.safetensors",
     "RN50x4": "hf://timm/resnet50x4_clip.openai/open_clip_model.safetensors",
@@ -10,6 +14,9 @@ RELEASED = {
     "ViT-B/16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
 }
 """Weights by short name, as plain tensors: OpenAI's own files are programs."""
+
+ClipUri = Annotated[WeightsUri, UriMark(frozenset(RELEASED))]
+"""A released model by its short name, or a URI."""
 
 
 def released_uri(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a user can set on PITI."""
+"""The parameters of PITI."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from methods.base import MethodParams
 from methods.piti.config import Family
+from methods.uris import WeightsUri
 
 Condition = Literal[
     "coco_stuff",
@@ -51,37 +52,34 @@ Respacing = Annotated[str, AfterValidator(check_respacing)]
 
 
 class PITIParams(MethodParams):
-    """Parameters of PITI.
-
-    Attributes:
-        condition: what the source picture is; a job sets it as ``source.condition``. ``coco_stuff``: ids 0 to 181, and
-            255; ``cityscapes``: its own ids; ``bdd100k``: the 19 train ids; ``panoptic``: COCO's PNG, with
-            ``panoptic_json``; ``colour``: a mask already in the model's colours; ``sketch``: white lines on black;
-            ``canny``, ``hed``: edges drawn from a photo; ``depth``, ``normals``; ``depth_normals``: depth, with normals
-            in another member.
-        upsampler: weights of the upsampler, as URI; not needed with a file of ours that holds both models.
-        panoptic_json: URI of the JSON that belongs to the panoptic PNGs.
-        labels: own label ids -> COCO-Stuff ids, in place of the built-in table of ``coco_stuff``, ``cityscapes`` or
-            ``bdd100k``.
-        canny_thresholds: low and high hysteresis thresholds, on 256 x 256 pixels.
-        depth_scale: metres a unit of the depth map (0.001: millimetres).
-        normals: member or column with the normals, for ``depth_normals``; listed in ``source.masks``.
-        guidance_scale: 1 is no guidance, and half the work.
-        guidance: ``plain`` as released, or ``normalised`` as in the paper (section 3.4, equation 8).
-        steps, upsampler_steps: respacing strings: a number, ``ddimN``, ``N,N,...`` or ``fast27``.
-    """
+    """Parameters of PITI."""
 
     condition: Condition = "coco_stuff"
-    upsampler: str | None = None
-    panoptic_json: str | None = None
+    """What the source image is; a job sets it as ``source.condition``. ``coco_stuff``: ids 0 to 181, and 255;
+    ``cityscapes``: its own ids; ``bdd100k``: the 19 train ids; ``panoptic``: COCO's PNG, with ``panoptic_json``;
+    ``colour``: a label map already in the model's colours; ``sketch``: white lines on black; ``canny``, ``hed``: edges
+    detected in a photo; ``depth``, ``normals``; ``depth_normals``: depth, with normals in another member."""
+    upsampler: WeightsUri | None = None
+    """URI of the upsampler's weights; not needed with a file of ours that holds both models."""
+    panoptic_json: WeightsUri | None = None
+    """URI of the JSON annotations that belong to the panoptic PNGs."""
     labels: dict[int, Annotated[int, Field(ge=0, le=255)]] | None = None
+    """Mapping from your label ids to COCO-Stuff ids, instead of the built-in table of ``coco_stuff``, ``cityscapes``
+    or ``bdd100k``."""
     canny_thresholds: tuple[float, float] = (100.0, 200.0)
+    """Lower and upper hysteresis threshold of Canny, on 256 x 256 pixels."""
     depth_scale: Annotated[float, Field(gt=0)] = 0.001
+    """Metres per unit of the depth map (0.001: millimetres)."""
     normals: str = "normal.png"
+    """Member or column with the surface normals, for ``depth_normals``; must be listed in ``source.masks``."""
     guidance_scale: Annotated[float, Field(ge=0, le=50)] = 1.3
+    """Classifier-free guidance scale; 1 is no guidance at half the cost."""
     guidance: Literal["plain", "normalised"] = "plain"
+    """``plain`` guidance as released, or ``normalised`` as in the paper (section 3.4, equation 8)."""
     steps: Respacing = "250"
+    """Steps of the base model, as a respacing string: a number, ``ddimN``, ``N,N,...`` or ``fast27``."""
     upsampler_steps: Respacing = "fast27"
+    """Steps of the upsampler, likewise."""
 
     @property
     def family(self) -> Family:

@@ -1,20 +1,14 @@
-"""What a user can set on pix2pix."""
+"""The parameters of pix2pix."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
 from methods.base import MethodParams
-from methods.cyclegan_turbo.params import check_image_prep
+from methods.nn.image_prep_names import ImagePrep
 
 
 class Pix2PixParams(MethodParams):
-    """Parameters of pix2pix.
+    """Parameters of pix2pix."""
 
-    Attributes:
-        image_prep: the size worked at, as of CycleGAN-Turbo.
-    """
-
-    image_prep: Annotated[str, AfterValidator(check_image_prep)] = "multiple_of_8"
+    image_prep: ImagePrep = "multiple_of_8"
+    """Size that the network works at: ``resize_WxH``, ``resize_N``, ``resized_crop_N``, ``multiple_of_8`` or
+    ``no_resize``."""

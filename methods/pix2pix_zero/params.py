@@ -1,53 +1,59 @@
-"""What a user can set on pix2pix-zero."""
+"""The parameters of pix2pix-zero."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from methods.base import MethodParams
-from methods.cyclegan_turbo.params import check_image_prep
+from methods.nn.image_prep_names import ImagePrep
+from methods.pix2pix_zero.banks import bundled_banks
+from methods.uris import UriMark, WeightsUri
+
+Concept = Annotated[WeightsUri, UriMark(frozenset(bundled_banks()))]
+"""The name of a bundled list of sentences, or the URI of another one or of embeddings."""
 
 
 class Pix2PixZeroParams(MethodParams):
-    """Parameters of pix2pix-zero.
-
-    Attributes:
-        mode: ``real`` inverts the picture and edits it; ``synthetic`` paints the caption from the sample's noise and
-            edits that (of the picture only the size is used).
-        source, target: the two concepts, each a file of embeddings (``.pt`` as the release's, ``.safetensors``), a file
-            of sentences (``.txt``), or the name of a bundled bank of sentences (``cat``, ``day``, ``night``, ...).
-        direction: a file of ``sceneshift directions make``, in place of ``source`` and ``target``.
-        strength: factor on the direction.
-        caption: what the picture shows, for all samples. None: the samples' own captions, or the captioner's.
-        captioner: a BLIP model (hub id, folder, URI) that captions every picture.
-        negative_prompt: None takes the caption itself for real pictures (which makes the unguided pass a
-            reconstruction) and an empty one for synthetic pictures.
-        steps: DDIM steps of inversion and edit; the inversion runs two fewer.
-        guidance_amount: length of the step along the gradient of the attention maps. None: 0.1 real, 0.15 synthetic.
-        guidance_scale: classifier-free guidance of the edit. At 1 or below the direction would have no effect.
-        lambda_autocorrelation, lambda_divergence, regularisation_rounds, regularisation_shifts: how the inversion
-            keeps noise white.
-        image_prep: the size worked at, as of CycleGAN-Turbo.
-    """
+    """Parameters of pix2pix-zero; defaults are those of the release."""
 
     mode: Literal["real", "synthetic"] = "real"
-    source: str | None = None
-    target: str | None = None
-    direction: str | None = None
+    """``real`` inverts the image and edits it; ``synthetic`` generates an image of the caption from the sample's noise
+    and edits that (only the size of the source image is used)."""
+    source: Concept | None = None
+    """The concept to replace: a bundled list of sentences (``cat``, ``day``, ``night``, ...), a ``.txt`` file with one
+    sentence per line, or a file of text embeddings (``.pt``, ``.safetensors``)."""
+    target: Concept | None = None
+    """The concept to replace it with, given like ``source``."""
+    direction: WeightsUri | None = None
+    """A file written by ``sceneshift directions make``, instead of ``source`` and ``target``."""
     strength: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Factor on the edit direction."""
     caption: str | None = None
-    captioner: str | None = None
+    """What the images show, for all samples. None: each sample's own caption, or the captioner's."""
+    captioner: WeightsUri | None = None
+    """A BLIP model that captions each image: hub id, folder or URI."""
     negative_prompt: str | None = None
+    """Prompt of the unconditional pass. None: the caption itself for real images (that pass then reconstructs the
+    image), an empty prompt for synthetic ones."""
     steps: Annotated[int, Field(ge=3, le=999)] = 50
+    """DDIM steps of the edit; the inversion takes two fewer."""
     guidance_amount: Annotated[float, Field(ge=0)] | None = None
+    """Step size of the cross-attention guidance. None: 0.1 for real images, 0.15 for synthetic ones."""
     guidance_scale: Annotated[float, Field(gt=1)] = 5.0
+    """Classifier-free guidance scale of the edit; at 1 or below the direction would have no effect."""
     lambda_autocorrelation: Annotated[float, Field(ge=0)] = 20.0
+    """Weight of the autocorrelation loss that keeps the noise of the inversion white."""
     lambda_divergence: Annotated[float, Field(ge=0)] = 20.0
+    """Weight of the KL divergence between the noise of the inversion and a standard normal distribution."""
     regularisation_rounds: Annotated[int, Field(ge=0)] = 5
+    """Regularisation steps per step of the inversion; 0 turns it off."""
     regularisation_shifts: Annotated[int, Field(ge=1)] = 5
-    image_prep: Annotated[str, AfterValidator(check_image_prep)] = "resize_512x512"
+    """Random shifts per regularisation step at which the autocorrelation is measured."""
+    image_prep: ImagePrep = "resize_512x512"
+    """Size that the model works at: ``resize_WxH``, ``resize_N``, ``resized_crop_N``, ``multiple_of_8`` or
+    ``no_resize``."""
 
     @model_validator(mode="after")
     def _one_way_of_each(self) -> Pix2PixZeroParams:

@@ -1,14 +1,15 @@
-"""What a user can set on self-guidance: edits, composed of terms."""
+"""The parameters of self-guidance: edits, composed of energy terms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from methods.base import MethodParams
-from methods.cyclegan_turbo.params import check_image_prep
+from methods.nn.image_prep_names import ImagePrep
+from methods.uris import WeightsUri
 
 Words = Annotated[list[str], Field(min_length=1)]
 Point = tuple[float, float]
@@ -17,7 +18,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True)
 class TermSpec:
-    """One energy in words: what :class:`methods.self_guidance.energy.Term` is for one caption."""
+    """One energy term by words of the caption; :class:`methods.self_guidance.energy.Term` is the same by tokens."""
 
     kind: Literal["centroid", "size", "shape", "appearance"]
     words: tuple[str, ...]
@@ -30,41 +31,39 @@ class TermSpec:
 
 
 class _Edit(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def terms(self) -> list[TermSpec]:
-        """The energies that the edit stands for."""
-        raise NotImplementedError
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class _Change(_Edit):
-    """What changes one thing and keeps others.
-
-    Attributes:
-        words: the thing.
-        keep: other things, whose form stays.
-        weight, shape_weight, appearance_weight: of the change, of the kept forms, of all kept looks.
-    """
+    """An edit that changes one object and preserves others."""
 
     words: Words
+    """Words of the caption that name the object to change."""
     keep: list[str] = []
+    """Words that name other objects, whose shape is preserved."""
     weight: Weight = 2.0
+    """Weight of the change itself."""
     shape_weight: Weight = 1.0
+    """Weight of preserving the shape of the objects in ``keep``."""
     appearance_weight: Weight = 0.3
+    """Weight of preserving the appearance of all objects named."""
 
     def kept(self) -> list[TermSpec]:
-        """The form of the others and the look of all."""
+        """The terms that preserve the shape of the others and the appearance of all."""
         others = tuple(self.keep)
         terms = [TermSpec("shape", others, self.shape_weight)] if others else []
         return [*terms, TermSpec("appearance", (*self.words, *others), self.appearance_weight)]
 
 
 class Move(_Change):
-    """Move things ``by`` (x, y) of the picture's sides, or ``to`` a place; 0, 0 is the upper left corner."""
+    """Move an object."""
 
     edit: Literal["move"]
+    """The kind of edit."""
     by: Point | None = None
+    """Offset (x, y), as shares of the image's width and height."""
     to: Point | None = None
+    """Position (x, y) of the centroid, likewise; (0, 0) is the upper left corner."""
 
     @model_validator(mode="after")
     def _one_target(self) -> Move:
@@ -77,11 +76,14 @@ class Move(_Change):
 
 
 class Resize(_Change):
-    """Resize things by a ``factor`` of their area, or ``to`` a share of the picture."""
+    """Resize an object."""
 
     edit: Literal["resize"]
+    """The kind of edit."""
     factor: Annotated[float, Field(gt=0)] | None = None
+    """Factor on the object's area."""
     to: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Area of the object, as a share of the image."""
 
     @model_validator(mode="after")
     def _one_target(self) -> Resize:
@@ -95,19 +97,18 @@ class Resize(_Change):
 
 
 class Keep(_Edit):
-    """Keep the ``layout`` (the form) or the ``appearance`` of things: of the source, or of a reference picture.
-
-    Attributes:
-        words: the things in this picture.
-        reference: a picture of ``references`` that lends its own.
-        reference_words: the things there; the same words if left out.
-    """
+    """Preserve the layout or the appearance of objects, or take it from a reference image."""
 
     edit: Literal["layout", "appearance"]
+    """What is preserved: ``layout`` (position and shape) or ``appearance``."""
     words: Words
+    """Words of the caption that name the objects."""
     weight: Weight = 1.0
+    """Weight of the term."""
     reference: str | None = None
+    """Name of an image in ``references`` to take it from. None: the source image."""
     reference_words: list[str] = []
+    """Words of the reference's caption that name the objects there. Empty: the same words."""
 
     @model_validator(mode="after")
     def _words_of_something(self) -> Keep:
@@ -125,55 +126,55 @@ Edit = Annotated[Move | Resize | Keep, Field(discriminator="edit")]
 
 
 class ReferencePicture(BaseModel):
-    """A picture that lends form or look: where it lies, and a caption with the words that edits name."""
+    """An image whose layout or appearance edits may take."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    image: str
+    image: WeightsUri
+    """URI of the image."""
     caption: str
+    """What it shows, in the words that ``reference_words`` name."""
 
 
 class SelfGuidanceParams(MethodParams):
-    """Parameters of self-guidance.
-
-    Attributes:
-        mode: ``real`` edits the picture through DDIM inversion; ``generated`` paints the caption from the sample's
-            noise and edits that (of the picture only the size is used).
-        edits: what to do; their energies add up.
-        references: pictures that edits may borrow from, by name.
-        caption: what the picture shows, for all samples. None: the samples' own captions, or the captioner's.
-        captioner: a BLIP model (hub id, folder, URI) that captions every picture.
-        negative_prompt: None takes no classifier-free guidance for real pictures, which keeps what no edit touches,
-            and an empty prompt for generated ones.
-        steps: DDIM steps.
-        guidance_scale: of classifier-free guidance.
-        strength: factor on the energy's gradient. It must be tuned to model and steps: hundreds to thousands.
-        schedule: which steps are guided: ``paper`` (the first 3/16, every second after, none of the last 1/32),
-            ``all``, or their numbers.
-        formulas: ``paper``, or ``notebook`` for the arithmetic of the author's public demo.
-        distance: between a property and its target: ``l1`` as published, or ``l2``, which pulls less the nearer it is.
-        resolution: side that maps are resized to; None keeps theirs (``notebook``: takes the largest map's).
-        layers: cross-attention layers to use. None: those of the middle and the upward blocks.
-        feature: the block that appearance compares. None: the last upward block.
-        image_prep: the size worked at, as of CycleGAN-Turbo.
-    """
+    """Parameters of self-guidance."""
 
     mode: Literal["real", "generated"] = "real"
+    """``real`` edits the image through DDIM inversion; ``generated`` generates an image of the caption from the
+    sample's noise and edits that (only the size of the source image is used)."""
     edits: Annotated[list[Edit], Field(min_length=1)]
+    """What to do, such as ``{edit: move, words: [car], by: [0.2, 0]}``; the energies of all edits are summed."""
     references: dict[str, ReferencePicture] = Field(default_factory=dict)
+    """Reference images by name, each ``{image, caption}``, for edits with ``reference``."""
     caption: str | None = None
-    captioner: str | None = None
+    """What the images show, for all samples. None: each sample's own caption, or the captioner's."""
+    captioner: WeightsUri | None = None
+    """A BLIP model that captions each image: hub id, folder or URI."""
     negative_prompt: str | None = None
+    """Prompt of the unconditional pass. None: no classifier-free guidance for real images, which preserves what no
+    edit touches, and an empty prompt for generated ones."""
     steps: Annotated[int, Field(ge=1, le=999)] = 50
+    """DDIM steps."""
     guidance_scale: Annotated[float, Field(ge=1)] = 7.5
+    """Classifier-free guidance scale."""
     strength: Annotated[float, Field(ge=0)] = 1000.0
+    """Factor on the gradient of the energy; tune it to model and steps, hundreds to thousands."""
     schedule: Literal["paper", "all"] | list[Annotated[int, Field(ge=0)]] = "paper"
+    """Which steps are guided: ``paper`` (the first 3/16, then every second one, none of the last 1/32), ``all``, or a
+    list of step numbers."""
     formulas: Literal["paper", "notebook"] = "paper"
+    """Formulas of the energies: as in the ``paper``, or as in the ``notebook`` of the author's public demo."""
     distance: Literal["l1", "l2"] = "l1"
+    """Distance between a property and its target: ``l1`` as published, or ``l2``, whose gradient fades near it."""
     resolution: Annotated[int, Field(ge=4, le=256)] | None = None
+    """Side that attention maps are resized to. None: their own size (with ``notebook``: that of the largest map)."""
     layers: list[str] | None = None
+    """Cross-attention layers to use. None: those of the middle block and the decoder."""
     feature: str | None = None
-    image_prep: Annotated[str, AfterValidator(check_image_prep)] = "resize_512x512"
+    """Block whose features the appearance term compares. None: the last block of the decoder."""
+    image_prep: ImagePrep = "resize_512x512"
+    """Size that the model works at: ``resize_WxH``, ``resize_N``, ``resized_crop_N``, ``multiple_of_8`` or
+    ``no_resize``."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> SelfGuidanceParams:

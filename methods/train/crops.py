@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from methods.cyclegan_turbo.params import check_image_prep
+from methods.nn.image_prep_names import check_image_prep
 
 _RANDOM = re.compile(r"resize_(\d+)_randomcrop_(\d+)x(\d+)(_hflip)?")
 

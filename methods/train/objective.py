@@ -31,7 +31,7 @@ Streams = Mapping[str, Mapping[str, "Tensor | list[Any]"]]
 class ObjectiveParams(BaseModel):
     """Base of every objective's parameters: frozen, unknown names refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What can be set when a DeltaBlock is trained; imports no torch."""
+"""The light description of the Asyrp objective; imports no torch."""
 
 from __future__ import annotations
 
@@ -7,57 +7,66 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from methods.asyrp.params import Timestep
+from methods.nn.clip_names import ClipUri
 from methods.train.objective import ObjectiveInfo, ObjectiveParams
+from methods.uris import WeightsUri
 
 
 class AsyrpDeltaParams(ObjectiveParams):
-    """Parameters of the training of one DeltaBlock; defaults are those of the released checkpoints and scripts.
+    """Parameters of the training of one DeltaBlock; defaults are those of the released checkpoints and scripts."""
 
-    Attributes:
-        unet: URI of the frozen UNet.
-        source_text, target_text: what the pictures show and shall show, such as ``face`` and ``smiling face``.
-        clip: the judge: ``ViT-B/16``, another released name, or a URI.
-        vocabulary: URI of CLIP's vocabulary; none is the released one.
-        t_edit: timesteps from ``t_0`` down to this are trained; none: found from ``lpips_x0`` and the texts' cosine.
-        lpips_x0: URI of the LPIPS table of predicted x0.
-        steps_inversion, steps_train: of the way to noise, and of the way back.
-        lr, lr_gamma, lr_every: SGD without momentum; the rate is multiplied by ``lr_gamma`` after every ``lr_every``
-            passes.
-        images_per_pass: iterations (times batch size: pictures) that make one pass.
-        clip_weight, l1_weight: weights of the directional CLIP loss and of the distance to the unedited prediction; the
-            latter is also multiplied by the texts' cosine.
-        strength: factor on the shift while training.
-        kept_pictures: pictures whose noise and unedited predictions are kept in memory between passes.
-        edit_threshold, t_0, ignore_timesteps, image_size, resample: as for the method.
-        beta_start, beta_end, norm_num_groups, num_head_channels: as for the method.
-    """
-
-    unet: str
+    unet: WeightsUri
+    """URI of the frozen UNet."""
     source_text: str = Field(min_length=1)
+    """What the images show, such as ``face``."""
     target_text: str = Field(min_length=1)
-    clip: str = "ViT-B/16"
-    vocabulary: str | None = None
+    """What the edited images show, such as ``smiling face``."""
+    clip: ClipUri = "ViT-B/16"
+    """The CLIP model of the directional loss: a released name or a URI."""
+    vocabulary: WeightsUri | None = None
+    """URI of the CLIP model's vocabulary. None: the released one."""
     t_edit: Timestep | None = None
-    lpips_x0: str | None = None
+    """Timesteps from ``t_0`` down to this are trained. None: found from ``lpips_x0`` and the cosine of the texts."""
+    lpips_x0: WeightsUri | None = None
+    """URI of the LPIPS table of the predicted x0 (``timestep<TAB>value`` lines)."""
     edit_threshold: float = Field(default=0.33, gt=0)
+    """LPIPS, times the cosine, at which ``t_edit`` lies."""
     steps_inversion: int = Field(default=40, ge=2, le=1000)
+    """Steps of the inversion."""
     steps_train: int = Field(default=40, ge=2, le=1000)
+    """Steps of the reverse process."""
     t_0: Timestep = 999
+    """The noisiest timestep of the inversion."""
     lr: float = Field(default=0.5, gt=0)
+    """Learning rate of SGD without momentum."""
     lr_gamma: float = Field(default=0.9, gt=0, le=1)
+    """Factor on the learning rate after each ``lr_every`` epochs."""
     lr_every: int = Field(default=20, ge=1)
+    """Epochs between two reductions of the learning rate."""
     images_per_pass: int = Field(default=100, ge=1)
+    """Images per epoch of the learning-rate schedule."""
     clip_weight: float = Field(default=1.0, ge=0)
+    """Weight of the directional CLIP loss."""
     l1_weight: float = Field(default=3.0, ge=0)
+    """Weight of the L1 distance to the unedited prediction; the cosine of the texts multiplies it too."""
     strength: float = 1.0
+    """Factor on the shift during training."""
     kept_pictures: int = Field(default=100, ge=0)
+    """Images whose noise and unedited predictions are cached in memory between epochs."""
     ignore_timesteps: bool = False
+    """Leave the time embedding out of the block."""
     image_size: int = Field(default=256, ge=8, le=4096)
+    """Side of the square that images are resized to; the aspect ratio is not kept."""
     resample: Literal["bilinear", "bicubic"] = "bilinear"
+    """Resampling filter: ``bilinear`` as for faces and own folders, ``bicubic`` as for AFHQ."""
     beta_start: float = Field(default=1e-4, gt=0, lt=1)
+    """First beta of the linear noise schedule."""
     beta_end: float = Field(default=0.02, gt=0, lt=1)
+    """Last beta of the linear noise schedule."""
     norm_num_groups: int = Field(default=32, ge=1)
+    """Groups of the UNet's group normalisation; not stored in a file."""
     num_head_channels: int = Field(default=64, ge=1)
+    """Channels per attention head of the UNet; not stored in a guided-diffusion file."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -74,7 +83,7 @@ INFO = ObjectiveInfo(
     paper="https://arxiv.org/abs/2210.10960",
     implementation="methods.train.asyrp.objective:AsyrpDelta",
     params=AsyrpDeltaParams,
-    streams={"images": "pictures of the domain the UNet was trained on"},
+    streams={"images": "images of the domain the UNet was trained on"},
     steps=100,
     batch_size=1,
 )

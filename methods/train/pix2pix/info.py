@@ -13,26 +13,27 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class Pix2PixTrainParams(ObjectiveParams):
-    """Parameters of pix2pix's training; loss weights and optimizer as published.
-
-    Attributes:
-        width, levels: of the generator, see :class:`methods.pix2pix.network.UNetGenerator`.
-        discriminator_width: of the discriminator.
-        lambda_l1, lambda_gan: weights of the absolute difference and of the adversarial loss.
-        gan_from: the step from which the discriminator counts; before it only the difference is learned.
-        lr, beta1: Adam's, for both networks; beta2 is 0.999.
-        image_prep: how both pictures of a pair are cut.
-    """
+    """Parameters of pix2pix's training; loss weights and optimizer as published."""
 
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 32
+    """Channels of the generator's first level."""
     levels: Annotated[int, Field(ge=1, le=6)] = 4
+    """Levels of the generator; each halves the resolution."""
     discriminator_width: Annotated[int, Field(ge=8)] = 32
+    """Channels of the discriminator's first layer."""
     lambda_l1: Weight = 100.0
+    """Weight of the L1 loss."""
     lambda_gan: Weight = 1.0
+    """Weight of the adversarial loss."""
     gan_from: Annotated[int, Field(ge=0)] = 0
+    """Step at which the adversarial loss begins; before it only the L1 loss is trained."""
     lr: Annotated[float, Field(gt=0)] = 2e-4
+    """Learning rate of Adam, for both networks."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """First beta of Adam; the second is 0.999."""
     image_prep: Annotated[str, AfterValidator(check_crop)] = "multiple_of_8"
+    """How both images of a pair are resized and cropped: a preparation of the method, or with random crops and flips
+    such as ``resize_286_randomcrop_256x256_hflip``."""
 
 
 INFO = ObjectiveInfo(
@@ -41,7 +42,7 @@ INFO = ObjectiveInfo(
     paper="https://arxiv.org/abs/1611.07004",
     implementation="methods.train.pix2pix.objective:Pix2PixTraining",
     params=Pix2PixTrainParams,
-    streams={"pairs": "pictures with the true picture of the other domain as target"},
+    streams={"pairs": "images, each with the true image of the other domain as target"},
     steps=20_000,
     batch_size=8,
 )
