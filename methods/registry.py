@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from methods.base import Method, MethodInfo, MethodParams
 from methods.errors import InputError
 from methods.plugins import Registry, checked, implementation, nearest
+from methods.uris import resolved, resolved_uri
 
 if TYPE_CHECKING:
     import torch
@@ -63,4 +64,9 @@ def load(
     where = torch.device(device)
     if where.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"method '{name}' was asked onto '{where}' but this machine has no CUDA device: use 'cpu'")
-    return cls.build(values, weights, where, getattr(torch, dtype) if isinstance(dtype, str) else dtype)
+    return cls.build(
+        resolved(values),
+        weights and resolved_uri(weights),
+        where,
+        getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+    )

@@ -36,17 +36,17 @@ class StorageOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     endpoint_url: str | None = None
-    """Where the store answers, if it is not AWS."""
+    """Address of an S3-compatible server; none for AWS itself."""
     region: str | None = None
-    """The store's region."""
+    """Region of the bucket."""
     profile: str | None = None
-    """Profile of the AWS configuration files."""
+    """Profile of the AWS configuration to take credentials from."""
     key_env: str | None = None
-    """Environment variable with the access key."""
+    """Environment variable that holds the access key id, in place of AWS_ACCESS_KEY_ID."""
     secret_env: str | None = None
-    """Environment variable with the secret key."""
+    """Environment variable that holds the secret key, in place of AWS_SECRET_ACCESS_KEY."""
     anon: bool = False
-    """Read without credentials."""
+    """Access without credentials, for public buckets."""
 
     def arguments(self, protocol: str) -> dict[str, Any]:
         """Keyword arguments of the fsspec filesystem of ``protocol``.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import methods
 from methods.base import MethodInfo
 from methods.errors import InputError
+from methods.uris import resolved, resolved_uri
 from pipeline import metrics
 from pipeline.keep import KeepExpression
 from pipeline.records import SourceFile
@@ -117,7 +117,9 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
-    weights = local_absolute(weights)
+    weights = None if weights is None else resolved_uri(weights, "method.weights")
+    # what workers are handed; the fingerprint has URIs as the spec has them, and their content beside them
+    ready = resolved(params)
     columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
     if spec.keep is not None:
         KeepExpression.parse(spec.keep, columns)
@@ -131,7 +133,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         batch_size = spec.compute.batch_size
     from methods.weights import identity
 
-    identities = tuple(identity(uri) for uri in info.weight_uris(params, weights))
+    identities = tuple(identity(uri) for uri in info.weight_uris(ready, weights))
     shaping = spec.shaping()
     shaping["method"] = {"name": spec.method.name, "params": params.model_dump(mode="json")}
     tree = {
@@ -144,7 +146,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     }
     return Job(
         spec=spec,
-        params=params.model_dump(mode="json"),
+        params=ready.model_dump(mode="json"),
         weights=weights,
         weights_identity=identities,
         source_format=source_format,
@@ -154,13 +156,6 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         metric_columns=columns,
         fingerprint=fingerprint(tree),
     )
-
-
-def local_absolute(uri: str | None) -> str | None:
-    """A weights path on this disk made absolute (workers run elsewhere); everything else unchanged."""
-    if uri is None or "://" in uri:
-        return uri
-    return str(Path(uri).expanduser().resolve()) if Path(uri).expanduser().exists() else uri
 
 
 def stored_job(store: Store) -> dict[str, Any] | None:

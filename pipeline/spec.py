@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -14,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from methods.errors import InputError
-from methods.registry import nearest
+from methods.plugins import nearest
+from methods.uris import WeightsUri, expanded
 from pipeline.storage import StorageOptions, absolute
 
 
@@ -74,8 +73,9 @@ class MethodSpec(_Block):
     """Name of the method; ``sceneshift methods`` lists them."""
     preset: str | None = None
     """A named choice of weights and parameters of the method."""
-    weights: str | None = None
-    """Weights to load: a path, a URI, ``bundled://name`` or a hub id; in place of the preset's."""
+    weights: WeightsUri | None = None
+    """Weights to load, in place of the preset's: a path, a URI, ``bundled://name`` or a hub id; or ``{uri, storage}``
+    with the options of its object store."""
     params: dict[str, Any] = {}
     """Parameters of the method; ``sceneshift methods NAME`` lists them."""
 
@@ -273,22 +273,18 @@ _URI_KEYS = {*_PLACE_KEYS, "weights", "endpoint_url"}
 
 
 def _expand(value: Any, path: tuple[str, ...]) -> Any:
+    if path and path[-1] == "params":
+        # the parameters of methods and objectives know themselves which of them are URIs
+        return value
     if isinstance(value, Mapping):
         return {k: _expand(v, (*path, str(k))) for k, v in value.items()}
     if isinstance(value, list):
         return [_expand(v, path) for v in value]
     if isinstance(value, str) and path and path[-1] in _URI_KEYS:
-        expanded = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda m: _environment(m.group(1) or m.group(2), path), value)
-        if path[-1] in _PLACE_KEYS:
-            return absolute(expanded)
-        return expanded
+        text = expanded(value, ".".join(path))
+        # weights may be hub ids, which look like paths
+        return absolute(text) if path[-1] in _PLACE_KEYS and "weights" not in path else text
     return value
-
-
-def _environment(name: str, path: tuple[str, ...]) -> str:
-    if name not in os.environ:
-        raise InputError(f"{'.'.join(path)}: environment variable {name} is not set")
-    return os.environ[name]
 
 
 def _is_branch(part: Any) -> bool:

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.core import split_protocol
-from pydantic import BaseModel, ConfigDict
 
 from methods.errors import InputError
+from methods.uris import StorageOptions
 
 HIDDEN = ".partial-"
 # A password may hold slashes (AWS secrets do), and then the URI's own grammar takes its rest for a path. What is left
@@ -31,29 +31,6 @@ HIDDEN = ".partial-"
 _PASSWORD = re.compile(r"(://)[^/@:\s]+:(?!\d{2,5}/)[^@\s]*@")
 _filesystems: dict[tuple[int, str, StorageOptions], Any] = {}
 _opening = threading.Lock()
-
-
-class StorageOptions(BaseModel):
-    """How to reach an object store. Holds no secret: credentials come from the environment or a profile.
-
-    ``key_env`` and ``secret_env`` name environment variables other than AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY,
-    for jobs that read from one account and write to another.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    endpoint_url: str | None = None
-    """Address of an S3-compatible server; none for AWS itself."""
-    region: str | None = None
-    """Region of the bucket."""
-    profile: str | None = None
-    """Profile of the AWS configuration to take credentials from."""
-    key_env: str | None = None
-    """Environment variable that holds the access key id, in place of AWS_ACCESS_KEY_ID."""
-    secret_env: str | None = None
-    """Environment variable that holds the secret key, in place of AWS_SECRET_ACCESS_KEY."""
-    anon: bool = False
-    """Access without credentials, for public buckets."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +68,12 @@ def redact(text: str) -> str:
 
 
 def _connect(protocol: str, options: StorageOptions) -> Any:
+    keyword = options.arguments(protocol)
     if protocol in ("s3", "s3a"):
-        keyword: dict[str, Any] = {
-            "anon": options.anon,
+        keyword |= {
             "default_cache_type": "readahead",
             "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 4}},
-            "client_kwargs": {},
         }
-        if options.endpoint_url:
-            keyword["endpoint_url"] = options.endpoint_url
-        if options.region:
-            keyword["client_kwargs"]["region_name"] = options.region
-        if options.profile:
-            keyword["profile"] = options.profile
-        for argument, variable in (("key", options.key_env), ("secret", options.secret_env)):
-            if variable:
-                if variable not in os.environ:
-                    raise InputError(f"storage: environment variable {variable} is not set")
-                keyword[argument] = os.environ[variable]
-    else:
-        keyword = {}
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **keyword)
     except (ImportError, ValueError) as error:

@@ -10,7 +10,7 @@ from typing import Any
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from methods.errors import InputError
-from methods.registry import nearest
+from methods.plugins import nearest
 from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.labels.arrow import from_arrow_value

@@ -19,7 +19,7 @@ from methods.nn.captions import CaptionSource
 from methods.nn.ddim import ddim_step, inversion_of, sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.nn.stable_diffusion import StableDiffusion
-from methods.registry import nearest
+from methods.plugins import nearest
 from methods.self_guidance.energy import Term
 from methods.self_guidance.info import INFO
 from methods.self_guidance.params import SelfGuidanceParams

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from methods.plugins import Registry, checked, implementation
 from methods.train.objective import Objective, ObjectiveInfo, ObjectiveParams
+from methods.uris import resolved
 
 if TYPE_CHECKING:
     import torch
@@ -43,4 +44,4 @@ def build(
 ) -> Objective:
     """A built objective. Raises InputError as :func:`resolve`, or when its weights cannot be found or do not fit."""
     found, values = resolve(name, params)
-    return implementation(found.implementation).build(values, device, precision, steps)
+    return implementation(found.implementation).build(resolved(values), device, precision, steps)
