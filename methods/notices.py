@@ -32,7 +32,7 @@ def notice(reason: str, message: str) -> None:
 
 
 class NoticeCounter(logging.Handler):
-    """Counts notices, of all threads, while it is entered; they go to no other handler meanwhile."""
+    """Counts the notices of all threads of the process from start to stop; they are printed nowhere meanwhile."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -52,11 +52,19 @@ class NoticeCounter(logging.Handler):
             found, self._found = self._found, {}
         return found
 
-    def __enter__(self) -> NoticeCounter:
+    def start(self) -> None:
+        """Begin to count."""
         LOGGER.addHandler(self)
         LOGGER.propagate = False
+
+    def stop(self) -> None:
+        """Count no more; once nobody counts, notices are plain warnings again."""
+        LOGGER.removeHandler(self)
+        LOGGER.propagate = not LOGGER.handlers
+
+    def __enter__(self) -> NoticeCounter:
+        self.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        LOGGER.removeHandler(self)
-        LOGGER.propagate = True
+        self.stop()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from methods.notices import Notice
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -130,6 +132,7 @@ class Translated:
     worker: str
     bytes_in: int
     undeclared: tuple[str, ...] = ()
+    notices: Mapping[str, Notice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class Receipt:
     """What the driver learns of a committed shard: a few hundred bytes, nothing per sample.
 
     ``started``, ``translated`` and ``committed`` are Unix times. ``metrics`` holds mergeable summaries by column.
+    ``notices`` are what the worker's method said of its samples since the receipt before.
     """
 
     shard: str
@@ -156,6 +160,7 @@ class Receipt:
     reasons: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     undeclared: tuple[str, ...] = ()
+    notices: Mapping[str, Notice] = field(default_factory=dict)
 
     @property
     def attempted(self) -> int:

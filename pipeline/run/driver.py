@@ -164,6 +164,7 @@ def _locked_run(job: Job, run: str, executor: Executor, fresh: bool, steal_lock:
         f"member '{name}' is in {count} shards but not in the first source file; name it under source.carry to keep it"
         for name, count in progress.undeclared.items()
     ]
+    warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
     state = "too_many_rejects" if stopped else "done"
     return Outcome(state, job, run, progress, summary, warnings)
 

@@ -71,4 +71,5 @@ def commit(job: Job, shard: Translated) -> Receipt:
         reasons=note.reasons,
         metrics=metrics,
         undeclared=shard.undeclared,
+        notices=shard.notices,
     )

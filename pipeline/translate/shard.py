@@ -91,6 +91,7 @@ class ShardTranslation:
             worker=self.translator.worker,
             bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
             undeclared=self.shard.undeclared,
+            notices=self.translator.notices.take(),
         )
 
     def _sort_in(self, number: int, sample: Sample, future: Future[Prepared]) -> None:

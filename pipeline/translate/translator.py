@@ -21,6 +21,7 @@ import torch
 import methods
 from methods.base import Batch, Conditioned, Inputs
 from methods.errors import BadSample
+from methods.notices import NoticeCounter
 from pipeline import codec, metrics
 from pipeline.errors import first_line
 from pipeline.job import Job
@@ -47,6 +48,8 @@ class Translator:
         if job.device == "cpu":
             configure_cpu(compute.torch_threads)
         self.job = job
+        self.notices = NoticeCounter()
+        self.notices.start()
         self.method = methods.load(
             job.spec.method.name,
             weights=job.weights,
@@ -69,6 +72,7 @@ class Translator:
         self.ahead.shutdown(wait=False, cancel_futures=True)
         self.behind.shutdown(wait=False, cancel_futures=True)
         self.device.close()
+        self.notices.stop()
 
     def prepare(self, sample: Sample) -> Prepared:
         """Decode and prepare one sample. Raises BadSample."""

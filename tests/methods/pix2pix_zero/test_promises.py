@@ -168,8 +168,11 @@ def test_in_the_pipeline_from_a_caption_column(tiny: str, tmp_path: Path) -> Non
         output__pairs=True,
         compute__batch_size=2,
     )
-    run_job(spec, local=True)
+    outcome = run_job(spec, local=True)
     rows = {row["key"]: row for row in index_rows(tmp_path / "out")}
+    [warning] = [each for each in outcome.warnings if "caption_cut" in each]
+    assert warning.startswith("'cat and dog cat")
+    assert warning.endswith("is 162 tokens long with start and end: cut to 77 (caption_cut: 1)")
     assert {key: row["status"] for key, row in rows.items()} == {
         **dict.fromkeys(["a", "b", "c", "long"], "ok"),
         "bare": "rejected",
