@@ -12,35 +12,36 @@ from methods.train.turbo.params import TurboTrainParams, Weight
 
 
 class CycleGANTurboTrainParams(TurboTrainParams):
-    """Parameters of unpaired training, and of paired training of both directions; defaults are the published ones.
-
-    Attributes:
-        caption_a, caption_b: the text of each domain: a to b is conditioned on ``caption_b``.
-        rank_unet: LoRA rank of the UNet; its alpha is the rank.
-        image_prep: how training pictures are cut: ``resize_286_randomcrop_256x256_hflip`` and its like, or a
-            preparation of the method.
-        lambda_cycle, lambda_cycle_lpips, lambda_idt, lambda_idt_lpips: loss weights.
-        lambda_rec, lambda_rec_lpips: weights of the reconstruction loss, for paired data: mean absolute difference and
-            perceptual distance between a translation and the sample's ``target``, its true counterpart in the other
-            domain. Needs ``joint``; the discriminators then compare with the targets, and the PatchGAN sees the source
-            picture as its condition.
-        autoencoder_share: first share of a run in which both directions learn to reproduce the pictures of both
-            domains: networks from nothing have no finished VAE to start from.
-        max_grad_norm: gradients are clipped to it.
-    """
+    """Parameters of unpaired training, and of paired training of both directions; defaults are the published ones."""
 
     caption_a: str
+    """Text prompt of domain A, the target of the reverse direction (b to a)."""
     caption_b: str
+    """Text prompt of domain B, the target of the forward direction (a to b)."""
     rank_unet: Annotated[int, Field(ge=1)] = 128
+    """LoRA rank of the UNet; its alpha equals the rank."""
     image_prep: Annotated[str, AfterValidator(check_crop)] = "resize_286_randomcrop_256x256_hflip"
+    """How training images are resized and cropped: a preparation of the method, or with random crops and flips such
+    as ``resize_286_randomcrop_256x256_hflip``."""
     lambda_cycle: Weight = 1.0
+    """Weight of the L1 cycle-consistency loss."""
     lambda_cycle_lpips: Weight = 10.0
+    """Weight of the perceptual cycle-consistency loss."""
     lambda_idt: Weight = 1.0
+    """Weight of the L1 identity loss."""
     lambda_idt_lpips: Weight = 1.0
+    """Weight of the perceptual identity loss."""
     lambda_rec: Weight = 0.0
+    """Weight of the L1 reconstruction loss for paired data, between a translation and the sample's ``target``, its
+    true counterpart. Needs ``joint``; the discriminators then compare with the targets, and the PatchGAN sees the
+    source image as its condition."""
     lambda_rec_lpips: Weight = 0.0
+    """Weight of the perceptual reconstruction loss for paired data, likewise."""
     autoencoder_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """First share of a run in which both directions learn to reproduce the images of both domains; for networks
+    trained from scratch, which have no trained VAE."""
     max_grad_norm: Weight = 10.0
+    """Norm that gradients are clipped to."""
 
     @model_validator(mode="after")
     def _fitting(self) -> CycleGANTurboTrainParams:
@@ -66,7 +67,7 @@ INFO = ObjectiveInfo(
     paper="https://arxiv.org/abs/2403.12036",
     implementation="methods.train.cyclegan_turbo.objective:CycleGANTurboTraining",
     params=CycleGANTurboTrainParams,
-    streams={"a": "pictures of domain A", "b": "pictures of domain B"},
+    streams={"a": "images of domain A", "b": "images of domain B"},
     steps=25_000,
     batch_size=4,
 )

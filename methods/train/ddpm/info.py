@@ -1,4 +1,4 @@
-"""What can be set when an unconditional denoiser is trained; imports no torch."""
+"""The light description of the unconditional denoiser objective; imports no torch."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from methods.train.objective import ObjectiveInfo, ObjectiveParams
 
 
 class DDPMParams(ObjectiveParams):
-    """Parameters of an unconditional denoiser in guided-diffusion's layout, its variance learned.
-
-    Attributes:
-        image_size: pictures are resized to this square.
-        model_channels, channel_mult, num_res_blocks, attention_downsample, num_head_channels, dropout: of the UNet.
-        schedule: of the noise; Asyrp and DiffuseIT read ``linear``.
-        min_snr_gamma: bound of the weights min(snr, gamma) / snr of the squared error (arXiv 2303.09556); none weighs
-            every timestep alike, as published.
-        lr, weight_decay: AdamW.
-        flip: mirror every other picture.
-        preview_steps: of the validation's samples.
-    """
+    """Parameters of an unconditional denoiser in the layout of guided-diffusion, with learned variance."""
 
     image_size: int = Field(default=256, ge=8, le=1024)
+    """Side of the square that images are resized to."""
     model_channels: int = Field(default=128, ge=32, multiple_of=32)
+    """Channels of the UNet's first level."""
     channel_mult: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    """Channels of each level, in multiples of ``model_channels``."""
     num_res_blocks: int = Field(default=1, ge=1)
+    """Residual blocks per level."""
     attention_downsample: tuple[int, ...] = (16,)
+    """Downsampling factors at which the UNet has self-attention."""
     num_head_channels: int = Field(default=64, ge=1)
+    """Channels per attention head."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in the residual blocks."""
     schedule: Literal["linear", "squaredcos_cap_v2"] = "linear"
+    """Noise schedule; Asyrp and DiffuseIT read ``linear``."""
     min_snr_gamma: float | None = Field(default=None, gt=0)
+    """Bound of the loss weights min(snr, gamma) / snr of the squared error (arXiv 2303.09556). None: equal weights,
+    as published."""
     lr: float = Field(default=1e-4, gt=0)
+    """Learning rate of AdamW."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay of AdamW."""
     flip: bool = True
+    """Flip half of the images horizontally."""
     preview_steps: int = Field(default=50, ge=2, le=1000)
+    """Steps of the samples drawn at validation."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -59,7 +62,7 @@ INFO = ObjectiveInfo(
     paper="https://arxiv.org/abs/2102.09672",
     implementation="methods.train.ddpm.objective:DDPM",
     params=DDPMParams,
-    streams={"images": "pictures of the domain"},
+    streams={"images": "images of the domain"},
     steps=500_000,
     batch_size=16,
 )

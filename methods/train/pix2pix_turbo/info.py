@@ -12,36 +12,37 @@ from methods.train.turbo.params import TurboTrainParams, Weight
 
 
 class Pix2PixTurboTrainParams(TurboTrainParams):
-    """Parameters of paired training; defaults are the published ones.
-
-    Attributes:
-        input: what the model is shown: ``image``: the sample's picture, its true counterpart being the sample's
-            ``target``; ``canny`` or ``sketch``: made from the target, so that any set of pictures can be trained on.
-        canny_low, canny_high: thresholds; a range (two numbers) draws each sample's own.
-        caption: one text for all samples; none takes each sample's own.
-        stochastic: train for gamma in [0, 1], drawn anew for every batch: LoRA, first layer, latents and skips are
-            blended by it, and the reconstruction losses are multiplied by it (section 3.4 of the paper).
-        rank_unet: LoRA rank of the UNet; its alpha is 8 at any rank.
-        image_prep: how a pair is cut, both pictures alike.
-        lambda_l2, lambda_lpips, lambda_clipsim: loss weights; ``lambda_clipsim: 0`` loads no CLIP for it.
-        lambda_l1: of a mean absolute difference beside the squared one; the release has none.
-        real_target: what the discriminator answers for real pictures.
-        max_grad_norm: gradients are clipped to it.
-    """
+    """Parameters of paired training; defaults are the published ones."""
 
     input: Literal["image", "canny", "sketch"] = "image"
+    """What the model gets: ``image``: the sample's image, with its true counterpart as the sample's ``target``;
+    ``canny`` or ``sketch``: computed from the target, so that any set of images can be trained on."""
     canny_low: Weight | tuple[Weight, Weight] = 100
+    """Lower threshold of Canny; with two numbers, each sample draws its own from that range."""
     canny_high: Weight | tuple[Weight, Weight] = 200
+    """Upper threshold of Canny, likewise."""
     caption: str | None = None
+    """Text prompt for all samples. None: each sample's own caption."""
     stochastic: bool = False
+    """Train for gamma in [0, 1], drawn per batch: it blends LoRA, first layer, latents and skip connections, and
+    multiplies the reconstruction losses (section 3.4 of the paper)."""
     rank_unet: Annotated[int, Field(ge=1)] = 8
+    """LoRA rank of the UNet; its alpha is 8 at any rank."""
     image_prep: Annotated[str, AfterValidator(check_crop)] = "resize_512x512"
+    """How both images of a pair are resized and cropped: a preparation of the method, or with random crops and flips
+    such as ``resize_286_randomcrop_256x256_hflip``."""
     lambda_l2: Weight = 1.0
+    """Weight of the L2 reconstruction loss."""
     lambda_l1: Weight = 0.0
+    """Weight of an L1 reconstruction loss; the release has none."""
     lambda_lpips: Weight = 5.0
+    """Weight of the perceptual reconstruction loss."""
     lambda_clipsim: Weight = 5.0
+    """Weight of the CLIP similarity of output and caption; 0 loads no CLIP for it."""
     real_target: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Label of real images in the discriminator loss (label smoothing)."""
     max_grad_norm: Weight = 1.0
+    """Norm that gradients are clipped to."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Pix2PixTurboTrainParams:
