@@ -13,6 +13,7 @@ from torch import Tensor
 
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.train.crops import cut
 from methods.train.cyclegan_turbo.info import INFO, CycleGANTurboTrainParams
 from methods.train.cyclegan_turbo.joint import iterate_jointly, pass_through
@@ -26,7 +27,6 @@ from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Valida
 from methods.train.turbo.frozen import backbone, perceptual
 from methods.train.turbo.networks import frozen_for, merged, overlaid, vae_scale
 from methods.train.turbo.pictures import picture_of, side_by_side
-from methods.turbo.image_prep import to_tensor
 from methods.turbo.native import NativeConfig, save_native
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from methods.errors import InputError
+from methods.files import replacing
+from methods.nn.tensor_file import below
 from methods.train.turbo.networks import UNET_ADAPTER, UNET_TARGETS, VAE_ADAPTER, VAE_TARGETS, load_lora
 from methods.turbo.lora import lora_delta
-from methods.turbo.official import read_official
+from methods.turbo.official import UNET_GROUPS, VAE_PREFIXES, read_official
 from methods.turbo.vae import SkipVAE
-
-_LISTS = {
-    "sd_encoder": "l_target_modules_encoder",
-    "sd_decoder": "l_target_modules_decoder",
-    "sd_other": "l_modules_others",
-}
-_VAES = {"a2b": "vae.", "b2a": "vae_b2a."}
 
 
 def cyclegan_adapters(unet: nn.Module) -> list[str]:
@@ -52,8 +46,8 @@ def load_official(path: Path, unet: nn.Module, vaes: Mapping[str, SkipVAE], rank
     )
     both = {**state["sd_vae_enc"], **state["sd_vae_dec"]}
     for direction, vae in vaes.items():
-        prefix = _VAES[direction]
-        found = {name.removeprefix(prefix): value for name, value in both.items() if name.startswith(prefix)}
+        prefix = VAE_PREFIXES[direction]
+        found = below(both, prefix)
         where = f"{path} ({prefix[:-1]})"
         load_lora(vae, found, rank_vae, VAE_ADAPTER, where)
         own = vae.state_dict()
@@ -90,7 +84,7 @@ def save_official(
     """
     tree: dict[str, Any] = {"rank_unet": rank_unet, "rank_vae": rank_vae, "vae_lora_target_modules": list(VAE_TARGETS)}
     modules = [name.removesuffix(f".lora_A.{UNET_ADAPTER}.weight") for name in unet if ".lora_A." in name]
-    for key, listed in _LISTS.items():
+    for key, listed in UNET_GROUPS.items():
         tree[listed] = [module for module in modules if group_of(module) == key]
         tree[key] = {
             f"{module}.{half}.weight": _stored(unet[f"{module}.{half}.{UNET_ADAPTER}.weight"])
@@ -101,11 +95,10 @@ def save_official(
     change = _stored(unet["conv_in.base_layer.weight"]) - _stored(first_layer)
     folded = fold(lora_delta(a, b, 1.0) + change, rank_unet)
     tree["sd_encoder"]["conv_in.lora_A.weight"], tree["sd_encoder"]["conv_in.lora_B.weight"] = folded
-    full = {f"{_VAES[d]}{name}": _stored(value) for d, state in vaes.items() for name, value in state.items()}
+    full = {f"{VAE_PREFIXES[d]}{name}": _stored(value) for d, state in vaes.items() for name, value in state.items()}
     tree["sd_vae_enc"], tree["sd_vae_dec"] = dict(full), dict(full)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(tree, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        torch.save(tree, partial)
 
 
 def fold(weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:

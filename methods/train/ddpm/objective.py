@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.asyrp.pictures import to_square
@@ -16,6 +15,7 @@ from methods.base import Inputs, to_uint8
 from methods.errors import BadSample
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet, UNetConfig
+from methods.nn.tensor_file import write_tensors
 from methods.train.ddpm.info import INFO, DDPMParams
 from methods.train.losses.diffusion import Terms, hybrid_terms, min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
@@ -134,6 +134,4 @@ class DDPM:
     ) -> Path:
         """Write a ``.safetensors`` with guided-diffusion's names, which DiffuseIT and Asyrp load."""
         state = averaged["unet"] if averaged else self.unet.state_dict()
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        save_file(tensors, path, metadata=dict(metadata))
-        return path
+        return write_tensors(path, state, metadata)

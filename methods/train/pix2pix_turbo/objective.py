@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
+from methods.nn.image_prep import to_tensor
 from methods.train.crops import cut
 from methods.train.draws import Draws
 from methods.train.learning_rate import set_rate, share_at
@@ -39,7 +40,6 @@ from methods.train.turbo.networks import (
 from methods.train.turbo.pictures import picture_of, side_by_side
 from methods.turbo.condition import condition
 from methods.turbo.generator import OneStepGenerator
-from methods.turbo.image_prep import to_tensor
 from methods.turbo.native import NativeConfig, save_native
 from methods.turbo.official import PEFT_ALPHA, collect_adapters
 

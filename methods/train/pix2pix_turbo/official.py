@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from methods.errors import InputError
+from methods.files import replacing
 from methods.train.turbo.networks import UNET_ADAPTER, UNET_TARGETS, VAE_ADAPTER, VAE_TARGETS, load_lora
-from methods.turbo.official import read_official
+from methods.turbo.official import PRETRAINED_LAYER, TRAINED_LAYER, read_official
 from methods.turbo.vae import SkipVAE
-
-_PRETRAINED, _TRAINED = "conv_in.conv_in_pretrained", "conv_in.conv_in_curr"
 
 
 def load_official(path: Path, unet: nn.Module, vae: SkipVAE, rank_unet: int, rank_vae: int, stochastic: bool) -> None:
@@ -28,13 +26,13 @@ def load_official(path: Path, unet: nn.Module, vae: SkipVAE, rank_unet: int, ran
         if state[key] != rank:
             raise InputError(f"{path}: {key} is {state[key]}, the training spec has {rank}: set {key}: {state[key]}")
     in_unet, in_vae = state["state_dict_unet"], state["state_dict_vae"]
-    twin = f"{_TRAINED}.weight" in in_unet
+    twin = f"{TRAINED_LAYER}.weight" in in_unet
     if twin != stochastic:
         found, wanted = ("stochastic", "false") if twin else ("deterministic", "true")
         raise InputError(f"{path}: holds {found} weights, the training spec has stochastic: {wanted}")
     load_lora(unet, in_unet, rank_unet, UNET_ADAPTER, f"{path} (state_dict_unet)")
     load_lora(vae, in_vae, rank_vae, VAE_ADAPTER, f"{path} (state_dict_vae)")
-    source = _TRAINED if twin else "conv_in"
+    source = TRAINED_LAYER if twin else "conv_in"
     full = {f"conv_in.{part}": (unet, in_unet.get(f"{source}.{part}")) for part in ("weight", "bias")}
     for number in range(1, vae.skip_count + 1):
         name = f"decoder.skip_conv_{number}.base_layer.weight"
@@ -60,8 +58,8 @@ def save_official(
     kept = {name: _stored(value) for name, value in unet.items() if "lora" in name or "conv_in" in name}
     if pretrained is not None:
         for part, value in zip(("weight", "bias"), pretrained, strict=True):
-            kept[f"{_TRAINED}.{part}"] = kept.pop(f"conv_in.{part}")
-            kept[f"{_PRETRAINED}.{part}"] = _stored(value)
+            kept[f"{TRAINED_LAYER}.{part}"] = kept.pop(f"conv_in.{part}")
+            kept[f"{PRETRAINED_LAYER}.{part}"] = _stored(value)
     tree = {
         "unet_lora_target_modules": list(UNET_TARGETS),
         "vae_lora_target_modules": list(VAE_TARGETS),
@@ -70,9 +68,8 @@ def save_official(
         "state_dict_unet": kept,
         "state_dict_vae": {name: _stored(value) for name, value in vae.items() if "lora" in name or "skip" in name},
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(tree, partial)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        torch.save(tree, partial)
 
 
 def _stored(value: Tensor) -> Tensor:

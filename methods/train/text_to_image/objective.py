@@ -17,6 +17,7 @@ from methods import weights as store
 from methods.base import Inputs, to_uint8
 from methods.errors import BadSample, InputError
 from methods.nn.ddim import ddim_step, sampling_plan
+from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
@@ -33,7 +34,6 @@ from methods.train.text_to_image.networks import (
     text_encoder_config,
     write_tokenizer,
 )
-from methods.turbo.image_prep import prepare_image, to_tensor
 
 _SCALE_MEMORY = 0.99
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
