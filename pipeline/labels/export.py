@@ -7,7 +7,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.labels import bdd100k
+import numpy as np
+
+from pipeline.labels import bdd100k, rle
+from pipeline.labels.categories import Categories
 from pipeline.labels.document import parse_text
 from pipeline.labels.records import Annotation, Labels
 
@@ -18,40 +21,51 @@ _COCO_TOP_LEVEL = {"keypoints", "num_keypoints", "score", "caption"}
 
 
 def to_coco(rows: Iterable[Row], categories: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """One COCO document, ready for pycocotools.
-
-    Ids of pictures and annotations are 52-bit hashes of key and position: unique, and the same however many other
-    pictures are exported. Annotations without a box (tags, lines without area) are left out, as COCO cannot hold them.
+    """One COCO document, ready for pycocotools; see :class:`CocoRecords`.
 
     Args:
         rows: the pictures.
-        categories: COCO's list, kept as it is and continued for names it lacks; else the names found, sorted, from 1.
+        categories: COCO's list of the source, kept as it is and continued for names without an id.
     """
     kept = list(rows)
-    names = sorted({each.category for *_, labels in kept for each in labels.annotations if _coco_box(each)})
-    listed = [dict(category) for category in categories or ()]
-    numbers = {str(category["name"]): int(category["id"]) for category in listed}
-    for name in names:
-        if name not in numbers:
-            numbers[name] = max(numbers.values(), default=0) + 1
-            listed.append({"id": numbers[name], "name": name})
+    found = ((each.category_id, each.category) for *_, labels in kept for each in labels.annotations if coco_box(each))
+    records = CocoRecords(Categories(categories or (), found))
     images, annotations = [], []
-    image_ids, annotation_ids = _Ids(), _Ids()
-    for key, file_name, width, height, labels in kept:
-        image_id = image_ids.new(key)
+    for row in kept:
+        image, mine = records.of(row)
+        images.append(image)
+        annotations += mine
+    return {"images": images, "annotations": annotations, "categories": records.categories.declared}
+
+
+class CocoRecords:
+    """Pictures to COCO's records, one after the other.
+
+    Ids of pictures and annotations are 52-bit hashes of key and position: unique, and the same however many other
+    pictures are exported. Annotations without a box (tags, lines without area) are left out, as COCO cannot hold them.
+    """
+
+    def __init__(self, categories: Categories) -> None:
+        self.categories = categories
+        self._image_ids, self._annotation_ids = _Ids(), _Ids()
+
+    def of(self, row: Row) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The picture's entry of ``images``, and its entries of ``annotations``."""
+        key, file_name, width, height, labels = row
+        image_id = self._image_ids.new(key)
         image: dict[str, Any] = {"id": image_id, "file_name": file_name, "width": width, "height": height}
         if labels.attributes:
             image["attributes"] = labels.attributes
-        images.append(image)
+        annotations = []
         for at, found in enumerate(labels.annotations):
-            box = _coco_box(found)
+            box = coco_box(found)
             if box is None:
                 continue
             annotations.append(
                 {
-                    "id": annotation_ids.new(f"{key}\0{at}"),
+                    "id": self._annotation_ids.new(f"{key}\0{at}"),
                     "image_id": image_id,
-                    "category_id": numbers[found.category],
+                    "category_id": self.categories.id_of(found),
                     "bbox": box,
                     "area": box[2] * box[3] if found.area is None else found.area,
                     "iscrowd": int(found.iscrowd),
@@ -59,7 +73,7 @@ def to_coco(rows: Iterable[Row], categories: Sequence[dict[str, Any]] | None = N
                     **_coco_extra(found),
                 }
             )
-    return {"images": images, "annotations": annotations, "categories": listed}
+        return image, annotations
 
 
 def to_bdd100k(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -85,16 +99,19 @@ class _Ids:
         return number
 
 
-def _polygons(found: Annotation) -> list[list[float]]:
+def closed_polygons(found: Annotation) -> list[list[float]]:
     """The closed polygons of at least three points (pycocotools takes four numbers for a box)."""
     pairs = zip(found.segmentation or [], found.shapes(), strict=True)
     return [polygon for polygon, shape in pairs if shape["closed"] and len(polygon) >= 6]
 
 
-def _coco_box(found: Annotation) -> list[float] | None:
+def coco_box(found: Annotation) -> list[float] | None:
+    """[x, y, width, height]: the box, else that of the mask or of the closed polygons; ``None`` without any of them."""
     if found.bbox is not None:
         return list(found.bbox)
-    polygons = _polygons(found)
+    if found.rle is not None:
+        return _mask_box(rle.decode(found.rle))
+    polygons = closed_polygons(found)
     if not polygons:
         return None
     xs = [x for polygon in polygons for x in polygon[0::2]]
@@ -102,10 +119,18 @@ def _coco_box(found: Annotation) -> list[float] | None:
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
+def _mask_box(mask: np.ndarray) -> list[float] | None:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    left, top = float(columns[0]), float(rows[0])
+    return [left, top, float(columns[-1]) + 1 - left, float(rows[-1]) + 1 - top]
+
+
 def _coco_shape(found: Annotation) -> dict[str, Any]:
     if found.rle is not None:
         return {"segmentation": dict(found.rle)}
-    polygons = _polygons(found)
+    polygons = closed_polygons(found)
     return {"segmentation": polygons} if polygons else {}
 
 

@@ -17,6 +17,7 @@ from pycocotools.coco import COCO as PyCoco
 from pipeline import labels
 from pipeline.labels import Annotation, Labels, Transform, rle
 from pipeline.labels.arrow import LABELS_TYPE, from_arrow_value, to_arrow_value
+from pipeline.labels.categories import Categories
 from pipeline.labels.export import to_bdd100k, to_coco
 
 MASK = np.zeros((60, 80), np.uint8)
@@ -116,18 +117,31 @@ def coco_file(tmp_path: Path, document: dict[str, Any]) -> PyCoco:
 def test_coco_export_loads_in_pycocotools(tmp_path: Path) -> None:
     rows = [("k/1", "data/1.jpg", 80, 60, RICH), ("k/2", "data/2.jpg", 80, 60, EMPTY)]
     document = to_coco(rows)
-    assert document["categories"] == [{"id": 1, "name": "car"}]
-    with_masks = to_coco(rows, categories=[{"id": 90, "name": "person", "supercategory": "human"}])
-    assert with_masks["categories"] == [
-        {"id": 90, "name": "person", "supercategory": "human"},
-        {"id": 91, "name": "car"},
-    ]
+    assert document["categories"] == [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}]
+    declared = [{"id": 90, "name": "person", "supercategory": "human"}]
+    kept = to_coco(rows, categories=declared)
+    assert kept["categories"] == declared
+    assert [each["category_id"] for each in kept["annotations"]] == [3, 1]  # as the source says, declared or not
     coco = coco_file(tmp_path, document)
     assert len(coco.getImgIds()) == 2
-    car = coco.loadAnns(coco.getAnnIds(catIds=[1]))[0]
+    car = coco.loadAnns(coco.getAnnIds(catIds=[3]))[0]
     assert car["bbox"] == [10.25, 5, 20.5, 15]
+    group = coco.loadAnns(coco.getAnnIds(catIds=[1]))[0]
+    assert (group["bbox"], group["iscrowd"]) == ([10, 5, 20, 15], 1)  # the box of its mask
     assert coco.annToMask(car).sum() == pytest.approx(20 * 15 / 2, rel=0.2)
     assert coco.loadImgs(car["image_id"])[0]["file_name"] == "data/1.jpg"
+
+
+def test_two_categories_of_one_name_stay_two() -> None:
+    declared = [{"id": 4, "name": "other", "supercategory": "a"}, {"id": 9, "name": "other", "supercategory": "b"}]
+    boxes = [Annotation("other", number, bbox=(0, 0, 1, 1)) for number in (4, 9, 77)]
+    named = Annotation("new", bbox=(0, 0, 1, 1))
+    document = to_coco([("k", "k.png", 9, 9, Labels(9, 9, [*boxes, named]))], declared)
+    assert [each["category_id"] for each in document["annotations"]] == [4, 9, 77, 78]
+    assert document["categories"] == [*declared, {"id": 78, "name": "new"}]
+    classes = Categories(declared, [(each.category_id, each.category) for each in [*boxes, named]])
+    assert [classes.index_of(each) for each in [*boxes, named]] == [0, 1, 2, 3]
+    assert (classes.names, classes.undeclared) == (["other", "other", "other", "new"], [77])
 
 
 def test_coco_masks_and_lines() -> None:
