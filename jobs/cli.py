@@ -110,14 +110,35 @@ def report(output: Output, json: Json = False) -> None:
 @app.command()
 def export(
     output: Output,
-    out: Annotated[Path, typer.Argument(help="The JSON file to write.")],
-    format: Annotated[str, typer.Option("--format", "-f", help="coco or bdd100k.")] = "coco",
+    out: Annotated[str, typer.Argument(help="The folder or URI to write to, or one .json file for labels only.")],
+    format: Annotated[
+        str, typer.Option("--format", "-f", help="coco, bdd100k, yolo, voc, cityscapes or hf (Hugging Face).")
+    ] = "coco",
+    images: Annotated[
+        str | None,
+        typer.Option(help="copy, link (an output of loose files on the same disk) or none. Default: copy."),
+    ] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="Shares, such as 0.9,0.1 (train, val, test) or train=0.8,dev=0.2.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which samples fall into which split.")] = 0,
+    where: Annotated[
+        str | None, typer.Option(help="Only these pictures, as in keep: 'metric.ssim > 0.5 and width >= 640'.")
+    ] = None,
+    image_format: Annotated[
+        str,
+        typer.Option(help="stored (as they are), source (png stays png, jpg stays jpg), jpeg, png or webp."),
+    ] = "stored",
+    task: Annotated[str, typer.Option(help="Of yolo: auto, detect, segment, pose or obb.")] = "auto",
     json: Json = False,
 ) -> None:
-    """Write the labels of an output as one COCO or BDD100K file."""
+    """Write pictures and labels as trainers load them; to a .json file: the labels alone, as before."""
     from jobs.commands.export import export_command
+    from pipeline.output.export.run import ExportOptions
 
-    run_safely(Console(json), lambda console: export_command(console, output, out, format))
+    options = ExportOptions(format, images or "copy", splits, seed, where, image_format, task)
+    only_labels = images in (None, "none") and splits is None and image_format == "stored"
+    run_safely(Console(json), lambda console: export_command(console, output, out, options, only_labels=only_labels))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from pipeline.run.progress import Progress
@@ -23,6 +24,31 @@ def progress_view(quiet: bool) -> Iterator[Callable[[Progress], None]]:
     else:
         with _lines() as show:
             yield show
+
+
+@contextlib.contextmanager
+def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, in all): a bar on a terminal, a plain line every ten seconds elsewhere."""
+    if quiet:
+        yield lambda done, total: None
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(what))
+        with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+    else:
+        last = [time.monotonic()]
+
+        def show(done: int, total: int) -> None:
+            if time.monotonic() - last[0] >= EVERY_SECONDS:
+                last[0] = time.monotonic()
+                print(f"sceneshift: {done}/{total} {what}", file=sys.stderr, flush=True)
+
+        yield show
 
 
 def describe(progress: Progress) -> str:

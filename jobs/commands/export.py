@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from jobs.progress import counting
 from methods.errors import InputError
-from methods.plugins import nearest
 from pipeline.job import Job
-from pipeline.labels import Labels
-from pipeline.labels.arrow import from_arrow_value
-from pipeline.labels.export import to_bdd100k, to_coco
-from pipeline.sink.index import FOLDER, read_part
-from pipeline.translate.passthrough import load_table
-
-FORMATS = ("coco", "bdd100k")
+from pipeline.output.export.run import ExportOptions, ExportSummary, export_folder
+from pipeline.output.export.single import SINGLE, export_file
+from pipeline.storage import Store, absolute, redact
 
 
-def export_command(console: Console, output: str, out: Path, format: str) -> int:
-    """Write one label file for all translated pictures. File names are the pictures' keys with their new ending."""
-    if format not in FORMATS:
-        raise InputError(f"--format {format}: {nearest(format, list(FORMATS))}")
+def export_command(console: Console, output: str, out: str, options: ExportOptions, *, only_labels: bool) -> int:
+    """Write labels and pictures as trainers load them; a target that ends with .json is one file of labels.
+
+    Args:
+        only_labels: whether nothing was said that only a folder can have.
+    """
+    options.check()
     store, tree = open_output(output)
     job = Job.from_description(tree, store)
-    table = load_table(job.spec.source.labels, job.spec.source.storage)
-    rows = list(_rows(store, job.spec.output.image.suffix, job.spec.variants))
-    if format == "coco":
-        document: Any = to_coco(rows, table.categories if table and table.categories else None)
+    if out.lower().endswith(".json"):
+        if options.format not in SINGLE:
+            raise InputError(f"--format {options.format}: one file is coco or bdd100k; give a folder: {out[:-5]}")
+        if not only_labels:
+            raise InputError(f"{out}: one file has neither pictures nor splits; give a folder: {out[:-5]}")
+        with counting("pictures", quiet=console.as_json) as watch:
+            summary = export_file(job, Path(out), options.format, options.where, watch)
+        console.result({"file": out, **asdict(summary)})
+        console.say(f"Wrote the labels of {summary.pictures} pictures to {out}")
     else:
-        document = to_bdd100k(rows)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-    console.result({"file": str(out), "pictures": len(rows)})
-    console.say(f"Wrote the labels of {len(rows)} pictures to {out}")
+        target = Store(absolute(out), store.options)
+        with counting("pictures", quiet=console.as_json) as watch:
+            summary = export_folder(job, target, options, watch)
+        console.result({"folder": target.uri(), **asdict(summary)})
+        shares = ", ".join(f"{name} {count}" for name, count in summary.splits.items())
+        console.say(f"Wrote {summary.pictures} pictures as {options.format} to {redact(target.uri())}: {shares}")
+        if options.images != "none" and summary.written < summary.pictures:
+            console.say(f"  {summary.pictures - summary.written} pictures were there already")
+    _say_what_is_left_out(console, summary)
     return DONE
 
 
-def _rows(store: Any, suffix: str, variants: int) -> Iterator[tuple[str, str, int, int, Labels]]:
-    for entry in store.list(FOLDER):
-        for row in read_part(store.read(entry.path)).to_pylist():
-            if row["status"] != "ok":
-                continue
-            key = row["key"] + (f"_v{row['variant']}" if variants > 1 else "")
-            labels = from_arrow_value(row["labels"], row["labels_raw"] or "") if row["labels"] else Labels()
-            yield key, f"{key}.{suffix}", row["width"], row["height"], labels
+def _say_what_is_left_out(console: Console, summary: ExportSummary) -> None:
+    for what, count in summary.left_out.items():
+        console.say(f"  {count} {what}")

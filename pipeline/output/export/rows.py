@@ -1,0 +1,91 @@
+"""The ok rows of an index, a shard at a time, without holding the dataset."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from methods.errors import InputError
+from pipeline.keep import KeepExpression
+from pipeline.sink.index import FOLDER
+from pipeline.sink.schema import METRIC
+from pipeline.storage import Store
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+_SIZES = ("width", "height")
+
+
+def ahead(function: Callable[[_In], _Out], items: Iterable[_In], threads: int = 4) -> Iterator[tuple[_In, _Out]]:
+    """Each item with its result, in order, with a few worked on ahead in threads and never more in hand than that."""
+    waiting: deque[tuple[_In, Future[_Out]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > threads:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        for first, result in waiting:
+            yield first, result.result()
+
+
+class Rows:
+    """Reads the rows to be exported.
+
+    Args:
+        store: an output.
+        metric_columns: the metrics that it measures.
+        where: an expression of the language of ``keep``, over metrics, ``width`` and ``height``.
+
+    Raises:
+        InputError: ``where`` is no such expression.
+    """
+
+    def __init__(self, store: Store, metric_columns: Sequence[str], where: str | None) -> None:
+        self._store = store
+        self._where: KeepExpression | None = None
+        if where is not None:
+            try:
+                self._where = KeepExpression.parse(where, [*metric_columns, *_SIZES])
+            except InputError as error:
+                raise InputError(str(error).replace("keep:", "--where:", 1)) from None
+
+    def parts(self) -> list[str]:
+        """The index parts, sorted: the order of everything that is exported."""
+        return [entry.path for entry in self._store.list(FOLDER) if entry.path.endswith(".parquet")]
+
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The chosen rows of each shard, with the named columns and those that choosing takes."""
+        for _, table in ahead(lambda path: self._table(path, columns), self.parts()):
+            yield table
+
+    def _table(self, path: str, columns: Sequence[str]) -> pa.Table:
+        data = io.BytesIO(self._store.read(path))
+        names = pq.read_schema(data).names
+        needed = {*columns, "status", *self._columns()}
+        table = pq.read_table(data, columns=[name for name in names if name in needed])
+        table = table.filter(pc.field("status") == "ok")
+        if self._where is not None:
+            chosen = [self._where.keeps(_values(row)) for row in table.select(self._present(table)).to_pylist()]
+            table = table.filter(pa.array(chosen, pa.bool_()))
+        return table
+
+    def _columns(self) -> list[str]:
+        if self._where is None:
+            return []
+        return [name if name in _SIZES else METRIC + name for name in sorted(self._where.names)]
+
+    def _present(self, table: pa.Table) -> list[str]:
+        # An older part may lack a column that `sceneshift stats` and the like have added since: its value is missing.
+        return [name for name in self._columns() if name in table.column_names]
+
+
+def _values(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name.removeprefix(METRIC): value for name, value in row.items() if value is not None}
