@@ -99,8 +99,8 @@ class OutputSpec(_Block):
 
     uri: str
     """Folder or URI of the output; it must belong to this job alone."""
-    format: Literal["parquet", "webdataset"] = "parquet"
-    """Shards as Parquet files or WebDataset tars."""
+    format: Literal["parquet", "webdataset", "files"] = "parquet"
+    """Shards as Parquet files, as WebDataset tars, or as loose pictures (`images/`) beside Parquet files of labels."""
     image: ImageSpec = ImageSpec()
     """How output pictures are compressed."""
     size: Literal["source", "method"] = "source"

@@ -62,7 +62,7 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
     """
     spec = job_tree["spec"]
     output, layout = spec["output"], Layout.model_validate(job_tree["layout"])
-    uri, is_tar = redact(output["uri"]), output["format"] == "webdataset"
+    uri, is_tar, is_loose = redact(output["uri"]), output["format"] == "webdataset", output["format"] == "files"
     index = "index.parquet" if index_schema is not None else "index/*.parquet"
     rows, options = metrics["rows"], _storage_options(output["storage"])
     page = {
@@ -88,7 +88,8 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
         "columns": [(name, each, _summary(name)) for name, each in _measured(metrics)],
         "dataset": sorted(metrics.get("dataset", {}).items()),
         "duplicates": metrics.get("duplicate_keys"),
-        "data_columns": [] if is_tar else _described(data_schema(layout, output["pairs"]), layout),
+        "is_loose": is_loose,
+        "data_columns": [] if is_tar else _described(data_schema(layout, output["pairs"], loose=is_loose), layout),
         "index_columns": _described(index_schema, layout) if index_schema is not None else [],
         "members": _members(layout, output) if is_tar else [],
     }
@@ -135,7 +136,10 @@ def _front_matter(
         tree["configs"] = configs
     if data:
         suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
-        features = webdataset_features(layout, suffix, pairs) if is_tar else parquet_features(layout, pairs)
+        loose = output["format"] == "files"
+        features = (
+            webdataset_features(layout, suffix, pairs) if is_tar else parquet_features(layout, pairs, loose=loose)
+        )
         tree["dataset_info"] = [{"config_name": "default", "features": features}]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
 
@@ -168,6 +172,8 @@ def _described(schema: Iterable[pa.Field], layout: Layout) -> list[tuple[str, st
         kind = "struct" if pa.types.is_struct(field.type) else str(field.type)
         if field.name.startswith(METRIC):
             meaning = _summary(field.name.removeprefix(METRIC))
+        elif field.name == "image" and pa.types.is_string(field.type):
+            meaning = "the translated picture's file, relative to this one"
         elif field.name == layout.target:
             meaning = "the true picture in the other domain, from the source"
         elif field.name in layout.masks:

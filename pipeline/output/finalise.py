@@ -19,6 +19,7 @@ from pipeline import metrics
 from pipeline.job import JOB_FILE, Job
 from pipeline.metrics.summary import Summary
 from pipeline.output.card import write_card
+from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
 from pipeline.runlog import read_runs
 from pipeline.sink.commit import FEATURES
@@ -51,6 +52,8 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
             merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
             store.put("index.parquet", parquet_bytes(merged))
     summary = _summary(job, store, paths, merged, notes)
+    if job.spec.output.format == "files":
+        write_labels(job)
     store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
     described = json.loads(store.read(JOB_FILE))
     store.put("README.md", write_card(described, summary, merged.schema if merged is not None else None).encode())

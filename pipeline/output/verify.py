@@ -25,6 +25,7 @@ from pipeline.output.finalise import MERGE_LIMIT, SUCCESS_FILE
 from pipeline.plan import read_plan
 from pipeline.records import SourceFile
 from pipeline.sink.commit import DATA, data_path
+from pipeline.sink.files import to_path
 from pipeline.sink.index import FOLDER, PartNote, read_note, read_part
 from pipeline.sink.webdataset import member_stem
 from pipeline.storage import Entry, Store, redact
@@ -260,10 +261,14 @@ class _Checker:
                 yield f"{path}: column '{name}' is not what the index says"
         start = 0
         for batch in file.iter_batches(batch_size=16, columns=["image"]):
-            images = batch.column("image").to_pylist()
+            images = [self._content(path, image) for image in batch.column("image").to_pylist()]
             for image, row in zip(images, rows.slice(start, len(images)).to_pylist(), strict=True):
                 yield from self._picture(path, image, row)
             start += len(images)
+
+    def _content(self, path: str, image: bytes | str | None) -> bytes | None:
+        """The picture itself, where the data file names a loose one; ``None`` where that is missing."""
+        return self.store.read_or_none(to_path(path, image)) if isinstance(image, str) else image
 
     def _tar(self, path: str, data: bytes, rows: pa.Table) -> Iterator[str]:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:

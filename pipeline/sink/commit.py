@@ -1,4 +1,4 @@
-"""Committing a shard: the data file first, then the index part. The second put is the commit."""
+"""Committing a shard: loose pictures, the data file, then the index part. The last put is the commit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.job import Job
 from pipeline.metrics.summary import Summary
 from pipeline.records import Receipt, Translated
+from pipeline.sink.files import from_data, loose_paths, put_pictures
 from pipeline.sink.index import part_path, write_index
 from pipeline.sink.parquet import write_parquet
 from pipeline.sink.webdataset import write_webdataset
@@ -37,7 +38,12 @@ def commit(job: Job, shard: Translated) -> Receipt:
         if output.format == "webdataset":
             data, found = write_webdataset(rows, job.layout, output.image.suffix, output.pairs, job.spec.variants)
         else:
-            data, found = write_parquet(rows, job.layout, output.image.suffix, output.pairs)
+            loose: list[str] | None = None
+            if output.format == "files":
+                paths = loose_paths(rows, shard.shard, output.image.suffix, job.spec.variants)
+                written += put_pictures(job.store, paths, rows)
+                loose = [from_data(path) for path in paths]
+            data, found = write_parquet(rows, job.layout, output.image.suffix, output.pairs, loose)
         places = {number: place for (number, _), place in zip(good, found, strict=True)}
         job.store.put(data_path(shard.shard, output.format), data)
         written += len(data)

@@ -19,12 +19,12 @@ from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
 Feature = dict[str, Any]
 
 
-def parquet_features(layout: Layout, pairs: bool) -> list[Feature]:
-    """The ``dataset_info.features`` of Parquet data files."""
-    schema = data_schema(layout, pairs)
+def parquet_features(layout: Layout, pairs: bool, *, loose: bool = False) -> list[Feature]:
+    """The ``dataset_info.features`` of Parquet data files; ``loose`` pictures are paths there."""
+    schema = data_schema(layout, pairs, loose=loose)
     passthrough = passthrough_columns(layout, pairs)
     shown = [column for name, column in passthrough.items() if name not in layout.carry]
-    pictures = {"image", *(["source_image"] if pairs else []), *shown}
+    pictures = {*([] if loose else ["image"]), *(["source_image"] if pairs else []), *shown}
     return _fields(schema, pictures)
 
 

@@ -41,13 +41,18 @@ def _codecs(schema: pa.Schema) -> dict[str, str]:
     return {path: "none" if path in pictures else "zstd" for path in paths}
 
 
-def write_parquet(rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool) -> tuple[bytes, list[dict[str, int]]]:
-    """(file bytes, {row: number} of each picture); ``rows`` are the ok ones, in order."""
-    schema = data_schema(layout, pairs)
+def write_parquet(
+    rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool, loose: Sequence[str] | None = None
+) -> tuple[bytes, list[dict[str, int]]]:
+    """(file bytes, {row: number} of each picture); ``rows`` are the ok ones, in order.
+
+    ``loose`` gives the places of pictures that are files of their own, relative to this one.
+    """
+    schema = data_schema(layout, pairs, loose=loose is not None)
     columns: dict[str, list] = {
         "key": [row.key for row in rows],
         "variant": [row.variant for row in rows],
-        "image": [row.image for row in rows],
+        "image": list(loose) if loose is not None else [row.image for row in rows],
         "source_image": [row.source_image for row in rows],
         "width": [row.width for row in rows],
         "height": [row.height for row in rows],

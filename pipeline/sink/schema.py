@@ -49,11 +49,15 @@ def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
     )
 
 
-def data_schema(layout: Layout, pairs: bool) -> pa.Schema:
-    """What one trains on: picture, labels, caption, and everything passed through."""
+def data_schema(layout: Layout, pairs: bool, *, loose: bool = False) -> pa.Schema:
+    """What one trains on: picture, labels, caption, and everything passed through.
+
+    With ``loose`` pictures ``image`` is a path relative to the data file.
+    """
     passthrough = passthrough_columns(layout, pairs)
     kinds = {name: _KINDS[layout.carry.get(name, "binary")] for name in passthrough}
-    return pa.schema([*_own_fields(pairs), *((column, kinds[name]) for name, column in passthrough.items())])
+    own = [("image", pa.string()) if loose and name == "image" else (name, kind) for name, kind in _own_fields(pairs)]
+    return pa.schema([*own, *((column, kinds[name]) for name, column in passthrough.items())])
 
 
 def passthrough_columns(layout: Layout, pairs: bool) -> dict[str, str]:

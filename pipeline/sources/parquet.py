@@ -6,14 +6,17 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.records import Shard, SourceFile
+from methods.errors import BadSample
+from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
 from pipeline.sources.layout import KEY_NAMES, Kind, Layout
 from pipeline.sources.listing import list_files
+from pipeline.sources.loose import with_picture
 from pipeline.spec import SourceSpec
 from pipeline.storage import Store
 
@@ -121,5 +124,11 @@ class ParquetSource:
         ):
             for row in batch.to_pylist():
                 name = str(row.pop(key)) if key and row.get(key) is not None else f"{stem}-{number:08d}"
-                yield Pending(name, partial(assemble, name, file.uri, row, layout))
+                yield Pending(name, partial(self._fetch, name, file.uri, row, layout))
                 number += 1
+
+    def _fetch(self, key: str, uri: str, row: Mapping[str, Any], layout: Layout) -> tuple[Sample, tuple[str, ...]]:
+        try:
+            return assemble(key, uri, with_picture(row, layout.image, uri, self.spec.storage), layout)
+        except BadSample as error:
+            return Sample(key=key, source_uri=uri, problem=Rejection("read", error.reason, str(error))), ()

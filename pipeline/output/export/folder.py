@@ -65,23 +65,7 @@ class ExportFolder:
 
     def put(self, path: str, data: bytes | BinaryIO) -> None:
         """Write one file in one step."""
-        if isinstance(data, bytes):
-            self._store.put(path, data)
-            return
-        if self.local:
-            target = self._store.path(path)
-            hidden = _hidden(target)
-            with explained(target):
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                with open(hidden, "wb") as out:
-                    shutil.copyfileobj(data, out, 1 << 20)
-                    out.flush()
-                    os.fsync(out.fileno())
-                os.replace(hidden, target)
-        else:
-            # An object appears when its writer is closed.
-            with explained(self._store.uri(path)), self._store.fs.open(self._store.path(path), "wb") as out:
-                shutil.copyfileobj(data, out, 8 << 20)
+        put_file(self._store, path, data)
 
     def link(self, path: str, source: str) -> None:
         """Make ``path`` the same file as the local ``source``: a hard link, or a symbolic one across disks."""
@@ -107,6 +91,26 @@ class ExportFolder:
     def _note(self, *, complete: bool) -> None:
         tree = {**self._manifest, "complete": complete}
         self._store.put(MANIFEST, json.dumps(tree, indent=1, sort_keys=True).encode())
+
+
+def put_file(store: Store, path: str, data: bytes | BinaryIO) -> None:
+    """Write bytes, or what is left of an open file, in one atomic step, replacing what is there."""
+    if isinstance(data, bytes):
+        store.put(path, data)
+    elif store.local:
+        target = store.path(path)
+        hidden = _hidden(target)
+        with explained(target):
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(hidden, "wb") as out:
+                shutil.copyfileobj(data, out, 1 << 20)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(hidden, target)
+    else:
+        # An object appears when its writer is closed.
+        with explained(store.uri(path)), store.fs.open(store.path(path), "wb") as out:
+            shutil.copyfileobj(data, out, 8 << 20)
 
 
 def _hidden(target: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.job import Job
 from pipeline.sink.commit import data_path
+from pipeline.sink.files import to_path
 from pipeline.sink.schema import passthrough_columns
 from pipeline.sink.webdataset import member_stem
 
@@ -50,11 +50,17 @@ class PictureReader:
         Raises:
             InputError: the data file is missing.
         """
-        read = {"parquet": self._parquet, "webdataset": self._tar, "files": self._files}
-        return read[self._job.spec.output.format](shard, rows)
+        return (self._tar if self._job.spec.output.format == "webdataset" else self._parquet)(shard, rows)
+
+    def places(self, shard: str) -> dict[int, str]:
+        """The paths of a shard's loose pictures within the output, by their row."""
+        path = data_path(shard, "files")
+        column = pq.read_table(io.BytesIO(self._store.read(path)), columns=["image"])["image"]
+        return {number: to_path(path, reference) for number, reference in enumerate(column.to_pylist())}
 
     def _parquet(self, shard: str, rows: Sequence[Row]) -> Iterator[tuple[Row, Stored]]:
-        file = pq.ParquetFile(io.BytesIO(self._store.read(data_path(shard, "parquet"))))
+        path = data_path(shard, self._job.spec.output.format)
+        file = pq.ParquetFile(io.BytesIO(self._store.read(path)))
         columns = passthrough_columns(self._job.layout, self._job.spec.output.pairs)
         masks = {name: columns[name] for name in self._job.layout.masks}
         wanted = {row["row"]: row for row in rows}
@@ -63,8 +69,14 @@ class PictureReader:
             for values in batch.to_pylist():
                 if (row := wanted.get(number)) is not None:
                     found = {name: values[column] for name, column in masks.items() if values[column] is not None}
-                    yield row, Stored(values["image"], found)
+                    yield row, self._stored(path, values["image"], found)
                 number += 1
+
+    def _stored(self, path: str, image: bytes | str, masks: Mapping[str, bytes]) -> Stored:
+        if isinstance(image, bytes):
+            return Stored(image, masks)
+        place = to_path(path, image)
+        return Stored(b"" if self._places else self._store.read(place), masks, place)
 
     def _tar(self, shard: str, rows: Sequence[Row]) -> Iterator[tuple[Row, Stored]]:
         data = self._store.read(data_path(shard, "webdataset"))
@@ -81,16 +93,3 @@ class PictureReader:
                 if member is not None:
                     masks[name] = data[member.offset_data : member.offset_data + member.size]
             yield row, Stored(data[row["offset"] : row["offset"] + row["size"]], masks)
-
-    def _files(self, shard: str, rows: Sequence[Row]) -> Iterator[tuple[Row, Stored]]:
-        records = self.records(shard)
-        for row in rows:
-            record = records[row["row"]]
-            masks = {name: self._store.read(path) for name, path in record["masks"].items()}
-            place = record["file_name"]
-            yield row, Stored(b"" if self._places else self._store.read(place), masks, place)
-
-    def records(self, shard: str) -> list[dict[str, Any]]:
-        """The manifest of a shard of loose files: one record per row, with the places of its files."""
-        text = self._store.read(data_path(shard, "files")).decode()
-        return [json.loads(line) for line in text.splitlines()]

@@ -19,6 +19,7 @@ from pipeline.labels.arrow import from_arrow_value
 from pipeline.output.report.choose import Choice
 from pipeline.output.report.originals import Place, read_originals
 from pipeline.sink.commit import data_path
+from pipeline.sink.files import to_path
 from pipeline.sink.schema import METRIC, passthrough_columns
 from pipeline.sink.webdataset import member_stem
 from pipeline.sources.layout import Layout
@@ -138,7 +139,9 @@ class _Reader:
                     table = file.read_row_group(group, columns=columns)
                     for row in here:
                         values = table.slice(row["row"] - start, 1).to_pylist()[0]
-                        found[_place(row)] = _Stored(values["image"], values.get("source_image"), values.get(target))
+                        image = values["image"]
+                        image = self.store.read(to_path(path, image)) if isinstance(image, str) else image
+                        found[_place(row)] = _Stored(image, values.get("source_image"), values.get(target))
                 start += count
 
     def _tar(self, path: str, rows: Sequence[Mapping[str, Any]], found: dict[Place, _Stored]) -> None:
