@@ -142,6 +142,19 @@ def export(
 
 
 @app.command()
+def push(
+    output: Output,
+    target: Annotated[str, typer.Argument(help="hf://owner/name, a dataset repository; made if there is none.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    json: Json = False,
+) -> None:
+    """Upload an output or an exported folder to the Hugging Face Hub; a push that broke off goes on."""
+    from jobs.commands.push import push_command
+
+    run_safely(Console(json), lambda console: push_command(console, output, target, private=private))
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show one method's presets and parameters.")] = None,
     json: Json = False,
