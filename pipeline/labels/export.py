@@ -190,6 +190,8 @@ def _moved_object(original: dict[str, Any], before: Annotation, found: Annotatio
 def _new_object(found: Annotation) -> dict[str, Any]:
     made: dict[str, Any] = {"id": found.id, "category": found.category}
     made["attributes"] = {key: value for key, value in found.attributes.items() if key != "poly2d"}
+    if found.iscrowd:
+        made["attributes"]["crowd"] = True
     if found.bbox is not None:
         made["box2d"] = _box2d(found.bbox)
     if found.segmentation is not None:
