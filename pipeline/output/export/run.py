@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from methods.errors import InputError
-from methods.registry import nearest
+from methods.plugins import nearest
 from pipeline import codec
 from pipeline.job import Job
 from pipeline.labels import Labels

@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from methods.errors import InputError
-from methods.registry import nearest
+from methods.plugins import nearest
 from pipeline.labels.records import Annotation
 from pipeline.output.export.shapes import box_within, has_shape, one_polygon
 from pipeline.output.export.writers import Picture, Plan, mask_file
