@@ -44,10 +44,10 @@ class MethodInfo:
         implementation: ``module:Class`` of the class that follows :class:`Method`; imported only when it is built.
         params: the parameters the method takes.
         presets: named weights + parameters.
-        inputs: what a sample must carry (``image``, ``caption``, ``label_map``, ...). ``condition`` says that the
-            picture is something else than a photo: such a method takes the job's ``source.condition`` as its parameter
-            ``condition``, gets the stored numbers (``Inputs.stored``) and follows :class:`Conditioned`.
-        shard_size: samples in one unit of work; hundreds for a one-step model, tens for a 100-step one.
+        inputs: what a sample must have (``image``, ``caption``, ``label_map``, ...). ``condition`` says that the image
+            is not a photo: such a method takes the job's ``source.condition`` as its parameter ``condition``, gets the
+            stored numbers (``Inputs.stored``) and follows :class:`Conditioned`.
+        shard_size: samples per shard; hundreds for a one-step model, tens for a 100-step one.
         batch_size: default images per call of ``translate`` on (cpu, gpu).
         weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
     """
@@ -72,7 +72,7 @@ class Inputs:
         key: the sample's key.
         image: (H, W, 3) uint8 RGB, upright (EXIF orientation applied); ``None`` where the source has no image.
         caption: the sample's caption, if any.
-        columns: everything else the sample carries (label maps as uint8/uint16 arrays, scalars such as ``gamma``).
+        columns: the sample's other columns (label maps as uint8/uint16 arrays, scalars such as ``gamma``).
         stored: the picture's numbers as its file holds them, for methods whose inputs name ``condition``: (H, W) uint8
             or uint16 (class ids, palette indices, depth) or (H, W, 3) uint8, upright. ``image`` is the same file seen
             as a picture.
@@ -97,10 +97,10 @@ class Batch:
 
     Attributes:
         inputs: (B, C, H, W) float32, the stacked results of ``prepare``, on the method's device.
-        seeds: one seed a sample (see :func:`sample_seed`).
-        keys, captions, columns: one entry a sample.
-        draws: recorded noise by stream name, (B, *shape) each; a stream found here is not drawn. For replaying the
-            random numbers of a reference run.
+        seeds: one seed per sample (see :func:`sample_seed`).
+        keys, captions, columns: one entry per sample.
+        draws: recorded noise by stream name, (B, *shape) each, used instead of drawing. For replaying the random
+            numbers of a reference run.
     """
 
     inputs: torch.Tensor
@@ -136,6 +136,9 @@ class Method(Protocol):
 
     ``prepare`` runs on the CPU, many samples in parallel threads; ``translate`` runs on the device, one batch at a
     time. A batch of B gives what B batches of one give, to float rounding.
+
+    A method that may crop its images also has ``window(width, height)``: (left, top, right, bottom) of the part of an
+    upright image that the output shows, or ``None`` for all of it. Labels, masks and target are cropped likewise.
     """
 
     info: ClassVar[MethodInfo]
@@ -161,17 +164,6 @@ class Conditioned(Method, Protocol):
 
     def render(self, inputs: Inputs) -> np.ndarray:
         """(H, W, 3) uint8: the condition as a person sees it; metrics compare with it. Raises BadSample."""
-        ...
-
-
-class Cropping(Method, Protocol):
-    """A method that may cut its pictures: what lies outside the window is in no output."""
-
-    def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
-        """(left, top, right, bottom) of the part of an upright picture that the output shows; ``None``: all of it.
-
-        Labels, masks and the true target are cut likewise.
-        """
         ...
 
 

@@ -24,7 +24,7 @@ class Step:
     """One step of the reverse process.
 
     Attributes:
-        timestep: what the network is told.
+        timestep: the network's timestep input.
         alpha_from, alpha_to: cumulative alpha before and after; after the last step it is exactly 1.
         edited: whether the predicted x0 comes from the shifted bottleneck.
         eta: 0, or 1 where fresh noise is added.
@@ -66,7 +66,7 @@ def reverse_plan(alphas: Tensor, timesteps: Sequence[int], t_edit: int, t_boost:
 def invert(unet: Denoiser, images: Tensor, alphas: Tensor, timesteps: Sequence[int]) -> Tensor:
     """DDIM inversion: (B, 3, H, W) pictures in [-1, 1] -> the noise they come from.
 
-    ``len(timesteps) - 1`` steps; the network is always told the lower timestep, never the last one.
+    ``len(timesteps) - 1`` steps; the network always gets the lower timestep, never the last one.
     """
     x = images
     for now, then in pairwise(timesteps):

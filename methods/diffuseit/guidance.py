@@ -1,4 +1,4 @@
-"""The gradient that steers a denoising step: all losses on one prediction, fixed parts computed once a picture."""
+"""The gradient that steers a denoising step: all losses on one prediction, fixed parts computed once per image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CONTENT = -0.5
 
 
 @dataclass(frozen=True)
-class Judges:
+class GuidanceNetworks:
     """The frozen networks, and what is fixed for a job.
 
     Attributes:
@@ -58,7 +58,7 @@ class Guidance:
     """Steers the samples of one batch; lives as long as their denoising.
 
     Args:
-        judges: networks and target.
+        networks: frozen networks and target.
         params: weights.
         images: (B, 3, S, S) sources in [-1, 1].
         signal: (N,) cumulative alphas of the respaced process.
@@ -67,25 +67,25 @@ class Guidance:
 
     def __init__(
         self,
-        judges: Judges,
+        networks: GuidanceNetworks,
         params: DiffuseITParams,
         images: Tensor,
         signal: Tensor,
         cuts_of: Callable[[Tensor, Tensor], CutsOf],
     ) -> None:
-        self.judges, self.params, self.signal, self.cuts_of = judges, params, signal, cuts_of
+        self.networks, self.params, self.signal, self.cuts_of = networks, params, signal, cuts_of
         with torch.no_grad():
-            source = judges.dino(images)
+            source = networks.dino(images)
             self.source_keys = source.keys
             self.source_similarity = self_similarity(source.keys)
             # the divergence is first taken from the source itself
             self.previous_cls = source.cls.clone()
-            self.source_face = judges.face.of_aligned(images) if judges.face is not None else None
+            self.source_face = networks.face.of_aligned(images) if networks.face is not None else None
             self.targets: list[Tensor] = []
             self.previous_clip = torch.zeros(len(images), device=images.device)
-            if judges.clip is not None:
-                self.targets = judges.clip.targets(images)
-                self.previous_clip = judges.clip.loss(images, self.targets, lambda model: None)
+            if networks.clip is not None:
+                self.targets = networks.clip.targets(images)
+                self.previous_clip = networks.clip.loss(images, self.targets, lambda model: None)
 
     def __call__(
         self, x: Tensor, clean: Tensor, index: Tensor, samples: Tensor, calls: Tensor
@@ -113,13 +113,13 @@ class Guidance:
 
     def losses(self, x: Tensor, clean: Tensor, index: Tensor, samples: Tensor, calls: Tensor) -> Losses:
         """All losses that are in force, summed with their weights."""
-        params, judges = self.params, self.judges
+        params, networks = self.params, self.networks
         share = (1 - self.signal[index]).sqrt().view(-1, 1, 1, 1)
         mixed = share * clean + (1 - share) * x
         seen = mixed if params.use_noise_aug_all else clean
         outside = range_loss(clean)
         total = params.range_lambda * outside
-        features = judges.dino(seen)
+        features = networks.dino(seen)
         total = total + params.lambda_ssim * structure_loss(features.keys, self.source_similarity[samples])
         contrast = contrastive_loss(features.keys, self.source_keys[samples])
         total = total + params.lambda_contra_ssim * self._content_factor(samples) * contrast
@@ -127,16 +127,16 @@ class Guidance:
         if diverging.any():
             divergence = semantic_divergence(features.cls, self.previous_cls[samples])
             total = total + params.lambda_dir_cls * diverging * divergence
-        if judges.target is not None and judges.target_cls is not None:
-            total = total + params.lambda_trg * style_loss(features.cls, judges.target_cls)
-            total = total + params.l2_trg_lambda * target_loss(seen, judges.target)
+        if networks.target is not None and networks.target_cls is not None:
+            total = total + params.lambda_trg * style_loss(features.cls, networks.target_cls)
+            total = total + params.l2_trg_lambda * target_loss(seen, networks.target)
         clip = None
-        if judges.clip is not None:
+        if networks.clip is not None:
             targets = [target[samples] for target in self.targets]
-            clip = judges.clip.loss(mixed, targets, self.cuts_of(samples, calls))
+            clip = networks.clip.loss(mixed, targets, self.cuts_of(samples, calls))
             total = total + params.clip_guidance_lambda * clip
-        if judges.face is not None and self.source_face is not None:
-            identity = identity_loss(judges.face.of_aligned(seen), self.source_face[samples])
+        if networks.face is not None and self.source_face is not None:
+            identity = identity_loss(networks.face.of_aligned(seen), self.source_face[samples])
             total = total + params.id_lambda * identity
         return Losses(total, outside, clip, features.cls)
 

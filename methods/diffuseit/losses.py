@@ -21,7 +21,7 @@ def structure_loss(keys: Tensor, source_similarity: Tensor) -> Tensor:
 
 
 def contrastive_loss(keys: Tensor, source_keys: Tensor) -> Tensor:
-    """Each key shall be nearer to the source's key of its own place than to those of all others (equation 7)."""
+    """Contrastive loss: each key is pulled to the source's key at its own place, away from all others (equation 7)."""
     found, source = F.normalize(keys, dim=-1), F.normalize(source_keys, dim=-1)
     cosines = found @ source.mT
     own = cosines.diagonal(dim1=1, dim2=2)

@@ -15,7 +15,7 @@ from methods.base import Batch, Inputs, MethodInfo, to_uint8
 from methods.diffuseit.clip_loss import ClipEnsemble, CutsOf
 from methods.diffuseit.colour import match_colours
 from methods.diffuseit.cuts import DRAWS, Cuts, draw_cuts
-from methods.diffuseit.guidance import Guidance, Judges
+from methods.diffuseit.guidance import Guidance, GuidanceNetworks
 from methods.diffuseit.info import INFO
 from methods.diffuseit.params import DiffuseITParams
 from methods.diffuseit.sampler import Sampler
@@ -31,15 +31,15 @@ from methods.nn.unconditional import class_count, load_denoiser, out_channels
 
 
 class DiffuseIT:
-    """A loaded denoiser with its judges, for one prompt or one target picture.
+    """A loaded denoiser with its guidance networks, for one prompt or one target picture.
 
     Args:
         unet: frozen; 6 channels out.
-        judges: on the CPU or the device.
+        networks: on the CPU or the device.
         target: (S, S, 3) uint8 of the target picture, with one.
         params: what the user set.
-        device, dtype: where the networks run, and in which precision the UNet's convolutions. Judges, schedule and
-            gradients stay in float32.
+        device, dtype: where the networks run, and the precision of the UNet's convolutions. The guidance networks, the
+            schedule and gradients stay in float32.
     """
 
     info: ClassVar[MethodInfo] = INFO
@@ -47,7 +47,7 @@ class DiffuseIT:
     def __init__(
         self,
         unet: DDPMUNet | GuidedUNet,
-        judges: Judges,
+        networks: GuidanceNetworks,
         target: np.ndarray | None,
         params: DiffuseITParams,
         device: torch.device,
@@ -55,7 +55,7 @@ class DiffuseIT:
     ) -> None:
         self.params, self.device = params, device
         self.unet = unet.to(device).cast_torso(dtype)
-        self.judges, self.target = judges, target
+        self.networks, self.target = networks, target
         self.diffusion = _process(params)
         self.start = len(self.diffusion) - params.skipped - 1
         self.signal = torch.from_numpy(self.diffusion.alphas_cumprod).float().to(device)
@@ -96,7 +96,7 @@ class DiffuseIT:
                 target_cls = dino(picture).cls
         if params.face_weights is not None:
             face = load_arcface(store.fetch(params.face_weights)).to(device)
-        return cls(unet, Judges(dino, clip, picture, target_cls, face), target, params, device, dtype)
+        return cls(unet, GuidanceNetworks(dino, clip, picture, target_cls, face), target, params, device, dtype)
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, S, S) float32 in [-1, 1] with S = ``image_size``: Lanczos, the aspect ratio is not kept.
@@ -121,7 +121,7 @@ class DiffuseIT:
         """
         # a copy made here may take part in gradients even if the caller is in inference mode
         images = batch.inputs.clone()
-        guidance = Guidance(self.judges, self.params, images, self.signal, partial(self._cuts, batch))
+        guidance = Guidance(self.networks, self.params, images, self.signal, partial(self._cuts, batch))
         sampler = self.sampler()
         if class_count(self.unet) is not None:
             sampler.labels = partial(self._labels, batch)

@@ -51,7 +51,7 @@ class Sampler:
         start: first index, 1 or more.
         resampling: passes at the first index.
         ddim: deterministic steps, without resampling.
-        max_restarts: a sample that is told to start again more often is refused.
+        max_restarts: restarts after which a sample is rejected.
         watch: called with (samples, index, x, clean) after every step; for tests.
         labels: the classes that a class-conditional network denoises towards; none for an unconditional one.
     """
@@ -79,7 +79,7 @@ class Sampler:
         Needs gradients: not to be called in inference mode. Samples do not see each other.
 
         Raises:
-            BadSample: a sample was told to start again more than ``max_restarts`` times.
+            BadSample: a sample restarted more than ``max_restarts`` times.
         """
         diffusion, device = self.diffusion, images.device
         x = diffusion.q_sample(images, noise("noise.start"), self.start)

@@ -1,4 +1,4 @@
-"""Which files a captioner is made of. No torch, so that a job's identity can be told without loading one."""
+"""The files of a captioner. No torch, so that a job's fingerprint is computed without loading one."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Step(NamedTuple):
     """One DDIM update.
 
     Attributes:
-        timestep: what the network is told.
+        timestep: the network's timestep input.
         alpha_from: cumulative alpha of the state before the step.
         alpha_to: cumulative alpha of the state after it.
     """

@@ -24,7 +24,7 @@ class DDPMConfig:
         in_channels, out_channels: 3 and 3; the network predicts the noise alone.
         channels: width of the first level.
         channel_mult: width of each level in units of ``channels``.
-        num_res_blocks: blocks a level on the way down; one more on the way up.
+        num_res_blocks: blocks per level on the way down; one more on the way up.
         attention_levels: levels (0 is full resolution) whose blocks are followed by attention.
         norm_num_groups: groups of every GroupNorm; not readable from a checkpoint.
     """

@@ -62,7 +62,7 @@ def sample_base(
         unconditional: the encoded all-ones picture, batch 1 (a constant of the weights); not needed at ``scale`` 1.
         noise: by stream.
         scale: 1 is no guidance, and spares half of the work.
-        watch: told of every step.
+        watch: called after each step.
     """
     batch = len(condition)
     if scale == 1 or unconditional is None:

@@ -70,7 +70,7 @@ def _from_native(path: Path, params: Pix2PixTurboParams) -> Loaded:
     fill(vae, below(tensors, f"{config.vaes[DIRECTION]}."), f"{path} (vae)")
     stored = {caption: tensors[f"captions.{number}"] for number, caption in enumerate(config.captions)}
     default = config.default_captions.get(DIRECTION)
-    # a file with captions needs no base; one without is told the text encoder's place by params.base
+    # a file with captions needs no base; for one without, params.base has the text encoder
     base = None if stored else BaseModel(store.fetch(params.base))
     captions = Captions(stored, base, str(path), torch.device("cpu"))
     generator = OneStepGenerator(unet, vae, alpha_bar_of(config.scheduler))

@@ -1,4 +1,4 @@
-"""Energies: how far a property of chosen tokens is from where it shall be (section 3.2 of arXiv 2306.00986)."""
+"""Energies: the distance of a property of chosen tokens from its target (section 3.2 of arXiv 2306.00986)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def energy(
         assert source is not None
         assert seen.features is not None
         assert source.features is not None
-        # the features shall change under the mask, not the mask under the features
+        # the gradient changes the features under the mask, not the mask
         found = formula.appearance(seen.maps[-1][..., columns].detach(), seen.features)
         wanted = _paired(formula.appearance(source.maps[-1][..., there], source.features), found)
         return _distance(found, wanted, distance)

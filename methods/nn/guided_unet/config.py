@@ -14,16 +14,16 @@ class UNetConfig:
         out_channels: 3, or 6 with a learned variance (first half noise, second half variance interpolation).
         model_channels: width of the first level.
         channel_mult: width of each level in units of ``model_channels``; every level halves the resolution.
-        num_res_blocks: ResBlocks a level on the way down; one more on the way up.
+        num_res_blocks: ResBlocks per level on the way down; one more on the way up.
         attention_downsample: factors of downsampling at which every ResBlock is followed by attention.
-        num_head_channels: channels a head; the number of heads follows from the width.
+        num_head_channels: channels per head; the number of heads follows from the width.
         resblock_updown: resample inside a ResBlock; otherwise by a strided convolution and a nearest upsampling.
         conv_resample: whether that resampling has a convolution of its own (without ``resblock_updown``).
         scale_shift_norm: the time embedding scales and shifts the second norm instead of being added before it.
         dropout: inside every ResBlock, while training.
         norm_num_groups: groups of every GroupNorm; 32 in all published networks.
         num_classes: classes of a class-conditional network; none: unconditional.
-        encoder_channels: width of the tokens that attention may look at besides the picture; none: no tokens.
+        encoder_channels: width of the tokens for cross-attention; none: no tokens.
     """
 
     in_channels: int = 3

@@ -96,7 +96,7 @@ class GuidedUNet(nn.Module):
         Args:
             sample: (B, in_channels, H, W), sides multiples of ``config.factor``.
             timesteps: (B,) in the original numbering, not indices of a respaced schedule.
-            context: from :meth:`context`, one entry an attention block; a batch of 1 serves any batch.
+            context: from :meth:`context`, one entry per attention block; a batch of 1 serves any batch.
             pooled: (B, embedding_channels), added to the time embedding.
             labels: (B,) int64 classes of a class-conditional network.
         """
@@ -122,7 +122,7 @@ class GuidedUNet(nn.Module):
     def context(self, tokens: Tensor) -> tuple[Context, ...]:
         """Keys and values of the condition's ``tokens`` (B, encoder_channels, T) for every attention block.
 
-        They do not depend on the timestep or the noisy picture: computed once a condition, they serve every step.
+        They do not depend on the timestep or the noisy picture: computed once per condition, they serve every step.
         """
         return tuple(block.context(tokens) for block in self._attention_blocks())
 
@@ -223,7 +223,7 @@ def _through(
 
 
 def _expanded(context: Sequence[Context] | None, batch: int) -> Iterator[Context | None]:
-    """One entry an attention block, a batch of 1 repeated without copying; endless None without a condition."""
+    """One entry per attention block, a batch of 1 repeated without copying; endless None without a condition."""
     if context is None:
         while True:
             yield None

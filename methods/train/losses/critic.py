@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class PatchCritic(nn.Module):
-    """(B, 3, H, W) in [-1, 1] -> (B, 1, H / 8 - 2, W / 8 - 2): a score a patch, higher the more real it looks.
+    """(B, 3, H, W) in [-1, 1] -> (B, 1, H / 8 - 2, W / 8 - 2): one score per patch, higher for more realistic ones.
 
     Args:
         width: channels after the first of three strided convolutions.

@@ -261,7 +261,7 @@ def replay(load, case, source, name: str) -> tuple[Any, Tensor, list[Tensor], li
     def cuts_of(samples: Tensor, calls: Tensor) -> Any:
         return lambda model: recorded_cuts(recorded.inputs, model, calls.tolist())
 
-    guidance = Guidance(method.judges, method.params, images, method.signal, cuts_of)
+    guidance = Guidance(method.networks, method.params, images, method.signal, cuts_of)
     gradients: list[Tensor] = []
     pictures: list[Tensor] = []
 
@@ -310,7 +310,9 @@ def test_the_recorded_run_tells_wrong_samplers(load, case, source, change: str) 
     """Each of these mistakes moves the output by far more than the tolerance."""
     recorded, method = case("image_run"), load("image_run")
     images = method.prepare(Inputs("k", source("image_run")))[None]
-    guidance = Guidance(method.judges, method.params, images, method.signal, lambda samples, calls: lambda model: None)
+    guidance = Guidance(
+        method.networks, method.params, images, method.signal, lambda samples, calls: lambda model: None
+    )
 
     def guide(*arguments: Tensor) -> tuple[Tensor, Tensor]:
         gradient, again = guidance(*arguments)

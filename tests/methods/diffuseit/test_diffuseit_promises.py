@@ -71,7 +71,7 @@ def test_samples_start_again_by_themselves(load) -> None:
 
     batch = Batch(images, seeds=seeds)
     sampler.watch = watch
-    guidance = Guidance(plain.judges, plain.params, images, plain.signal, lambda samples, calls: lambda model: None)
+    guidance = Guidance(plain.networks, plain.params, images, plain.signal, lambda samples, calls: lambda model: None)
     sampler(images, guidance, lambda stream: batch.noise(images.shape[1:], stream))
     low, *_, high = sorted(worst.values())
     threshold = (low + high) / 2
