@@ -1,0 +1,105 @@
+"""What the documentation shows is true: YAML blocks validate, commands parse, links and named files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from jobs.cli import app
+from pipeline.spec import JobSpec
+from pipeline.training.distillation import DistillSpec
+from pipeline.training.spec import TrainSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+_PLACES = ("*.md", "docs/**/*.md", "*/README.md", "jobs/*/*.md")
+PAGES = sorted({path for place in _PLACES for path in ROOT.glob(place)})
+FOREIGN = {"make", "docker", "kubectl", "sbatch", "systemctl", "python", "pip", "ray", "export", "airflow", "promtool"}
+"""Other programs that the pages name: what they do is not ours to test."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def cases(language: str) -> list[Any]:
+    return [
+        pytest.param(page, text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, text in enumerate(blocks(page, language))
+    ]
+
+
+@pytest.mark.parametrize(("page", "text"), cases("yaml"))
+def test_yaml_blocks_are_valid(page: Path, text: str) -> None:
+    tree = yaml.safe_load(text)
+    if "apiVersion" in tree:
+        return
+    if "teacher" in tree:
+        assert DistillSpec.model_validate(tree).teacher
+    elif "objective" in tree:
+        assert TrainSpec.parse(tree).objective
+    else:
+        whole = {"source": {"uri": "in"}, "method": {"name": "cyclegan_turbo"}, "output": {"uri": "out"}}
+        assert JobSpec.parse({**whole, **tree}).method
+
+
+@pytest.mark.parametrize(("page", "text"), cases("console"))
+def test_commands_exist_with_these_options(page: Path, text: str) -> None:
+    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    assert commands, "a console block shows commands behind '$ '"
+    for command in commands:
+        words = shlex.split(command.replace(".venv/bin/", ""))
+        if words[0] in FOREIGN:
+            targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+            assert words[0] != "make" or words[1] in targets
+            continue
+        assert words[0] == "sceneshift", command
+        group: Any = typer.main.get_command(app)
+        name, *rest = words[1:]
+        found = group.commands[name]
+        while hasattr(found, "commands"):
+            name, *rest = rest
+            found = found.commands[name]
+        # parses and checks the arguments; nothing is run
+        with found.make_context(name, rest):
+            pass
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_and_named_files_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(
+        r"`((?:tests|pipeline|methods|jobs|deploy|benchmarks|docs)/[\w./-]+\.(?:py|md|yaml|json))`", text
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_example_is_in_the_table() -> None:
+    table = (ROOT / "jobs" / "examples" / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in (ROOT / "jobs" / "examples").glob("*.yaml") if f"`{path.name}`" not in table] == []
+
+
+def test_every_rejection_reason_is_explained() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    reasons: set[str] = set()
+    for path in [*(ROOT / "pipeline").rglob("*.py"), *(ROOT / "methods").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        reasons |= set(re.findall(r"BadSample\(\s*\"([a-z_]+)\"", text))
+        reasons |= set(re.findall(r"Rejection\(\s*\"[a-z]+\",\s*\"([a-z_]+)\"", text))
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in page) == []
+
+
+def test_the_map_names_every_module_of_the_pipeline() -> None:
+    text = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    rooms = [path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "__init__.py"]
+    inside = {"sources", "labels", "metrics", "sink", "report", "export"}
+    missing = [str(p.relative_to(ROOT)) for p in rooms if p.parent.name not in inside and f"`{p.name}`" not in text]
+    assert missing == []
