@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+Kind = Literal["job", "train", "distill"]
 Spec = Annotated[Path, typer.Argument(help="The job file (YAML).", show_default=False)]
 Output = Annotated[str, typer.Argument(help="An output folder or URI, or the job file that wrote it.")]
 Set = Annotated[
@@ -174,6 +175,35 @@ def objectives(
     from jobs.commands.objectives import objectives_command
 
     run_safely(Console(json), lambda console: objectives_command(console, name))
+
+
+@app.command()
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="job, train or distill.")] = "job",
+    method: Annotated[
+        str | None, typer.Option(help="Put in this method's (or objective's) presets and parameters.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here; else it is printed.")] = None,
+    json: Json = False,
+) -> None:
+    """Print the JSON Schema of a job, training or distillation file, for editors."""
+    from jobs.commands.schema import schema_command
+
+    run_safely(Console(json), lambda console: schema_command(console, kind, method, out))
+
+
+@app.command()
+def init(
+    method: Annotated[str, typer.Argument(help="The translation method; `sceneshift methods` lists them.")] = (
+        "cyclegan_turbo"
+    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The job file to write.")] = Path("job.yaml"),
+    json: Json = False,
+) -> None:
+    """Write a commented job file to begin with."""
+    from jobs.commands.init import init_command
+
+    run_safely(Console(json), lambda console: init_command(console, method, out))
 
 
 @app.command()

@@ -48,9 +48,18 @@ class Console:
         Rich().print(table)
 
     def parameters(self, found: Sequence[Parameter]) -> None:
-        """The parameters of a method or an objective, with their meanings."""
-        rows = [(each.name, each.type, each.default, each.meaning) for each in found]
-        self.table(["parameter", "type", "default", "meaning"], rows)
+        """The parameters of a method or an objective: name, type and default on one line, the meaning below."""
+        import shutil
+        import textwrap
+
+        from rich.markup import escape
+
+        width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+        for each in found:
+            default = "required" if each.default is None else f"default {each.default}"
+            self.say(f"[bold]{escape(each.name)}[/bold]  {escape(each.type)}, {escape(default)}")
+            for line in textwrap.wrap(each.meaning, width - 4):
+                self.say(f"    {escape(line)}")
 
     def result(self, tree: Any) -> None:
         """The document of ``--json``; silent otherwise."""

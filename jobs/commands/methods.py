@@ -31,5 +31,6 @@ def methods_command(console: Console, name: str | None) -> int:
     presets = [(key, preset.summary, preset.weights or "-") for key, preset in method.presets.items()]
     if presets:
         console.table(["preset", "what it does", "weights"], presets)
+    console.say("\n[bold]Parameters[/bold] (method.params)")
     console.parameters(parameters(method.params))
     return DONE

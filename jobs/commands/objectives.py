@@ -30,5 +30,6 @@ def objectives_command(console: Console, name: str | None) -> int:
     console.say(f"[bold]{objective.name}[/bold]  {objective.summary}\n{objective.paper}")
     console.say(f"published: {objective.steps} steps of {objective.batch_size}")
     console.table(["data", "what it is"], list(objective.streams.items()))
+    console.say("\n[bold]Parameters[/bold] (objective.params)")
     console.parameters(parameters(objective.params))
     return DONE

@@ -1,0 +1,72 @@
+"""Descriptions stand once, in the models: schema, starter job and reference are made from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from pydantic import BaseModel
+
+from jobs.cli import app
+from jobs.parameters import parameters
+from jobs.reference import FOLDER, pages
+from jobs.schema import schema, spec_model
+from jobs.starter import starter_job
+from methods.registry import registered
+from pipeline.spec import JobSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = sorted(name for name, info in registered().items() if info.params.__module__.startswith("methods."))
+
+
+def undescribed(model: type[BaseModel]) -> list[str]:
+    return [each.name for each in parameters(model, deep=True) if not each.meaning]
+
+
+@pytest.mark.parametrize("kind", ["job", "train", "distill"])
+def test_every_key_of_every_file_has_a_description(kind):
+    assert undescribed(spec_model(kind)) == []
+
+
+def test_the_reference_is_fresh():
+    stale = [name for name, text in pages().items() if (ROOT / FOLDER / name).read_text(encoding="utf-8") != text]
+    assert not stale, "run `python -m jobs.reference`"
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_a_starter_job_is_a_job_and_fits_its_schema(method):
+    text = starter_job(method)
+    tree = yaml.safe_load(text)
+    assert JobSpec.parse(tree).method.name == method
+    needed = [each.name for each in parameters(registered()[method].params) if each.required]
+    if not needed:
+        Draft202012Validator(schema("job", method)).validate(tree)
+    assert all(f"{name}:  # must be filled in" in text for name in needed)
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "jobs" / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_example_fits_the_schema(example):
+    tree = yaml.safe_load(example.read_text())
+    kind = "distill" if "teacher" in tree else "train" if "objective" in tree else "job"
+    name = tree["method"]["name"] if kind == "job" else tree.get("objective", {}).get("name")
+    Draft202012Validator.check_schema(schema(kind, name))
+    Draft202012Validator(schema(kind, name)).validate(tree)
+
+
+def test_the_schema_refuses_a_misspelt_parameter():
+    tree = yaml.safe_load(starter_job("cyclegan_turbo"))
+    tree["method"]["params"] = {"captoin": "driving in the snow"}
+    with pytest.raises(ValidationError, match="captoin"):
+        Draft202012Validator(schema("job", "cyclegan_turbo")).validate(tree)
+
+
+def test_schema_and_init_commands(tmp_path, capsys):
+    app(["schema", "train", "--method", "pix2pix"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["title"] == "sceneshift train"
+    job = tmp_path / "job.yaml"
+    app(["init", "pix2pix_turbo", "--out", str(job)], standalone_mode=False)
+    assert JobSpec.load(job).method.preset is not None
