@@ -17,6 +17,7 @@ from jobs.reference import FOLDER, pages
 from jobs.schema import schema, spec_model
 from jobs.starter import starter_job
 from methods.registry import registered
+from methods.train.registry import registered as objectives
 from pipeline.spec import JobSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,12 @@ def undescribed(model: type[BaseModel]) -> list[str]:
 @pytest.mark.parametrize("kind", ["job", "train", "distill"])
 def test_every_key_of_every_file_has_a_description(kind):
     assert undescribed(spec_model(kind)) == []
+
+
+def test_every_parameter_has_a_description():
+    ours = [*(registered()[name] for name in OURS), *objectives().values()]
+    found = {each.name: undescribed(each.params) for each in ours if each.params.__module__.startswith("methods.")}
+    assert {name: missing for name, missing in found.items() if missing} == {}
 
 
 def test_the_reference_is_fresh():

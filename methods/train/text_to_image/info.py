@@ -13,37 +13,38 @@ Width = Annotated[int, Field(ge=8, multiple_of=8)]
 
 
 class TextToImageParams(ObjectiveParams):
-    """Parameters of a small latent diffusion model, trained from nothing.
-
-    Attributes:
-        size: pixels a side that pictures are brought to, a multiple of 32.
-        vae_steps: the first so many steps train the autoencoder, the others text encoder and UNet on its latents.
-        vae_widths, unet_widths: channels by level; the autoencoder halves the sides between levels.
-        text_width, text_layers: of the text encoder.
-        sentences: a text file of sentences (URI) whose words become tokens, beside those of the bundled banks.
-        vocabulary: tokens made from them, at most.
-        caption_dropout: share of captions replaced by nothing, for classifier-free guidance.
-        min_snr_gamma: bound of the weights min(snr, gamma) / snr of the noise's error (arXiv 2303.09556); none weighs
-            every timestep alike, as published.
-        latent_cache: how many pictures' latents the second stage keeps in memory; the others are encoded again.
-        kl_weight: weight of the autoencoder's divergence.
-        vae_lr, lr: AdamW's, of the two stages.
-    """
+    """Parameters of a small latent diffusion model, trained from nothing."""
 
     size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
+    """Pixels a side that pictures are brought to, a multiple of 32."""
     vae_steps: Annotated[int, Field(ge=0)] = 8_000
+    """The first so many steps train the autoencoder, the others text encoder and UNet on its latents."""
     vae_widths: Annotated[tuple[Width, ...], Field(min_length=2)] = (24, 40, 40)
+    """Channels by level; the autoencoder halves the sides between levels."""
     unet_widths: Annotated[tuple[Width, ...], Field(min_length=2)] = (40, 64, 72)
+    """Channels by level of the UNet."""
     text_width: Width = 80
+    """Channels of the text encoder."""
     text_layers: Annotated[int, Field(ge=1)] = 3
+    """Layers of the text encoder."""
     sentences: str | None = None
+    """A text file of sentences (URI) whose words become tokens, beside those of the bundled banks."""
     vocabulary: Annotated[int, Field(ge=0)] = 600
+    """Tokens made from them, at most."""
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of captions replaced by nothing, for classifier-free guidance."""
     min_snr_gamma: Positive | None = None
+    """Bound of the weights min(snr, gamma) / snr of the noise's error (arXiv 2303.09556); none weighs every timestep
+    alike, as published.
+    """
     latent_cache: Annotated[int, Field(ge=0)] = 0
+    """How many pictures' latents the second stage keeps in memory; the others are encoded again."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5
+    """Weight of the autoencoder's divergence."""
     vae_lr: Positive = 5e-4
+    """Learning rate of AdamW in this stage."""
     lr: Positive = 3e-4
+    """Learning rate of AdamW in this stage."""
 
 
 INFO = ObjectiveInfo(
