@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from jobs.console import Console, run_safely
+from jobs.verbosity import Commands
 
-app = typer.Typer(
+app = Commands(
     name="sceneshift",
     help="Translate whole labelled image datasets into another domain.",
     no_args_is_help=True,
@@ -81,11 +82,17 @@ def preview(
 
 
 @app.command()
-def status(output: Output, json: Json = False) -> None:
+def status(
+    output: Output,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Why samples were rejected and steps failed, with the first tracebacks.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """How far an output is, who is at work on it, and what was rejected."""
     from jobs.commands.status import status_command
 
-    run_safely(Console(json), lambda console: status_command(console, output))
+    run_safely(Console(json), lambda console: status_command(console, output, errors=errors))
 
 
 @app.command()
@@ -274,7 +281,7 @@ def distill(
     )
 
 
-directions_app = typer.Typer(help="Edit directions of pix2pix-zero.", no_args_is_help=True)
+directions_app = Commands(help="Edit directions of pix2pix-zero.", no_args_is_help=True)
 app.add_typer(directions_app, name="directions")
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from methods.errors import InputError
+from jobs.verbosity import verbosity
+from methods.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from jobs.parameters import Parameter
@@ -22,6 +24,8 @@ class Console:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
+        self.quiet = as_json or verbosity().quiet
+        """Whether progress and notes are left out."""
 
     def say(self, text: str = "") -> None:
         """A sentence for a person; silent with ``--json``."""
@@ -66,25 +70,44 @@ class Console:
         if self.as_json:
             print(json.dumps(tree, indent=1, default=str))
 
+    def note(self, text: str) -> None:
+        """One line on standard error about what a user may want to know; silent with ``-q``."""
+        if not verbosity().quiet:
+            self.problem(f"note: {text}")
+
     def problem(self, text: str) -> None:
         """One line on standard error."""
         print(f"sceneshift: {text}", file=sys.stderr)
 
 
 def run_safely(console: Console, command: Callable[[Console], int]) -> None:
-    """Run a command; user errors become one line and exit code 2, machinery errors one line and exit code 3."""
+    """Run a command; user errors become one line and exit code 2, all others one line and exit code 3.
+
+    With ``--debug`` the traceback comes before the line.
+    """
     try:
         code = command(console)
-    except InputError as error:
-        console.problem(str(error))
-        console.result({"error": str(error), "exit_code": WRONG_INPUT})
-        raise typer.Exit(WRONG_INPUT) from None
+    except typer.Exit:
+        raise
     except Exception as error:
-        # Named rather than imported: pipeline.run.driver would bring pyarrow into `--help`.
-        if type(error).__name__ != "JobFailed":
-            raise
-        console.problem(str(error))
-        console.result({"error": str(error), "exit_code": FAILED})
-        raise typer.Exit(FAILED) from None
+        # Named rather than imported: pipeline.errors stays out of `--help`.
+        known = type(error).__name__ == "JobFailed" or isinstance(error, InputError)
+        code = WRONG_INPUT if isinstance(error, InputError) else FAILED
+        from pipeline.storage import redact
+
+        if verbosity().debug:
+            print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        text = redact(str(error) if known else _unexpected(error))
+        console.problem(text)
+        console.result({"error": text, "exit_code": code})
+        raise typer.Exit(code) from None
     if code:
         raise typer.Exit(code)
+
+
+def _unexpected(error: Exception) -> str:
+    """A bug of ours or of a plug-in, as one line."""
+    from pipeline.logs.faults import place_of
+
+    said = f"{type(error).__name__}: {first_line(error)} (raised at {place_of(error)}"
+    return f"{said})" if verbosity().debug else f"{said}; --debug shows the traceback)"

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import fsspec
 from fsspec.core import split_protocol
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.uris import StorageOptions
 
 HIDDEN = ".partial-"
@@ -128,7 +128,7 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return redact(str(error).strip().splitlines()[0][:200]) if str(error).strip() else type(error).__name__
+    return redact(first_line(error))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from jobs.console import DONE, Console
-from methods.train.loop import Diverged, Progress
-from pipeline.errors import JobFailed
+from jobs.verbosity import verbosity
+from methods.train.loop import Progress
+from pipeline.logs.run import RunLogs, new_run
 from pipeline.storage import Store, redact
 from pipeline.training.distillation import DistillSpec, judge, open_teacher, split, training_spec, write_report
 
@@ -25,7 +26,7 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
 
     def watch(progress: Progress) -> None:
         nonlocal shown
-        if not console.as_json and (time.monotonic() - shown >= _EVERY_SECONDS or progress.step == progress.steps):
+        if not console.quiet and (time.monotonic() - shown >= _EVERY_SECONDS or progress.step == progress.steps):
             shown = time.monotonic()
             losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
             print(f"sceneshift: step {progress.step}/{progress.steps}, {losses}", file=sys.stderr, flush=True)
@@ -33,14 +34,12 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
     if training.compute.workers > 1 or training.compute.address:
         from pipeline.training.ray import train_on_ray
 
-        train_on_ray(training, fresh=fresh, steal_lock=steal_lock, watch=watch)
+        train_on_ray(training, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files)
     else:
         from pipeline.training.run import train
 
-        try:
-            train(training, fresh=fresh, steal_lock=steal_lock, watch=watch)
-        except Diverged as error:
-            raise JobFailed(str(error)) from None
+        logs = RunLogs(Store(spec.output.uri, spec.output.storage), new_run(), spec.name, verbosity().log_files)
+        train(training, fresh=fresh, steal_lock=steal_lock, watch=watch, logs=logs)
     output = Store(spec.output.uri, spec.output.storage)
     weights = output.uri("model.safetensors")
     verdict = judge(spec, store, files, weights, console.problem)

@@ -54,9 +54,9 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         rows.insert(-1, ("time", "not known before a first run of this output; try one with --set source.limit=32"))
     console.table(["", spec.name], rows)
     for uri in plan.changed:
-        console.problem(f"note: {redact(uri)} changed since its shards were made")
+        console.note(f"{redact(uri)} changed since its shards were made")
     if room.problem:
-        console.problem(f"note: {room.problem}")
+        console.note(room.problem)
     return DONE
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view
 from jobs.quiet import quiet_native_stderr
+from jobs.verbosity import verbosity
 from pipeline.run.driver import Outcome, run_job
 from pipeline.spec import JobSpec
+from pipeline.storage import redact
 
 
 def run_command(
@@ -19,10 +21,12 @@ def run_command(
     spec = JobSpec.load(path, overrides)
     if not local:
         quiet_native_stderr()
-    with progress_view(console.as_json) as watch:
-        outcome = run_job(spec, local=local, fresh=fresh, steal_lock=steal_lock, watch=watch)
+    with progress_view(console.quiet) as watch:
+        outcome = run_job(
+            spec, local=local, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files
+        )
     for warning in outcome.warnings:
-        console.problem(f"note: {warning}")
+        console.note(warning)
     console.result(_document(outcome))
     _tell(console, outcome)
     return OVER_LIMIT if outcome.state == "too_many_rejects" else DONE
@@ -79,6 +83,7 @@ def _tell(console: Console, outcome: Outcome) -> None:
         console.say(f"  {name}: {value:.4f}")
     if outcome.summary["reasons"]:
         console.table(["rejected because", "samples"], sorted(outcome.summary["reasons"].items(), key=lambda r: -r[1]))
+        console.say(f"  why      sceneshift status {redact(store.uri())} --errors")
     console.say(f"  images   {store.uri('data')}")
     console.say(f"  index    {store.uri('index.parquet')}")
     console.say(f"  report   {store.uri('report/index.html')}")

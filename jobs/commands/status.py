@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+from rich.markup import escape
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from pipeline.output.finalise import SUCCESS_FILE
+from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
 from pipeline.sink.index import FOLDER, read_note
 from pipeline.storage import redact
 
 
-def status_command(console: Console, output: str) -> int:
-    """Print how far an output is, from its index parts alone."""
+def status_command(console: Console, output: str, *, errors: bool) -> int:
+    """Print how far an output is, from its index parts alone; with ``errors``, why samples are missing."""
     store, tree = open_output(output)
+    why = rejection_reasons(store) if errors else []
     paths = [entry.path for entry in store.list(FOLDER)]
     with ThreadPoolExecutor(8) as pool:
         notes = list(pool.map(lambda path: read_note(store.read(path)), paths))
@@ -42,6 +49,7 @@ def status_command(console: Console, output: str) -> int:
             "shards_total": total,
             "rows": counts,
             "reasons": reasons,
+            **({"errors": [asdict(each) for each in why]} if errors else {}),
             "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
         }
     )
@@ -55,6 +63,25 @@ def status_command(console: Console, output: str) -> int:
         age = time.time() - float(lock.get("beat", 0))
         rows.append(("driver", f"{lock.get('host')} pid {lock.get('pid')}, last seen {age:.0f} s ago"))
     console.table(["", redact(store.uri())], rows)
-    if reasons:
+    if errors:
+        _explain(console, why)
+    elif reasons:
         console.table(["rejected because", "samples"], sorted(reasons.items(), key=lambda r: -r[1]))
     return DONE
+
+
+def _explain(console: Console, why: Sequence[RejectionReason]) -> None:
+    """Each reason with its count, three keys and the first traceback of every place it was raised at."""
+    if not why:
+        console.say("Nothing was rejected and nothing failed.")
+    for each in why:
+        what = "failed" if each.failure else "rejected"
+        console.say(f"\n[bold]{each.count} {what}[/bold]: {escape(f'{each.stage}, {each.reason}: {each.message}')}")
+        if each.keys:
+            console.say(escape(f"  {'shards' if each.failure else 'keys'}: {', '.join(each.keys)}"))
+        for trace in each.traces:
+            about = f", sample {trace.key}" if trace.key else ""
+            console.say(escape(f"  first at {trace.place or 'an unknown place'}{about}, in {trace.file}"))
+            console.say(escape(textwrap.indent(trace.text, "    ")))
+        if not each.traces:
+            console.say("  no traceback in the logs of this output")

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.console import DONE, Console
-from methods.train.loop import Diverged, Progress
-from pipeline.errors import JobFailed
+from jobs.verbosity import verbosity
+from methods.train.loop import Progress
+from pipeline.logs.run import RunLogs, new_run
 from pipeline.storage import Store, redact
 from pipeline.training.spec import TrainSpec
 
@@ -33,7 +34,7 @@ def train_command(
         return DONE
     last: list[Progress] = []
     begun = time.monotonic()
-    with _progress(console.as_json) as show:
+    with _progress(console.quiet) as show:
 
         def watch(progress: Progress) -> None:
             last[:] = [progress]
@@ -42,16 +43,14 @@ def train_command(
         if spec.compute.workers > 1 or spec.compute.address:
             from pipeline.training.ray import train_on_ray
 
-            train_on_ray(spec, fresh=fresh, steal_lock=steal_lock, watch=watch)
+            train_on_ray(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files)
             step = spec.total_steps
         else:
             from pipeline.training.run import train
 
+            logs = RunLogs(Store(spec.output.uri, spec.output.storage), new_run(), spec.name, verbosity().log_files)
             with _asked_to_stop() as stop:
-                try:
-                    step = train(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, stop=stop).step
-                except Diverged as error:
-                    raise JobFailed(str(error)) from None
+                step = train(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, stop=stop, logs=logs).step
     store = Store(spec.output.uri, spec.output.storage)
     finished = step == spec.total_steps
     console.result(

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from methods.errors import BadSample, InputError
+from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
 from pipeline.job import JOB_FILE, stored_job
 from pipeline.output.duplicates import DuplicateFinder, digest
@@ -194,7 +194,7 @@ class _Checker:
             part.problems.append(str(error))
             return part
         except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            part.problems.append(f"{entry.path}: not a readable index part ({_first_line(error)})")
+            part.problems.append(f"{entry.path}: not a readable index part ({first_line(error)})")
             return part
         found = [*self._note(entry.path, part.note, table)]
         rows = table.filter(pc.field("status") == "ok")
@@ -209,7 +209,7 @@ class _Checker:
         except InputError as error:
             found.append(str(error))
         except (pa.ArrowException, tarfile.TarError, KeyError, ValueError, EOFError) as error:
-            found.append(f"{path}: cannot be read ({_first_line(error)})")
+            found.append(f"{path}: cannot be read ({first_line(error)})")
         part.problems = found[:_MOST_OF_A_PART]
         if len(found) > _MOST_OF_A_PART:
             part.problems.append(f"{entry.path}: and {len(found) - _MOST_OF_A_PART} more problems of this shard")
@@ -320,10 +320,6 @@ def _slice(data: bytes, member: tarfile.TarInfo) -> bytes:
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:
     # Arrow says that nan is not nan.
     return one.equals(other) or str(one.to_pylist()) == str(other.to_pylist())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _checksum(table: pa.Table) -> int:

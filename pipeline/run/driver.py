@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
+from pipeline.logs.faults import failure_logged
+from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, WorkerLog, new_run
 from pipeline.plan import Plan, make_plan, refresh, write_plan
 from pipeline.run.estimate import count
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
@@ -22,6 +25,8 @@ from pipeline.runlog import RunLog
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
 from pipeline.storage import Store, protocol_of, redact
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 Watch = Callable[[Progress], None]
 _GIVE_UP_AFTER = 8
@@ -49,6 +54,7 @@ def run_job(
     fresh: bool = False,
     steal_lock: bool = False,
     watch: Watch = lambda progress: None,
+    log_options: LogOptions = DEFAULT_LOGS,
 ) -> Outcome:
     """Translate a dataset, or what is left of it.
 
@@ -57,6 +63,7 @@ def run_job(
         fresh: throw away what an earlier run with another spec left in the output.
         steal_lock: take over the output's lock even if its holder seems alive.
         watch: called with the running totals after every shard.
+        log_options: of the run's log files, below `_sceneshift/logs`.
 
     Raises:
         InputError: the spec cannot work; nothing has been written.
@@ -65,10 +72,10 @@ def run_job(
     job, plan = resolve(spec, fresh=fresh)
     if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
-    run = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()) + f"-{time.time_ns() % 1_000_000:06d}"
-    executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job)
+    logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
+    executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
     try:
-        return _locked_run(job, run, executor, fresh, steal_lock, watch)
+        return _locked_run(job, logs, executor, fresh, steal_lock, watch)
     finally:
         executor.close()
 
@@ -126,11 +133,11 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
     return "; ".join(found[:3]) or "its weights or parameters differ"
 
 
-def _locked_run(job: Job, run: str, executor: Executor, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
+def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
     from pipeline.output.finalise import finalise
 
-    store = job.store
-    with locked(store, run, steal=steal_lock):
+    store, run = job.store, logs.run
+    with locked(store, run, steal=steal_lock), logs.recording(DRIVER) as record:
         if fresh:
             _clear(store)
         # Looked at again under the lock: another driver may have worked meanwhile.
@@ -147,17 +154,29 @@ def _locked_run(job: Job, run: str, executor: Executor, fresh: bool, steal_lock:
             before=plan.committed,
         )
         log = RunLog(store, run)
-        try:
-            stopped = _work_off(job, plan, executor, progress, log, watch)
-        except InputError:
-            if began_empty and not progress.shards:
-                _clear(store)
-            raise
-        finally:
-            log.flush()
-        files = refresh(job, plan.files)
-        write_plan(store, files)
-        summary = finalise(job, complete=all(each.complete for each in files))
+        _log.info(
+            "%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
+            redact(store.uri()),
+            len(plan.files),
+            len(plan.pending),
+            plan.committed,
+            job.fingerprint,
+        )
+        with failure_logged(logs.uri):
+            try:
+                stopped = _work_off(job, plan, executor, progress, log, record, watch)
+            except InputError:
+                if began_empty and not progress.shards:
+                    record.discard()
+                    _clear(store)
+                raise
+            finally:
+                log.flush()
+            files = refresh(job, plan.files)
+            write_plan(store, files)
+            began = time.monotonic()
+            summary = finalise(job, complete=all(each.complete for each in files))
+            _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
     warnings = _warnings_of_place(job)
     warnings += [f"{uri}: the file changed since its shards were made; --fresh makes them anew" for uri in plan.changed]
     warnings += [
@@ -193,6 +212,7 @@ def _work_off(
     executor: Executor,
     progress: Progress,
     log: RunLog,
+    record: WorkerLog,
     watch: Watch,
 ) -> bool:
     """Work until every file is complete. ``True`` when stopped because too much is rejected."""
@@ -201,10 +221,13 @@ def _work_off(
         if not pending:
             break
         if attempt:
+            _log.warning("%d source files are unfinished though nothing failed: a worker process died", len(pending))
             pending = tuple(executor.isolate(each) for each in pending)
         failures: list[Failure] = []
         for event in watched(executor, pending, job.spec.compute.stall_timeout):
+            record.put()
             if isinstance(event, Failure):
+                _log.warning("%s: %s", event.where, event.message)
                 if event.fatal:
                     raise InputError(event.message)
                 failures.append(event)
@@ -213,6 +236,7 @@ def _work_off(
                 continue
             progress.add(event)
             log.add(event)
+            _log.debug("%s committed by %s: %d rows", event.shard, event.worker, event.attempted)
             watch(progress)
             if progress.over_limit(job.spec.max_rejects, final=False):
                 return True

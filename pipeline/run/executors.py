@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from methods.errors import InputError
 from pipeline.job import Job
+from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, Activity
@@ -53,15 +53,20 @@ class LocalExecutor:
         from pipeline.translate.shard import translate_shard
 
         for plan in files:
+            stage = "read"
             try:
                 for shard in read_file(self.job, plan):
+                    stage = "translate"
                     translated = translate_shard(
                         self.translator, shard, lambda shard, what: self.activity.write("local", shard, what)
                     )
                     self.activity.write("local", shard.id, ENDS)
-                    yield commit(self.job, translated)
-            except InputError as error:
-                yield Failure(plan.file.relative, str(error))
+                    stage = "write"
+                    receipt = commit(self.job, translated)
+                    stage = "read"
+                    yield receipt
+            except Exception as error:
+                yield Failure.of(stage, plan.file.relative, error)
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """The one shard in hand."""
@@ -79,10 +84,10 @@ class LocalExecutor:
 class RayExecutor:
     """Works through files on a Ray cluster."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, logs: RunLogs) -> None:
         from pipeline.run import graph
 
-        self.job = job
+        self.job, self.logs = job, logs
         self.ours = graph.start_ray(job, graph.default_workers(job)[1])
         try:
             self.workers = graph.default_workers(job)
@@ -97,7 +102,7 @@ class RayExecutor:
         """All files at once, spread over the workers."""
         from pipeline.run.graph import run_graph
 
-        return run_graph(self.job, files, self.workers, self.activity)
+        return run_graph(self.job, files, self.workers, self.activity, self.logs)
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """What the workers said last, read from the activity actor's own process."""

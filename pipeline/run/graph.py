@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,10 +22,14 @@ from typing import Any, cast
 
 from methods.errors import InputError
 from pipeline.job import Job
+from pipeline.logs.context import log_context
+from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, ActivityReporter
 from pipeline.run.steps import Failure
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 READ_CPUS = 0.25
 WRITE_CPUS = 0.2
@@ -132,15 +137,19 @@ def make_activity() -> Any:
 class _TranslateStage:
     """Lives in each worker process. Two calls may be inside at a time; the translator's device thread orders them."""
 
-    def __init__(self, job: Job, activity: Any) -> None:
+    def __init__(self, job: Job, activity: Any, logs: RunLogs) -> None:
         self.failure: Failure | None = None
+        self.logs = logs
         # The thread that holds the device must get the interpreter back from a decoding one at once: with Python's own
         # 5 ms every batch would wait for it several times.
         sys.setswitchinterval(0.0001)
         try:
             from pipeline.translate.translator import Translator
 
-            self.translator = Translator(job)
+            with logs.recording():
+                began = time.monotonic()
+                self.translator = Translator(job)
+                _log.info("%s loaded on %s in %.1f s", job.method_label, job.device, time.monotonic() - began)
         except InputError as error:
             self.failure = Failure("start", str(error), fatal=True)
             return
@@ -155,39 +164,39 @@ class _TranslateStage:
             return _row(payload)
         from pipeline.translate.shard import translate_shard
 
-        try:
-            return _row(translate_shard(self.translator, payload, self.reporter.note))
-        except Exception as error:
-            return _row(Failure(payload.id, f"{type(error).__name__}: {str(error)[:300]}"))
-        finally:
-            self.reporter.note(payload.id, ENDS)
+        with self.logs.recording():
+            try:
+                return _row(translate_shard(self.translator, payload, self.reporter.note))
+            except Exception as error:
+                return _row(Failure.of("translate", payload.id, error))
+            finally:
+                self.reporter.note(payload.id, ENDS)
 
 
-def _read_stage(batch: Any, job: Job) -> Iterator[Any]:
+def _read_stage(batch: Any, job: Job, logs: RunLogs) -> Iterator[Any]:
     from pipeline.run.steps import read_file
 
     plan: FilePlan = pickle.loads(batch["payload"][0])
-    try:
-        for shard in read_file(job, plan):
-            yield _row(shard)
-    except InputError as error:
-        yield _row(Failure(plan.file.relative, str(error)))
-    except Exception as error:
-        yield _row(Failure(plan.file.relative, f"{type(error).__name__}: {str(error)[:300]}"))
+    with logs.recording() as log:
+        try:
+            for shard in read_file(job, plan):
+                log.put()
+                yield _row(shard)
+        except Exception as error:
+            yield _row(Failure.of("read", plan.file.relative, error))
 
 
-def _write_stage(batch: Any, job: Job) -> Any:
+def _write_stage(batch: Any, job: Job, logs: RunLogs) -> Any:
     from pipeline.sink.commit import commit
 
     payload = pickle.loads(batch["payload"][0])
     if isinstance(payload, Failure):
         return _row(payload)
-    try:
-        return _row(commit(job, payload))
-    except InputError as error:
-        return _row(Failure(payload.shard, str(error)))
-    except Exception as error:
-        return _row(Failure(payload.shard, f"{type(error).__name__}: {str(error)[:300]}"))
+    with logs.recording(), log_context(shard=payload.shard):
+        try:
+            return _row(commit(job, payload))
+        except Exception as error:
+            return _row(Failure.of("write", payload.shard, error))
 
 
 def _row(payload: Any) -> dict[str, Any]:
@@ -196,7 +205,7 @@ def _row(payload: Any) -> dict[str, Any]:
 
 
 def run_graph(
-    job: Job, files: Sequence[FilePlan], workers: tuple[int, int], activity: Any
+    job: Job, files: Sequence[FilePlan], workers: tuple[int, int], activity: Any, logs: RunLogs
 ) -> Iterator[Receipt | Failure]:
     """Run the graph over these files; receipts and failures come as they happen, in any order."""
     import ray
@@ -232,11 +241,15 @@ def run_graph(
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
         .map_batches(
-            partial(_read_stage, job=job), batch_size=1, num_cpus=READ_CPUS, batch_format="numpy", compute=beside
+            partial(_read_stage, job=job, logs=logs),
+            batch_size=1,
+            num_cpus=READ_CPUS,
+            batch_format="numpy",
+            compute=beside,
         )
         .map_batches(
             _TranslateStage,
-            fn_constructor_args=(job, activity),
+            fn_constructor_args=(job, activity, logs),
             batch_size=1,
             batch_format="numpy",
             compute=pool,
@@ -246,7 +259,11 @@ def run_graph(
             max_task_retries=compute.max_attempts - 1,
         )
         .map_batches(
-            partial(_write_stage, job=job), batch_size=1, num_cpus=WRITE_CPUS, batch_format="numpy", compute=beside
+            partial(_write_stage, job=job, logs=logs),
+            batch_size=1,
+            num_cpus=WRITE_CPUS,
+            batch_format="numpy",
+            compute=beside,
         )
     )
     for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):

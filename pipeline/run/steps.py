@@ -5,10 +5,13 @@ The Ray graph and the local loop both call these; what they do on one shard cann
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from methods.errors import InputError, first_line
 from pipeline.job import Job
+from pipeline.logs.faults import log_fault
 from pipeline.plan import FilePlan
 from pipeline.records import Rejection, Shard
 
@@ -23,6 +26,13 @@ class Failure:
     where: str
     message: str
     fatal: bool = False
+
+    @classmethod
+    def of(cls, stage: str, where: str, error: BaseException) -> Failure:
+        """What became of a step at a stage (read, translate, write); the traceback goes to the log."""
+        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error, 300)}"
+        log_fault(logging.ERROR, f"{where} is not done: {said}", stage, type(error).__name__, error)
+        return cls(where, said)
 
 
 def read_file(job: Job, plan: FilePlan) -> Iterator[Shard]:

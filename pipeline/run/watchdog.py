@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from pipeline.errors import JobFailed
+from pipeline.logs.context import in_context
 from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.executors import Executor
@@ -34,7 +35,7 @@ def watched(executor: Executor, files: Sequence[FilePlan], stall_timeout: float)
         except BaseException as error:
             events.put(error)
 
-    threading.Thread(target=consume, name="graph", daemon=True).start()
+    threading.Thread(target=in_context(consume), name="graph", daemon=True).start()
     try:
         while True:
             try:
@@ -46,7 +47,7 @@ def watched(executor: Executor, files: Sequence[FilePlan], stall_timeout: float)
             if isinstance(event, (InputError, JobFailed)):
                 raise event
             if isinstance(event, BaseException):
-                raise JobFailed(f"{type(event).__name__}: {str(event).strip().splitlines()[0][:400]}") from event
+                raise JobFailed(f"{type(event).__name__}: {first_line(event, 400)}") from event
             yield event
     finally:
         stop.set()

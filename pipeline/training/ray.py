@@ -14,6 +14,7 @@ from typing import Any
 from methods.errors import InputError
 from methods.train.loop import Progress
 from pipeline.errors import JobFailed
+from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
 from pipeline.run.lock import locked
 from pipeline.storage import Store
 from pipeline.training.run import claim
@@ -22,7 +23,14 @@ from pipeline.training.spec import TrainSpec
 _CALLER_S_FAULT = "wrong input: "
 
 
-def train_on_ray(spec: TrainSpec, *, fresh: bool, steal_lock: bool, watch: Callable[[Progress], None]) -> None:
+def train_on_ray(
+    spec: TrainSpec,
+    *,
+    fresh: bool,
+    steal_lock: bool,
+    watch: Callable[[Progress], None],
+    log_options: LogOptions = DEFAULT_LOGS,
+) -> None:
     """Train with ``spec.compute.workers`` processes; a group that lost a worker goes on from the last checkpoint.
 
     Raises:
@@ -40,6 +48,7 @@ def train_on_ray(spec: TrainSpec, *, fresh: bool, steal_lock: bool, watch: Calla
     ours = not ray.is_initialized()
     if ours:
         _start(spec)
+    logs = RunLogs(store, new_run(), spec.name, log_options)
     workers, compute = spec.compute.workers, spec.compute
     reports = Queue(actor_options={"num_cpus": 0})
     resources = {"CPU": compute.cpus} | ({"GPU": 1} if compute.gpus else {})
@@ -47,7 +56,7 @@ def train_on_ray(spec: TrainSpec, *, fresh: bool, steal_lock: bool, watch: Calla
         with tempfile.TemporaryDirectory(prefix="sceneshift-train-") as scratch:
             trainer = TorchTrainer(
                 _work,
-                train_loop_config={"spec": spec.as_tree(), "reports": reports},
+                train_loop_config={"spec": spec.as_tree(), "reports": reports, "logs": logs},
                 torch_config=TorchConfig(backend="nccl" if compute.gpus else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=workers, use_gpu=bool(compute.gpus), resources_per_worker=resources
@@ -65,7 +74,7 @@ def train_on_ray(spec: TrainSpec, *, fresh: bool, steal_lock: bool, watch: Calla
         text = _root_message(error)
         if _CALLER_S_FAULT in text:
             raise InputError(text.partition(_CALLER_S_FAULT)[2].splitlines()[0]) from None
-        raise JobFailed(f"training failed: {text.splitlines()[0][:400]}") from error
+        raise JobFailed(f"training failed: {text.splitlines()[0][:400]} (why: {logs.uri})") from error
     finally:
         if ours:
             ray.shutdown()
@@ -143,6 +152,7 @@ def _work(config: dict[str, Any]) -> None:
             # the driver took the lock and gave it back; a group before this one may have died with it
             steal_lock=True,
             watch=report,
+            logs=config["logs"],
         )
     except InputError as error:
         raise RuntimeError(f"{_CALLER_S_FAULT}{error}") from None

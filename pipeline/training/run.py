@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -18,12 +19,17 @@ from methods.train import registry
 from methods.train.checkpoint import FOLDER as CHECKPOINTS
 from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
 from methods.train.journal import LOG, VALIDATION
-from methods.train.loop import FitConfig, Fitted, Progress, fit
+from methods.train.loop import Diverged, FitConfig, Fitted, Progress, fit
+from pipeline.errors import JobFailed
+from pipeline.logs.faults import failure_logged
+from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
 from pipeline.storage import Store, redact
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Loader, Stream, held_out
 from pipeline.translate.cpu import configure_cpu
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 TRAIN_FILE = "_sceneshift/train.json"
 _VERSION = 1
@@ -39,6 +45,7 @@ def train(
     steal_lock: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    logs: RunLogs | None = None,
 ) -> Fitted:
     """Train, or do what is left of it. Called once by every worker; with several, torch.distributed is set up before.
 
@@ -49,10 +56,11 @@ def train(
         fresh: throw away what the output holds.
         steal_lock: take over the lock of a driver that is gone.
         watch, stop: see :func:`methods.train.loop.fit`.
+        logs: where this run logs to; a place of its own where none is given.
 
     Raises:
         InputError: anything of the spec, the data or the output that cannot work, in one line.
-        Diverged: see :func:`methods.train.loop.fit`.
+        JobFailed: a bug of the objective, or a loss that diverged; the traceback is in the run's log.
     """
     device = device or torch.device("cuda" if spec.compute.gpus else "cpu")
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -65,6 +73,9 @@ def train(
         if rank == 0:
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
             claim(store, spec, fresh=fresh)
+        logs = logs or RunLogs(store, new_run(), spec.name)
+        record = open_things.enter_context(logs.recording(DRIVER if world == 1 else f"worker-{rank}"))
+        open_things.enter_context(failure_logged(logs.uri))
         folder = open_things.enter_context(_folder(store))
         if spec.continue_from is not None and not saved_steps(folder):
             _begin_with(spec, Store(spec.continue_from, spec.output.storage), folder)
@@ -97,14 +108,25 @@ def train(
         )
         remote = not store.local
 
+        def note(progress: Progress) -> None:
+            losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+            _log.info(
+                "step %d of %d, %.3g steps/s: %s", progress.step, progress.steps, progress.steps_per_second, losses
+            )
+            watch(progress)
+
         def publish(path: Path) -> None:
+            record.put()
             if remote:
                 store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
                 if path.parent.name == CHECKPOINTS:
                     for old in store.list(CHECKPOINTS)[: -spec.keep_checkpoints]:
                         store.delete(old.path)
 
-        return fit(objective, loader, config, watch=watch, published=publish, stop=stop)
+        try:
+            return fit(objective, loader, config, watch=note, published=publish, stop=stop)
+        except Diverged as error:
+            raise JobFailed(str(error)) from error
 
 
 def _predecessor(spec: TrainSpec, place: Path) -> Path:

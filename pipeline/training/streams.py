@@ -191,6 +191,9 @@ class Loader:
                 return self.objective.transform(name, decoded(sample), rng)
             except BadSample as error:
                 problem = problem or error
+            except Exception as error:
+                error.add_note(f"while preparing sample '{sample.key}' of stream '{name}'")
+                raise
         raise InputError(f"{self.streams[name].where}: none of a window of samples can be used; the first: {problem}")
 
     def _collated(self, samples: list[TrainingSample]) -> dict[str, torch.Tensor | list[Any]]:

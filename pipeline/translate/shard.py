@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -17,15 +18,17 @@ import numpy as np
 import torch
 
 from methods.base import sample_seed
-from methods.errors import BadSample
 from pipeline import codec
-from pipeline.errors import first_line
+from pipeline.logs.context import in_context, log_context
+from pipeline.logs.faults import log_fault, rejected
 from pipeline.metrics.base import Pictures
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
 from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
 from pipeline.translate.passthrough import carry_picture, carry_source, move_labels
 from pipeline.translate.pixels import pixels_of
 from pipeline.translate.translator import Translator
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 
 def translate_shard(translator: Translator, shard: Shard, note: Note = lambda shard, what: None) -> Translated:
@@ -34,7 +37,17 @@ def translate_shard(translator: Translator, shard: Shard, note: Note = lambda sh
     Args:
         note: gets (shard id, what) whenever something else begins to be done.
     """
-    return ShardTranslation(translator, shard, note).result()
+    with log_context(shard=shard.id):
+        translated = ShardTranslation(translator, shard, note).result()
+        counts = Counter(row.status for row in translated.rows)
+        _log.info(
+            "%d rows in %.2f s, %.2f s of them on the device: %s",
+            len(translated.rows),
+            translated.finished - translated.started,
+            translated.device_seconds,
+            ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "none",
+        )
+    return translated
 
 
 class ShardTranslation:
@@ -66,7 +79,8 @@ class ShardTranslation:
                 number, sample = next(samples, (None, None))
                 if number is None or sample is None:
                     break
-                ahead.append((number, sample, self.translator.ahead.submit(self.translator.prepare, sample)))
+                prepare = in_context(self.translator.prepare, key=sample.key)
+                ahead.append((number, sample, self.translator.ahead.submit(prepare, sample)))
             if not ahead:
                 break
             self._sort_in(*ahead.popleft())
@@ -98,12 +112,13 @@ class ShardTranslation:
         """Put a prepared sample's variants with others of its shape; send what is full."""
         try:
             prepared = future.result()
-        except BadSample as error:
-            stage = sample.problem.stage if sample.problem else "prepare"
-            self._reject(number, sample, Rejection(stage, error.reason, str(error)))
-            return
         except Exception as error:
-            self._reject(number, sample, Rejection("prepare", type(error).__name__, first_line(error)))
+            if sample.problem is None:
+                self._reject(number, sample, rejected("prepare", error, key=sample.key))
+            else:
+                self._reject(number, sample, sample.problem)
+                problem = sample.problem
+                log_fault(logging.INFO, f"rejected: {problem.message}", problem.stage, problem.error, key=sample.key)
             return
         for variant in range(self.variants):
             group = self.pending.setdefault(tuple(prepared.tensor.shape), [])
@@ -116,16 +131,17 @@ class ShardTranslation:
     def _send(self, items: list[Item]) -> None:
         """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""
         batch = self.translator.batch_of(items)
-        self.sent.append(
-            (items, self.translator.device.submit(partial(self.translator.run_device, items, self._held, batch)))
-        )
+        call = in_context(self.translator.run_device, key=_keys(items))
+        self.sent.append((items, self.translator.device.submit(partial(call, items, self._held, batch))))
         if len(self.sent) > 1:
             self._take_back()
 
     def _take_back(self) -> None:
         """Wait for the oldest batch that was sent, and hand it to the encoding threads."""
         items, future = self.sent.popleft()
-        self.finishing.append(self.translator.behind.submit(self._finish, items, future.result()))
+        self.finishing.append(
+            self.translator.behind.submit(in_context(self._finish, key=_keys(items)), items, future.result())
+        )
         # Bounds the memory of finished batches that wait to be encoded.
         while len(self.finishing) > 4:
             self.finishing.popleft().result()
@@ -160,7 +176,7 @@ class ShardTranslation:
                 try:
                     (result,) = pixels_of(result[None])
                 except Exception as error:
-                    result = Rejection("translate", type(error).__name__, first_line(error))
+                    result = rejected("translate", error, key=item.prepared.sample.key)
             if isinstance(result, Rejection):
                 self._refuse(item, result)
             else:
@@ -174,10 +190,8 @@ class ShardTranslation:
             values, features = measured
             try:
                 self.rows[item.slot] = self._row(item, picture, values, features)
-            except BadSample as error:
-                self._refuse(item, Rejection("encode", error.reason, str(error)))
             except Exception as error:
-                self._refuse(item, Rejection("encode", type(error).__name__, first_line(error)))
+                self._refuse(item, rejected("encode", error, key=item.prepared.sample.key))
 
     def _source_beside(self, prepared: Prepared, size: tuple[int, int]) -> bytes:
         data = prepared.sample.image or b""
@@ -198,8 +212,8 @@ class ShardTranslation:
             return self._measure(good)
         except Exception as error:
             if len(good) == 1:
-                return [Rejection("measure", type(error).__name__, first_line(error))]
-            return [self._measure_each([one])[0] for one in good]
+                return [rejected("measure", error, key=good[0][0].prepared.sample.key)]
+        return [self._measure_each([one])[0] for one in good]
 
     def _measure(self, good: list[tuple[Item, np.ndarray]]) -> list[Measures]:
         found: list[Measures] = [({}, {}) for _ in good]
@@ -275,3 +289,8 @@ class ShardTranslation:
             seed=item.seed,
             rejection=rejection,
         )
+
+
+def _keys(items: Sequence[Item]) -> str:
+    first = items[0].prepared.sample.key
+    return first if len(items) == 1 else f"{first} and {len(items) - 1} more"

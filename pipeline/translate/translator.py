@@ -20,13 +20,13 @@ import torch
 
 import methods
 from methods.base import Batch, Conditioned, Inputs
-from methods.errors import BadSample
+from methods.errors import BadSample, first_line
 from methods.notices import NoticeCounter
 from pipeline import codec, metrics
-from pipeline.errors import first_line
 from pipeline.job import Job
 from pipeline.keep import KeepExpression
 from pipeline.labels import Transform
+from pipeline.logs.faults import rejected
 from pipeline.records import Rejection, Sample
 from pipeline.translate.cpu import configure_cpu
 from pipeline.translate.device import DeviceThread
@@ -125,20 +125,24 @@ class Translator:
             with torch.inference_mode(), hold(items):
                 images = self.method.translate(batch)
                 return [*pixels_of(images)] if images.is_cuda else [*images]
-        except torch.OutOfMemoryError as error:
-            if len(items) == 1:
-                return [Rejection("translate", "out_of_memory", f"one image does not fit: {first_line(error)}")]
-            torch.cuda.empty_cache()
-            half = len(items) // 2
-            return self.run_device(items[:half], hold) + self.run_device(items[half:], hold)
-        except BadSample as error:
-            if len(items) == 1:
-                return [Rejection("translate", error.reason, str(error))]
-            return [result for item in items for result in self.run_device([item], hold)]
         except Exception as error:
-            if "CUDA error" in str(error):
+            full = isinstance(error, torch.OutOfMemoryError)
+            if not full and "CUDA error" in str(error):
                 # The device context is gone: nothing after this can work in this process.
                 raise
             if len(items) == 1:
-                return [Rejection("translate", type(error).__name__, first_line(error))]
-            return [result for item in items for result in self.run_device([item], hold)]
+                return [_refused(items[0], error, full)]
+        # After the handler: what the failed batch held is let go of, and what the next ones raise stands by itself.
+        if full:
+            torch.cuda.empty_cache()
+            half = len(items) // 2
+            return self.run_device(items[:half], hold) + self.run_device(items[half:], hold)
+        return [result for item in items for result in self.run_device([item], hold)]
+
+
+def _refused(item: Item, error: Exception, full: bool) -> Rejection:
+    key = item.prepared.sample.key
+    if full:
+        message = f"one image does not fit: {first_line(error, 300)}"
+        return rejected("translate", error, key=key, reason="out_of_memory", message=message)
+    return rejected("translate", error, key=key)

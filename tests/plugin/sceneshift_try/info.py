@@ -14,7 +14,7 @@ class SleeperParams(MethodParams):
 
 
 class TroubleParams(MethodParams):
-    """Trouble happens to samples whose key holds one of the words die, raise, hang, nan, refuse.
+    """Trouble happens to samples whose key holds one of the words die, raise, lookup, hang, nan, refuse.
 
     ``once`` names a folder: a sample that dies there leaves a file and lives the next time. ``seconds`` is the time
     that every batch takes, ``hang`` the time that one which hangs does.

@@ -17,11 +17,12 @@ from methods.train.objective import ObjectiveInfo, ObjectiveParams, Sample, Stre
 
 
 class ToyParams(ObjectiveParams):
-    """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step."""
+    """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step, ``bug`` raises."""
 
     lr: float = 0.05
     size: int = 8
     poison: int | None = None
+    bug: int | None = None
 
 
 INFO = ObjectiveInfo(
@@ -64,6 +65,8 @@ class ToyColour:
         return {"image": torch.from_numpy(crop.copy()).permute(2, 0, 1).float() / 255, "key": inputs.key}
 
     def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+        if step == self.params.bug:
+            self._weight_of("image")
         x = batch["a"]["image"]
         assert isinstance(x, Tensor)
         noise = torch.randn(x.shape, generator=generator).to(x.device)
@@ -73,6 +76,10 @@ class ToyColour:
         sync(self.network)
         self.optimizer.step()
         return {"mse": float("nan") if step == self.params.poison else float(loss.detach())}
+
+    def _weight_of(self, name: str) -> float:
+        weights = {"text": 1.0}
+        return weights[name]
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:

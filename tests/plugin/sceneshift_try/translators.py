@@ -76,6 +76,8 @@ class Trouble(Null):
                 os.kill(os.getpid(), 9)
             if "raise" in key:
                 raise ValueError(f"cannot do {key}")
+            if "lookup" in key:
+                _lane_of(key)
             if "hang" in key:
                 time.sleep(self.params.hang)
         images = batch.inputs.clone()
@@ -92,3 +94,8 @@ class Trouble(Null):
             return True
         mark.touch()
         return False
+
+
+def _lane_of(key: str) -> int:
+    lanes = {"left": 0, "right": 1}
+    return lanes[key]
