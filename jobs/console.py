@@ -70,6 +70,11 @@ class Console:
         if self.as_json:
             print(json.dumps(tree, indent=1, default=str))
 
+    def progress(self, text: str) -> None:
+        """One line on standard error about what goes on; silent with ``--json`` and ``-q``."""
+        if not self.quiet:
+            self.problem(text)
+
     def note(self, text: str) -> None:
         """One line on standard error about what a user may want to know; silent with ``-q``."""
         if not verbosity().quiet:

@@ -34,7 +34,14 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
     if training.compute.workers > 1 or training.compute.address:
         from pipeline.training.ray import train_on_ray
 
-        train_on_ray(training, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files)
+        train_on_ray(
+            training,
+            fresh=fresh,
+            steal_lock=steal_lock,
+            watch=watch,
+            say=console.progress,
+            log_options=verbosity().log_files,
+        )
     else:
         from pipeline.training.run import train
 

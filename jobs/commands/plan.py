@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.console import DONE, Console
+from pipeline.run.cluster import capacity
 from pipeline.run.driver import resolve
 from pipeline.run.estimate import estimate
-from pipeline.run.fit import fit
+from pipeline.run.graph import demand_of
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 
@@ -16,7 +17,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     """Print what a run would do; writes nothing anywhere."""
     spec = JobSpec.load(path, overrides)
     job, plan = resolve(spec)
-    guess, room = estimate(job, plan), fit(job)
+    guess, room = estimate(job, plan), capacity(demand_of(job))
     tree = {
         "name": spec.name,
         "source": [redact(uri) for uri in spec.source.uris],

@@ -23,7 +23,13 @@ def run_command(
         quiet_native_stderr()
     with progress_view(console.quiet) as watch:
         outcome = run_job(
-            spec, local=local, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files
+            spec,
+            local=local,
+            fresh=fresh,
+            steal_lock=steal_lock,
+            watch=watch,
+            say=console.progress,
+            log_options=verbosity().log_files,
         )
     for warning in outcome.warnings:
         console.note(warning)

@@ -43,7 +43,14 @@ def train_command(
         if spec.compute.workers > 1 or spec.compute.address:
             from pipeline.training.ray import train_on_ray
 
-            train_on_ray(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, log_options=verbosity().log_files)
+            train_on_ray(
+                spec,
+                fresh=fresh,
+                steal_lock=steal_lock,
+                watch=watch,
+                say=console.progress,
+                log_options=verbosity().log_files,
+            )
             step = spec.total_steps
         else:
             from pipeline.training.run import train

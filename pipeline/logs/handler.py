@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 
 from pipeline.logs.lines import LogFormat, line_of, write_line
 
@@ -42,13 +42,16 @@ class BoundedLog(logging.Handler):
     Args:
         level: records below it are left out.
         format: of the lines.
+        fields: that each line has.
         largest: characters at most.
     """
 
-    def __init__(self, level: int, format: LogFormat, largest: int = LARGEST) -> None:
+    def __init__(
+        self, level: int, format: LogFormat, fields: Mapping[str, str] | None = None, largest: int = LARGEST
+    ) -> None:
         super().__init__(level)
         self.format_name: LogFormat = format
-        self.largest = largest
+        self.fields, self.largest = dict(fields or {}), largest
         self.addFilter(FirstOfEachFault(everything=level <= logging.DEBUG))
         self._kept: list[tuple[int, str]] = []
         self._latest: deque[tuple[int, str]] = deque()
@@ -62,7 +65,7 @@ class BoundedLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one record."""
         try:
-            line = line_of(record)
+            line = line_of(record, self.fields)
             text = write_line(line, self.format_name)
         except Exception:
             self.handleError(record)

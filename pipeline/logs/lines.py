@@ -39,9 +39,16 @@ class LogLine:
     traceback: str = ""
 
 
-def line_of(record: logging.LogRecord) -> LogLine:
-    """The record with the fields of its place, secrets removed. Tracebacks over 16,000 characters lose their middle."""
-    known = {**context(), **{name: str(value) for name in FIELDS if (value := getattr(record, name, None)) is not None}}
+def line_of(record: logging.LogRecord, fields: Mapping[str, str] | None = None) -> LogLine:
+    """The record with ``fields`` and those of its place, secrets removed.
+
+    Tracebacks over 16,000 characters lose their middle.
+    """
+    known = {
+        **(fields or {}),
+        **context(),
+        **{name: str(value) for name in FIELDS if (value := getattr(record, name, None)) is not None},
+    }
     trace = ""
     if record.exc_info and record.exc_info[1] is not None:
         trace = "".join(traceback.format_exception(record.exc_info[1])).rstrip()

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from methods.errors import InputError, first_line
-from pipeline.logs.context import log_context
 from pipeline.logs.handler import BoundedLog
 from pipeline.logs.lines import LogFormat
 from pipeline.storage import Store, redact
@@ -84,8 +83,7 @@ class RunLogs:
                 log = _open[key] = WorkerLog(self, name)
             log.enter()
         try:
-            with log_context(job=self.job, run=self.run, worker=name):
-                yield log
+            yield log
         finally:
             with _opening:
                 log.leave()
@@ -99,7 +97,9 @@ class WorkerLog:
         self.logs, self.name, self.users = logs, name, 0
         self.path = f"{logs.folder}/{name}.log"
         self.kept = True
-        self._handler = BoundedLog(logs.options.level, logs.options.format)
+        self._handler = BoundedLog(
+            logs.options.level, logs.options.format, {"job": logs.job, "run": logs.run, "worker": name}
+        )
         self._put = 0
         self._putting = threading.Lock()
         self._level_before = logging.NOTSET
@@ -111,6 +111,8 @@ class WorkerLog:
             # On the root logger: what a method's own logger says belongs into the file too.
             logging.getLogger().addHandler(self._handler)
             self._level_before = ROOT.level
+            # what libraries warn of is for the log, not for the user's terminal
+            logging.captureWarnings(True)
             ROOT.setLevel(min(self.logs.options.level, ROOT.getEffectiveLevel()))
 
     def leave(self) -> None:
@@ -119,6 +121,7 @@ class WorkerLog:
         if not self.users:
             logging.getLogger().removeHandler(self._handler)
             ROOT.setLevel(self._level_before)
+            logging.captureWarnings(False)
 
     def discard(self) -> None:
         """Put nothing more: the output was cleared."""

@@ -54,6 +54,7 @@ def run_job(
     fresh: bool = False,
     steal_lock: bool = False,
     watch: Watch = lambda progress: None,
+    say: Callable[[str], None] = lambda text: None,
     log_options: LogOptions = DEFAULT_LOGS,
 ) -> Outcome:
     """Translate a dataset, or what is left of it.
@@ -63,6 +64,7 @@ def run_job(
         fresh: throw away what an earlier run with another spec left in the output.
         steal_lock: take over the output's lock even if its holder seems alive.
         watch: called with the running totals after every shard.
+        say: called with a line for a person: where the work is done.
         log_options: of the run's log files, below `_sceneshift/logs`.
 
     Raises:
@@ -74,6 +76,7 @@ def run_job(
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
+    say(f"working {executor.where}")
     try:
         return _locked_run(job, logs, executor, fresh, steal_lock, watch)
     finally:

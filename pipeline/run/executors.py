@@ -10,11 +10,14 @@ from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, Activity
+from pipeline.run.cluster import open_cluster
 from pipeline.run.steps import Failure
 
 
 class Executor(Protocol):
-    """What the driver needs of a place to work."""
+    """What the driver needs of a place to work; ``where`` names it for a person."""
+
+    where: str
 
     def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
         """Make the missing shards of these files; receipts and failures as they happen."""
@@ -36,7 +39,7 @@ class Executor(Protocol):
 class LocalExecutor:
     """Works through files in this process."""
 
-    ours = False
+    where = "in this process"
 
     def __init__(self, job: Job) -> None:
         from pipeline.translate.translator import Translator
@@ -88,21 +91,19 @@ class RayExecutor:
         from pipeline.run import graph
 
         self.job, self.logs = job, logs
-        self.ours = graph.start_ray(job, graph.default_workers(job)[1])
+        self.cluster = open_cluster(graph.demand_of(job))
+        self.where = self.cluster.where
         try:
-            self.workers = graph.default_workers(job)
-            graph.check_fit(job, self.workers[0])
             self.activity = graph.make_activity()
         except BaseException:
-            if self.ours:
-                graph.stop_ray()
+            self.cluster.close()
             raise
 
     def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
         """All files at once, spread over the workers."""
         from pipeline.run.graph import run_graph
 
-        return run_graph(self.job, files, self.workers, self.activity, self.logs)
+        return run_graph(self.job, files, self.cluster.workers, self.activity, self.logs)
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """What the workers said last, read from the activity actor's own process."""
@@ -122,7 +123,4 @@ class RayExecutor:
 
     def close(self) -> None:
         """End a cluster that was started here, leave one that was not."""
-        from pipeline.run import graph
-
-        if self.ours:
-            graph.stop_ray()
+        self.cluster.close()

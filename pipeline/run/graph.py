@@ -11,7 +11,6 @@ Facts of Ray 2.60 that shape it:
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import sys
 import time
@@ -27,102 +26,28 @@ from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, ActivityReporter
+from pipeline.run.cluster import Demand
 from pipeline.run.steps import Failure
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
 READ_CPUS = 0.25
 WRITE_CPUS = 0.2
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "OMP_NUM_THREADS": "1",
-    # A thread that outlives the connection must fail, not start a cluster of its own.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
-}
 
 
-def start_ray(job: Job, workers: int) -> bool:
-    """Connect to the cluster of the spec or start one on this machine; ``True`` if it is ours to stop.
-
-    Raises InputError when the cluster cannot be reached.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():
-        return False
-    address = job.spec.compute.address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        # CPUs are logical: one more than there are workers, so that reading and writing are never starved.
-        cpus = max(os.cpu_count() or 1, int(workers * job.spec.compute.cpus) + 1)
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        return True
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"compute.address {address}: cannot reach this Ray cluster ({first})") from None
-    return True
-
-
-def stop_ray() -> None:
-    """Leave the cluster; one that was started here ends."""
-    import ray
-
-    ray.shutdown()
-
-
-def default_workers(job: Job) -> tuple[int, int]:
-    """(min, max) workers: as in the spec, else one a GPU, else one a CPU core of this machine."""
-    workers = job.spec.compute.workers
-    if isinstance(workers, tuple):
-        return workers
-    if workers != "auto":
-        return workers, workers
-    if job.spec.compute.gpus == 0 and job.spec.compute.address is None and "RAY_ADDRESS" not in os.environ:
-        import ray
-
-        if not ray.is_initialized():
-            cores = max(1, int((os.cpu_count() or 1) / job.spec.compute.cpus))
-            return cores, cores
-    import ray
-
-    total = ray.cluster_resources() if ray.is_initialized() else {}
-    if job.spec.compute.gpus > 0:
-        number = int(total.get("GPU", 0) / job.spec.compute.gpus)
-    else:
-        number = int((total.get("CPU", 1) - READ_CPUS - WRITE_CPUS) / job.spec.compute.cpus)
-    return max(1, number), max(1, number)
-
-
-def check_fit(job: Job, workers: int) -> None:
-    """Refuse what the running cluster could never schedule. Raises InputError that says what is short."""
-    import ray
-
-    total = ray.cluster_resources()
-    gpus, cpus = job.spec.compute.gpus, job.spec.compute.cpus
-    if gpus > 0 and total.get("GPU", 0) < gpus:
-        raise InputError(
-            f"compute.gpus is {gpus:g} but the cluster has {total.get('GPU', 0):g} GPUs; "
-            "set compute.gpus: 0 to run on CPUs"
-        )
-    if gpus > 0 and total.get("GPU", 0) < gpus * workers:
-        raise InputError(
-            f"{workers} workers of {gpus:g} GPUs do not fit into {total['GPU']:g} GPUs; "
-            f"set compute.workers to {int(total['GPU'] / gpus)}"
-        )
-    need = workers * cpus + READ_CPUS + WRITE_CPUS
-    if total.get("CPU", 0) < need:
-        fit = max(1, int((total.get("CPU", 0) - READ_CPUS - WRITE_CPUS) / cpus))
-        raise InputError(
-            f"{workers} workers of {cpus:g} CPUs and the readers and writers need {need:g} CPUs, the cluster has "
-            f"{total.get('CPU', 0):g}; set compute.workers to {fit} or lower compute.cpus"
-        )
+def demand_of(job: Job) -> Demand:
+    """What the job asks of a cluster: its workers, with readers and writers beside them."""
+    compute = job.spec.compute
+    workers = compute.workers
+    pair = (workers, workers) if isinstance(workers, int) else workers
+    return Demand(
+        workers=None if pair == "auto" else pair,
+        cpus=compute.cpus,
+        gpus=compute.gpus,
+        threads=compute.torch_threads,
+        beside=READ_CPUS + WRITE_CPUS,
+        address=compute.address,
+    )
 
 
 def make_activity() -> Any:
@@ -237,7 +162,7 @@ def run_graph(
     # max_restarts and max_task_retries have no named parameter yet; the package is pinned below their removal.
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     # One source file cannot occupy several readers; its shards still occupy several actors.
-    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    warnings.filterwarnings("ignore", message="The (minimum|maximum) number of concurrent (actors|tasks)")
     dataset = (
         ray.data.from_items(rows, override_num_blocks=len(rows))
         .map_batches(

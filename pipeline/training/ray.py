@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ from methods.errors import InputError
 from methods.train.loop import Progress
 from pipeline.errors import JobFailed
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
+from pipeline.run.cluster import Demand, open_cluster
 from pipeline.run.lock import locked
 from pipeline.storage import Store
 from pipeline.training.run import claim
@@ -29,6 +28,7 @@ def train_on_ray(
     fresh: bool,
     steal_lock: bool,
     watch: Callable[[Progress], None],
+    say: Callable[[str], None] = lambda text: None,
     log_options: LogOptions = DEFAULT_LOGS,
 ) -> None:
     """Train with ``spec.compute.workers`` processes; a group that lost a worker goes on from the last checkpoint.
@@ -37,7 +37,6 @@ def train_on_ray(
         InputError: the spec, the data or the output cannot work, or the cluster cannot be reached.
         JobFailed: the workers failed more often than ``compute.max_failures``.
     """
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
@@ -45,11 +44,11 @@ def train_on_ray(
     store = Store(spec.output.uri, spec.output.storage)
     with locked(store, spec.name, steal=steal_lock):
         claim(store, spec, fresh=fresh)
-    ours = not ray.is_initialized()
-    if ours:
-        _start(spec)
     logs = RunLogs(store, new_run(), spec.name, log_options)
     workers, compute = spec.compute.workers, spec.compute
+    demand = Demand((workers, workers), compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
+    cluster = open_cluster(demand)
+    say(f"working {cluster.where}")
     reports = Queue(actor_options={"num_cpus": 0})
     resources = {"CPU": compute.cpus} | ({"GPU": 1} if compute.gpus else {})
     try:
@@ -76,8 +75,7 @@ def train_on_ray(
             raise InputError(text.partition(_CALLER_S_FAULT)[2].splitlines()[0]) from None
         raise JobFailed(f"training failed: {text.splitlines()[0][:400]} (why: {logs.uri})") from error
     finally:
-        if ours:
-            ray.shutdown()
+        cluster.close()
 
 
 @contextlib.contextmanager
@@ -101,22 +99,6 @@ def _passed_on(reports: Any, watch: Callable[[Progress], None]) -> Iterator[None
     finally:
         done.set()
         thread.join(timeout=30)
-
-
-def _start(spec: TrainSpec) -> None:
-    import ray
-
-    address = spec.compute.address or os.environ.get("RAY_ADDRESS")
-    if address is None:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-        cpus = max(os.cpu_count() or 1, int(spec.compute.workers * spec.compute.cpus) + 1)
-        ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise InputError(f"compute.address {address}: cannot reach this Ray cluster ({first})") from None
 
 
 def _root_message(error: BaseException) -> str:

@@ -1,0 +1,218 @@
+"""The one place that prepares, starts, joins, sizes and leaves Ray: for `run`, `train` and `distill`.
+
+Without an address the work goes to a Ray of its own on this machine, whatever else runs there; it ends with the work.
+With one (`compute.address`, else `RAY_ADDRESS`, which Ray Jobs sets) the cluster there is joined, and left as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from methods.errors import InputError, first_line
+from pipeline.storage import redact
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
+
+PRIVATE = "local"
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "OMP_NUM_THREADS": "1",
+    # A thread that outlives the connection must fail, not start a cluster of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a job asks of the place where it works.
+
+    Attributes:
+        workers: (least, most), or ``None`` for as many as there is room for.
+        cpus, gpus: of each worker.
+        threads: torch threads of each worker; they do not count for Ray, but for a machine's cores.
+        beside: CPUs of what works beside the workers.
+        address: of a cluster to join; ``None`` for ``RAY_ADDRESS``, ``local`` for a Ray of its own in any case.
+    """
+
+    workers: tuple[int, int] | None
+    cpus: float = 1
+    gpus: float = 0
+    threads: int = 1
+    beside: float = 0
+    address: str | None = None
+
+    @property
+    def joins(self) -> str | None:
+        """The address of the cluster that is joined; ``None`` where one is started."""
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        return None if address in (None, PRIVATE) else address
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is: CPUs and GPUs. ``elastic`` where CPUs are only counted: more workers than cores take turns."""
+
+    cpus: float
+    gpus: float
+    elastic: bool
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """A job's workers against the room.
+
+    Attributes:
+        workers: (least, most).
+        where: what is known of the place, for a person.
+        problem: what is short and what to set, or ``None``.
+        fits: whether the work can be done at all; with a problem it may only be slower than it could be.
+    """
+
+    workers: tuple[int, int]
+    where: str
+    problem: str | None = None
+    fits: bool = True
+
+
+def capacity(demand: Demand, room: Room | None = None) -> Capacity:
+    """How many workers there will be, and whether they fit.
+
+    Args:
+        room: of a cluster; of this machine where none is given, and nothing is said of a cluster that is not joined
+            yet.
+    """
+    if room is None and demand.joins is not None:
+        where = f"on the cluster {redact(demand.joins)}, which is asked for room when the run begins"
+        return Capacity(demand.workers or (1, 1), where)
+    room = room or this_machine(demand)
+    place = "this machine" if room.elastic else "the cluster"
+    if demand.gpus > 0:
+        number = max(1, int(room.gpus / demand.gpus))
+        least, most = workers = demand.workers or (number, number)
+        where = f"of {demand.gpus:g} GPUs, {place} has {room.gpus:g}"
+        if room.gpus < demand.gpus:
+            short = f"compute.gpus is {demand.gpus:g} but {place} has {room.gpus:g} GPUs"
+            return Capacity(workers, where, f"{short}: set compute.gpus: 0, or give compute.address", False)
+        if room.gpus < demand.gpus * least:
+            short = f"{least} workers of {demand.gpus:g} GPUs do not fit into {room.gpus:g}"
+            return Capacity(workers, where, f"{short}: set compute.workers to {number}", False)
+    else:
+        free = room.cpus - (0 if room.elastic else demand.beside)
+        number = max(1, int(free / demand.cpus))
+        least, most = workers = demand.workers or (number, number)
+        where = f"of {demand.cpus:g} CPUs on {place}'s {room.cpus:g} cores, reading and writing beside them"
+    if not room.elastic:
+        need = least * demand.cpus + demand.beside
+        if room.cpus >= need:
+            return Capacity(workers, where)
+        room_for = max(1, int((room.cpus - demand.beside) / demand.cpus))
+        short = f"{least} workers of {demand.cpus:g} CPUs and what works beside them need {need:g} CPUs"
+        remedy = f"set compute.workers to {room_for} or lower compute.cpus"
+        return Capacity(workers, where, f"{short}, {place} has {room.cpus:g}: {remedy}", False)
+    each = max(demand.cpus, demand.threads)
+    if demand.gpus > 0 or most * each <= room.cpus:
+        return Capacity(workers, where)
+    threads = f" with {demand.threads} torch threads each" if demand.threads > 1 else ""
+    best = max(1, int(room.cpus / each))
+    turns = f"{most} workers{threads} take turns on {room.cpus:g} cores: {best} would be as fast"
+    return Capacity(workers, where, turns)
+
+
+def this_machine(demand: Demand) -> Room:
+    """The cores of this machine, and its GPUs where some are asked for."""
+    gpus = 0
+    if demand.gpus > 0:
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return Room(os.cpu_count() or 1, gpus, elastic=True)
+
+
+class Cluster:
+    """A Ray that the work can use. Made by :func:`open_cluster`; :meth:`close` ends or leaves it.
+
+    Attributes:
+        where: one line for a person: whose Ray this is.
+        workers: (least, most) workers of the job.
+    """
+
+    def __init__(self, where: str, workers: tuple[int, int], connected_here: bool) -> None:
+        self.where, self.workers = where, workers
+        self._connected_here = connected_here
+
+    def close(self) -> None:
+        """End a Ray that was started here, leave a cluster that was joined, keep a connection that was there before."""
+        if self._connected_here:
+            import ray
+
+            ray.shutdown()
+
+
+def open_cluster(demand: Demand) -> Cluster:
+    """Start a Ray on this machine, or join the cluster that was asked for.
+
+    Raises:
+        InputError: the cluster cannot be reached, or has no room for the job.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        where = "on the Ray that this process is connected to"
+        return Cluster(where, _fitting(demand, _room_of_cluster()), connected_here=False)
+    address = demand.joins
+    if address is None:
+        here = this_machine(demand)
+        least, most = _fitting(demand, here)
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # CPUs are logical: one more than there are workers, so that what works beside them is never starved.
+        cpus = max(int(here.cpus), int(most * demand.cpus) + 1)
+        # "local": without it Ray joins a cluster that somebody has started on this machine, and refuses `num_cpus`.
+        _connect(address=PRIVATE, num_cpus=cpus, include_dashboard=False)
+        where = f"on a Ray of its own on this machine, {cpus} CPUs (--address auto joins one that runs here)"
+        return _opened(Cluster(where, (least, most), connected_here=True))
+    try:
+        _connect(address=address)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        said = redact(f"compute.address {address}: cannot reach this Ray cluster ({first_line(error)})")
+        raise InputError(said) from None
+    try:
+        room = _room_of_cluster()
+        where = f"on the Ray cluster {redact(address)}, {room.cpus:g} CPUs and {room.gpus:g} GPUs"
+        return _opened(Cluster(where, _fitting(demand, room), connected_here=True))
+    except BaseException:
+        ray.shutdown()
+        raise
+
+
+def _connect(**options: object) -> None:
+    import ray
+
+    arguments: Mapping[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR, **options}
+    ray.init(**arguments)  # type: ignore[arg-type]
+
+
+def _opened(cluster: Cluster) -> Cluster:
+    _log.info("%s, %d to %d workers", cluster.where, *cluster.workers)
+    return cluster
+
+
+def _room_of_cluster() -> Room:
+    import ray
+
+    total = ray.cluster_resources()
+    return Room(total.get("CPU", 0), total.get("GPU", 0), elastic=False)
+
+
+def _fitting(demand: Demand, room: Room) -> tuple[int, int]:
+    found = capacity(demand, room)
+    if not found.fits:
+        raise InputError(found.problem or "the job does not fit")
+    return found.workers
