@@ -1,0 +1,156 @@
+"""Where Ray work goes: a Ray of our own, or the cluster that was asked for; and what fits there."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from methods.errors import InputError
+from pipeline.run.cluster import Capacity, Demand, Room, capacity, open_cluster
+from tests.support.datasets import write_tars
+from tests.support.jobs import job
+
+MACHINE, CLUSTER = Room(4, 2, elastic=True), Room(4, 2, elastic=False)
+
+
+@pytest.mark.parametrize(
+    ("demand", "room", "workers"),
+    [
+        (Demand(None), MACHINE, (4, 4)),
+        (Demand(None, cpus=2), MACHINE, (2, 2)),
+        (Demand(None, beside=0.45), CLUSTER, (3, 3)),
+        (Demand(None, gpus=1), MACHINE, (2, 2)),
+        (Demand(None, gpus=0.5), CLUSTER, (4, 4)),
+        (Demand((1, 3)), CLUSTER, (1, 3)),
+        (Demand(None, cpus=8), MACHINE, (1, 1)),
+    ],
+)
+def test_as_many_workers_as_there_is_room_for(demand, room, workers):
+    found = capacity(demand, room)
+    assert found.workers == workers
+    assert found.fits or room is CLUSTER
+
+
+@pytest.mark.parametrize(
+    ("demand", "room", "words"),
+    [
+        (Demand((3, 3), gpus=1), MACHINE, "set compute.workers to 2"),
+        (Demand((3, 3), gpus=1), CLUSTER, "set compute.workers to 2"),
+        (Demand((1, 1), gpus=1), Room(4, 0, elastic=True), "set compute.gpus: 0"),
+        (Demand((4, 4), beside=0.45), CLUSTER, "set compute.workers to 3"),
+    ],
+)
+def test_what_cannot_be_scheduled_says_what_to_set(demand, room, words):
+    found = capacity(demand, room)
+    assert not found.fits
+    assert words in (found.problem or "")
+
+
+def test_more_workers_than_cores_only_take_turns():
+    found = capacity(Demand((6, 6), threads=2), MACHINE)
+    assert found.fits
+    assert found.problem == "6 workers with 2 torch threads each take turns on 4 cores: 2 would be as fast"
+
+
+def test_a_cluster_elsewhere_is_asked_later(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.1.2.3:6379")
+    assert "10.1.2.3" in capacity(Demand(None)).where
+    assert capacity(Demand(None, address="local")) == capacity(Demand(None, address="local"), _here())
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert isinstance(capacity(Demand((1, 1))), Capacity)
+    assert Demand(None).joins is None
+
+
+def _here() -> Room:
+    return Room(os.cpu_count() or 1, 0, elastic=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_without_room_is_refused_in_one_line(ray_cluster):
+    with pytest.raises(InputError, match=r"set compute\.workers to 3"):
+        open_cluster(Demand((9, 9), beside=0.45))
+    opened = open_cluster(Demand((2, 2), beside=0.45))
+    opened.close()
+    import ray
+
+    assert ray.is_initialized(), "a connection that was there before was ended"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture
+def running_head() -> Iterator[str]:
+    """A Ray that somebody started on this machine with `ray start --head`, on ports of its own; its address."""
+    # Ray's sockets have names of at most 107 characters
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        ports = {name: _free_port() for name in ("port", "dashboard-agent-grpc-port", "metrics-export-port")}
+        ray = Path(sys.executable).with_name("ray")
+        options = [f"--{name}={port}" for name, port in ports.items()]
+        options += ["--include-dashboard=false", "--num-cpus=2", "--disable-usage-stats"]
+        options += ["--object-store-memory=100000000", f"--temp-dir={folder}"]
+        head = subprocess.Popen(
+            [ray, "start", "--head", "--block", *options],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not _answers(ports["port"]):
+                assert time.monotonic() < deadline, "the head did not start"
+                assert head.poll() is None, "the head ended"
+                time.sleep(0.5)
+            time.sleep(2)
+            yield f"127.0.0.1:{ports['port']}"
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            try:
+                head.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(head.pid, signal.SIGKILL)
+                head.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_a_ray_that_runs_already_is_left_alone_or_joined_as_asked(tmp_path, running_head):
+    write_tars(tmp_path / "in", 1, 4)
+    spec = tmp_path / "job.yaml"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    for out, more, words in (
+        ("own", {}, "on a Ray of its own on this machine"),
+        ("joined", {"address": running_head}, f"on the Ray cluster {running_head}"),
+    ):
+        tree = job(tmp_path / "in", tmp_path / out, compute={"workers": 1, **more}).as_tree()
+        spec.write_text(json.dumps(tree))
+        done = subprocess.run(
+            [sys.executable, "-m", "jobs", "run", spec],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=180,
+        )
+        assert done.returncode == 0, done.stderr
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "concurren" not in done.stderr
+        assert "4 translated" in done.stdout
