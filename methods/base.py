@@ -26,11 +26,17 @@ class MethodParams(BaseModel):
 
 @dataclass(frozen=True)
 class Preset:
-    """A named choice of weights and parameters, such as ``day_to_night``."""
+    """A named choice of weights and parameters, such as ``day_to_night``.
+
+    Attributes:
+        labels: what is true of every picture that it makes, as attributes of the picture's labels in BDD100K's words
+            (``timeofday``: night).
+    """
 
     summary: str
     weights: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

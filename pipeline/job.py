@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import methods
@@ -12,11 +13,14 @@ from methods.errors import InputError
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
 from pipeline.keep import KeepExpression
+from pipeline.labels.changes import LabelChanges
+from pipeline.labels.source import TableSource, converted
+from pipeline.labels.table import LabelTable
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
 from pipeline.sources.layout import Layout
-from pipeline.spec import JobSpec, fingerprint
+from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
 
 FORMAT_VERSION = 1
@@ -29,6 +33,7 @@ class Job:
 
     ``fingerprint`` stands for all that decides the bytes in data/ and index/: method, weights by content, parameters,
     codec, metrics, layout. Two runs with one fingerprint write the same bytes for the same source file.
+    ``label_table`` names the table made of the dataset's label files; ``notes`` say what was recognised in the source.
     """
 
     spec: JobSpec
@@ -41,6 +46,8 @@ class Job:
     batch_size: int
     metric_columns: tuple[str, ...]
     fingerprint: str
+    label_table: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def store(self) -> Store:
@@ -62,6 +69,13 @@ class Job:
         """How the index names the method: ``cyclegan_turbo/day_to_night``."""
         preset = self.spec.method.preset
         return self.spec.method.name + (f"/{preset}" if preset else "")
+
+    @property
+    def label_changes(self) -> LabelChanges:
+        """What the translation changes about labels: what the preset declares, and what the spec sets."""
+        labels = self.spec.source.labels
+        declared = self.info.presets[self.spec.method.preset].labels if self.spec.method.preset else {}
+        return LabelChanges.of(declared, labels.set, labels.caption)
 
     def source(self, known: tuple[SourceFile, ...] = ()) -> Source:
         """The source, opened with the groups of loose images that an earlier plan has fixed."""
@@ -100,6 +114,7 @@ class Job:
             "batch_size": self.batch_size,
             "metric_columns": list(self.metric_columns),
             "shaping": self.spec.shaping(),
+            "label_changes": self.label_changes.as_tree(),
             "spec": self.spec.as_tree(),
         }
 
@@ -113,7 +128,11 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         InputError: anything of the spec that cannot work, in one line.
     """
     from pipeline.sources.peek import resolve_layout
+    from pipeline.sources.roots import resolve_root
 
+    source, taken = resolve_root(spec.source)
+    spec = spec.model_copy(update={"source": source})
+    table = _label_table(source)
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
@@ -127,6 +146,9 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     source_format = detect(spec.source)
     if layout is None:
         layout = resolve_layout(spec.source, source_format, shard_size)
+        if table is not None:
+            masks = [name for name in LabelTable(table).info.masks if name not in layout.masks]
+            layout = layout.model_copy(update={"masks": (*layout.masks, *masks)})
     if spec.compute.batch_size == "auto":
         batch_size = info.batch_size[1 if spec.compute.gpus > 0 else 0]
     else:
@@ -144,7 +166,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         "source_format": source_format,
         "shard_size": shard_size,
     }
-    return Job(
+    job = Job(
         spec=spec,
         params=ready.model_dump(mode="json"),
         weights=weights,
@@ -154,8 +176,12 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         shard_size=shard_size,
         batch_size=batch_size,
         metric_columns=columns,
-        fingerprint=fingerprint(tree),
+        fingerprint="",
+        label_table=None if table is None else table.name,
+        notes=(*([taken] if taken else []), *(() if table is None else LabelTable(table).info.notes)),
     )
+    tree["label_changes"] = job.label_changes.as_tree()
+    return replace(job, fingerprint=fingerprint(tree))
 
 
 def stored_job(store: Store) -> dict[str, Any] | None:
@@ -173,6 +199,12 @@ def stored_job(store: Store) -> dict[str, Any] | None:
             f"here {FORMAT_VERSION}); use another output folder"
         )
     return tree
+
+
+def _label_table(source: SourceSpec) -> Path | None:
+    """The table of the dataset's label files on this node, made if need be."""
+    labels = source.labels
+    return None if labels.uri is None else converted(TableSource(labels.uri, labels.format, source.storage))
 
 
 def _method_params(spec: JobSpec) -> dict[str, Any]:

@@ -95,7 +95,11 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One attempted (sample, variant), as it will stand in the index and, if ``status`` is ok, in the data file."""
+    """One attempted (sample, variant), as it will stand in the index and, if ``status`` is ok, in the data file.
+
+    ``label_record`` is the number of its labels in the job's label table, ``label_problems`` are the reasons why single
+    annotations were left out.
+    """
 
     key: str
     variant: int
@@ -111,6 +115,8 @@ class Row:
     caption: str | None = None
     labels: Mapping[str, Any] | None = None
     labels_raw: str | None = None
+    label_record: int | None = None
+    label_problems: tuple[str, ...] = ()
     masks: Mapping[str, bytes] = field(default_factory=dict)
     passthrough: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)

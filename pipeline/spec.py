@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -22,12 +23,30 @@ class _Block(BaseModel):
 
 
 class LabelsSpec(_Block):
-    """Where labels come from: one file for the dataset (``uri``), or JSON members / columns of the samples."""
+    """Where labels come from: files for the dataset (``uri``), or JSON members / columns of the samples."""
 
-    format: Literal["auto", "coco", "bdd100k"] = "auto"
-    """Format of the label file or of the samples' own label records; ``auto`` finds out."""
+    format: Literal["auto", "coco", "bdd100k", "yolo", "voc", "cityscapes", "kitti", "openimages"] = "auto"
+    """Format of the label files or of the samples' own label records; ``auto`` finds out."""
     uri: str | None = None
-    """One label file for the whole dataset; none takes the label member or column of each sample."""
+    """File, folder or glob with the labels of the whole dataset; none takes each sample's label member or column."""
+    required: bool = False
+    """Whether labels that match no picture, or less than half of them, are an error before anything is translated."""
+    strict: bool = False
+    """Whether one annotation that cannot be read rejects its picture; else it is left out, counted and named."""
+    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """[width, height] of the pictures that the labels were made for, where that is not the pictures' own size."""
+    set: dict[str, str | bool | int | float] = {}
+    """What is true of every translated picture, such as ``timeofday: night``; replaces what its labels say."""
+    caption: str | None = None
+    """Template of the translated picture's caption, such as ``"{caption}, at night"``."""
+
+    @field_validator("caption")
+    @classmethod
+    def _known_places(cls, value: str | None) -> str | None:
+        unknown = [place for place in re.findall(r"\{(.*?)\}", value or "") if place != "caption"]
+        if unknown:
+            raise ValueError(f"{{{unknown[0]}}} is not known here; the one place to fill in is {{caption}}")
+        return value
 
 
 class SourceSpec(_Block):
@@ -37,6 +56,12 @@ class SourceSpec(_Block):
     """File, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest."""
     format: Literal["auto", "webdataset", "parquet", "folder", "manifest"] = "auto"
     """How to read it; ``auto`` decides by file names."""
+    layout: Literal["auto", "none", "yolo", "voc", "cityscapes", "bdd100k", "coco"] = "auto"
+    """How the folder of a known dataset is laid out: where its pictures are, and where their labels. ``auto``
+    recognises it, ``none`` takes every picture found.
+    """
+    folders: list[str] = []
+    """Only pictures below these folders of ``uri``; none given takes all."""
     image: str = "auto"
     """Member suffix (``jpg``, ``rgb.png``) or column that holds the picture; ``auto`` finds the usual ones."""
     condition: str | None = None
@@ -211,8 +236,8 @@ class JobSpec(_Block):
     def shaping(self) -> dict[str, Any]:
         """The part of the spec that decides the bytes in data/ and index/ (weights are added by the fingerprint)."""
         tree = self.as_tree()
-        source = {k: v for k, v in tree["source"].items() if k not in ("uri", "storage", "labels")}
-        source["labels"] = tree["source"]["labels"]["format"]
+        source = {k: v for k, v in tree["source"].items() if k not in ("uri", "storage", "labels", "layout")}
+        source["labels"] = {k: v for k, v in tree["source"]["labels"].items() if k not in ("uri", "required")}
         output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
         keys = ("method", "metrics", "keep", "variants", "seed")
         return {k: tree[k] for k in keys} | {"source": source, "output": output, "dtype": self.compute.dtype}

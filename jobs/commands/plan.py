@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.console import DONE, Console
+from pipeline.job import Job
 from pipeline.run.cluster import capacity
 from pipeline.run.driver import resolve
 from pipeline.run.estimate import estimate
 from pipeline.run.graph import demand_of
+from pipeline.run.label_check import check_labels
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
+from pipeline.translate.labelling import job_table
 
 
 def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
@@ -18,6 +21,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     spec = JobSpec.load(path, overrides)
     job, plan = resolve(spec)
     guess, room = estimate(job, plan), capacity(demand_of(job))
+    warnings = [*job.notes, *check_labels(job, plan)]
     tree = {
         "name": spec.name,
         "source": [redact(uri) for uri in spec.source.uris],
@@ -33,6 +37,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         "shards_committed": plan.committed,
         "workers": list(room.workers),
         "fits": room.problem is None,
+        "warnings": warnings,
         **guess,
     }
     console.result(tree)
@@ -40,7 +45,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     rows = [
         ("source", f"{len(plan.files)} {job.source_format} files, {approx}{guess['samples']} samples"),
         ("pictures", f"'{job.layout.image}'" + (f", true target '{job.layout.target}'" if job.layout.target else "")),
-        ("labels", spec.source.labels.uri or job.layout.labels or "none"),
+        ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
         ("workers", f"{_range(room.workers)} {room.where}"),
@@ -54,11 +59,25 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     else:
         rows.insert(-1, ("time", "not known before a first run of this output; try one with --set source.limit=32"))
     console.table(["", spec.name], rows)
+    for warning in warnings:
+        console.problem(f"note: {warning}")
     for uri in plan.changed:
         console.note(f"{redact(uri)} changed since its shards were made")
     if room.problem:
         console.note(room.problem)
     return DONE
+
+
+def _labels(job: Job) -> str:
+    """Where labels come from, and how many there are; ``none`` where nothing holds any."""
+    table = job_table(job)
+    if table is None:
+        member = job.layout.labels
+        return "none" if member is None else f"'{member}' of each sample, where it holds labels"
+    try:
+        return f"{redact(job.spec.source.labels.uri or '')} ({table.info.format}), of {len(table)} pictures"
+    finally:
+        table.close()
 
 
 def _range(workers: tuple[int, int]) -> str:

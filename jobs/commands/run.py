@@ -10,6 +10,7 @@ from jobs.progress import progress_view
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline.run.driver import Outcome, run_job
+from pipeline.sink.label_counts import describe_labels
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 
@@ -71,6 +72,8 @@ def _tell(console: Console, outcome: Outcome) -> None:
         f"[bold]{verb}[/bold]: {rows['ok']} translated, {rows['filtered']} filtered, {rows['rejected']} rejected "
         f"of {rows['attempted']}; this run {outcome.progress.images_per_second:.1f} images/s"
     )
+    if lines := describe_labels(outcome.summary["labels"]):
+        console.table(["labels"], [(line,) for line in lines])
     columns = outcome.summary["columns"]
     if columns:
         table = [

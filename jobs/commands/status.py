@@ -12,11 +12,13 @@ from rich.markup import escape
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from pipeline.labels.source import read_info
 from pipeline.output.finalise import SUCCESS_FILE
 from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
 from pipeline.sink.index import FOLDER, read_note
+from pipeline.sink.label_counts import LabelTotals, describe_labels
 from pipeline.storage import redact
 
 
@@ -35,6 +37,8 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     for note in notes:
         for reason, number in note.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + number
+    info = read_info(store)
+    labels = LabelTotals.of((note.labels for note in notes), None if info is None else info.pictures).as_tree()
     lock = holder(store)
     finished = store.exists(SUCCESS_FILE)
     state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"
@@ -50,6 +54,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
             "rows": counts,
             "reasons": reasons,
             **({"errors": [asdict(each) for each in why]} if errors else {}),
+            "labels": labels,
             "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
         }
     )
@@ -59,6 +64,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
         ("shards", f"{len(paths)}" + (f" of {total}" if total is not None else "")),
         ("rows", ", ".join(f"{number} {name}" for name, number in counts.items())),
     ]
+    rows += [("labels" if at == 0 else "", line) for at, line in enumerate(describe_labels(labels))]
     if lock:
         age = time.time() - float(lock.get("beat", 0))
         rows.append(("driver", f"{lock.get('host')} pid {lock.get('pid')}, last seen {age:.0f} s ago"))

@@ -1,73 +1,135 @@
-"""BDD100K label JSON (https://doc.bdd100k.com/format.html): whole files, and single frames.
+"""BDD100K label JSON (https://doc.bdd100k.com/format.html): whole files, folders of files, and single frames.
 
-Read are the 2020 layout (a list of frames, or ``{"frames": [...]}``, each with ``labels``) and the 2018 file of one
-picture (``{"name", "attributes", "frames": [{"objects": [...]}]}`` with polygons as ``[[x, y, "L"], ...]``).
+Read are the 2020 layout (a list of frames, or ``{"frames": [...]}``, each with ``labels``: det, seg, lane, drivable),
+the list of 2018, and the 2018 file of one picture (``{"name", "attributes", "frames": [{"objects": [...]}]}`` with
+polygons as ``[[x, y, "L"], ...]``). Several files about the same pictures are put together.
 """
 
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from typing import Any
 
 from methods.errors import InputError
 from pipeline.labels import fields
-from pipeline.labels.document import parse_file
+from pipeline.labels.files import LabelFiles
+from pipeline.labels.json_stream import JsonStream
 from pipeline.labels.records import Annotation, Labels
-from pipeline.labels.table import LabelTable
+from pipeline.labels.table import TableWriter
 
 _OWN = {"id", "category", "attributes", "box2d", "poly2d", "rle"}
+_SPLIT = re.compile(r"_(train|val|test)\.json$")
 
 
-def load_bdd100k(data: bytes, where: str = "the label file") -> LabelTable:
-    """Read a BDD100K file of one or many frames.
+def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
+    """Put the frames of one or many BDD100K files into a table; lists of frames stream.
 
     Single labels are checked when their picture is looked up.
 
     Raises:
         InputError: not JSON (line and column are named), or not BDD100K frames.
     """
-    document = parse_file(data, where)
-    try:
-        table = LabelTable(parse_frame, [])
-        if isinstance(document, dict) and not _is_old(document) and "frames" in document:
-            frames = fields.items(document["frames"], "frames")
-        else:
-            frames = fields.items(document if isinstance(document, list) else [document], "the document")
-        for at, frame in enumerate(frames):
-            name = frame.get("name")
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"frame {at} has no name")
-            table.add(name, json.dumps(frame, ensure_ascii=False, separators=(",", ":")))
-    except ValueError as error:
-        raise InputError(
-            f"{where} is no BDD100K label file: {error}; give labels.uri a list of frames with name and labels"
-        ) from None
-    return table
+    names = files.named(".json")
+    if not names:
+        raise InputError(f"{files.where('')}: no .json file here; give labels.uri BDD100K files, or a folder of them")
+    for number, name in enumerate(names):
+        try:
+            _read_file(files, name, number, writer)
+        except ValueError as error:
+            raise InputError(
+                f"{files.where(name)} is no BDD100K label file: {error}; "
+                "give labels.uri a list of frames with name and labels"
+            ) from None
+    writer.finish(merge=_merged)
+
+
+def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -> None:
+    folder, base = posixpath.split(name)
+    split = _SPLIT.search(base)
+    hint = split.group(1) if split else posixpath.basename(folder)
+    frames = 0
+    alone: dict[str, Any] = {}
+    with files.open(name) as file:
+        stream = JsonStream(file)
+        for entry in stream:
+            inside = entry.listed and (entry.key is None or (entry.key == "frames" and _is_frame(entry.value)))
+            if inside:
+                frame = fields.mapping(entry.value, f"frame {frames}")
+                called = frame.get("name")
+                if not isinstance(called, str) or not called:
+                    raise ValueError(f"frame {frames} has no name")
+                writer.add(called, entry.text, file=number, id=str(frames), hint=hint)
+                frames += 1
+            elif entry.listed:
+                alone.setdefault(str(entry.key), []).append(entry.value)
+            elif entry.key is not None:
+                alone[entry.key] = entry.value
+    if stream.kind == "value":
+        raise ValueError("the document is neither a list nor an object")
+    if stream.kind == "object" and not frames:
+        alone |= {key: [] for key in stream.lists if key not in alone}
+        if not {"labels", "frames", "attributes", "name"} & alone.keys():
+            raise ValueError(f"it has {', '.join(list(alone)[:6]) or 'nothing'} and no frames")
+        if not isinstance(alone.get("frames", []), list):
+            raise ValueError("frames is not a list")
+        if alone.get("frames") == [] and "name" not in alone:
+            return
+        called = alone.get("name") or (posixpath.splitext(base)[0] if not files.single else None)
+        if not isinstance(called, str):
+            raise ValueError("frame 0 has no name")
+        writer.add(called, _dumped(alone), file=number, id="0", hint=hint)
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether a member of ``frames`` is a picture of its own (2020) and not the inside of one (2018)."""
+    return not (isinstance(value, dict) and "objects" in value and "name" not in value)
+
+
+def _merged(texts: list[str]) -> str:
+    """One frame from those that several files (detection, lanes, drivable areas) have of a picture."""
+    frames = [json.loads(text) for text in texts]
+    made: dict[str, Any] = {}
+    for frame in frames:
+        made |= {key: value for key, value in frame.items() if key not in ("frames", "labels") and value is not None}
+    made["labels"] = [each for frame in frames for each in objects(frame)]
+    return _dumped(made)
 
 
 def parse_frame(frame: dict[str, Any], raw: str) -> Labels:
     """The labels of one frame.
 
     Raises:
-        ValueError: a field of the wrong kind.
+        ValueError: the frame itself is of the wrong kind. Labels that are go to ``problems``.
     """
     size = fields.mapping(frame.get("size"), "size")
+    annotations, problems = fields.each_readable(objects(frame), annotation, "labels")
     return Labels(
         width=fields.size(size.get("width"), "size.width"),
         height=fields.size(size.get("height"), "size.height"),
-        annotations=[_annotation(each, f"labels[{at}]") for at, each in enumerate(objects(frame))],
+        annotations=annotations,
         attributes=fields.text_values(frame.get("attributes"), "attributes"),
         raw=raw,
+        problems=problems,
     )
 
 
 def objects(frame: dict[str, Any]) -> list[dict[str, Any]]:
     """The label objects of a frame of either layout: the very dictionaries inside it."""
     if not _is_old(frame):
-        return fields.items(frame.get("labels"), "labels")
+        return _list(frame.get("labels"), "labels")
     if len(frame["frames"]) > 1:
         raise ValueError(f"the record of one sample holds {len(frame['frames'])} frames")
-    return [each for inner in frame["frames"] for each in fields.items(inner.get("objects"), "objects")]
+    return _list(frame["frames"][0].get("objects"), "objects")
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is not a list")
+    return value
 
 
 def _is_old(frame: dict[str, Any]) -> bool:
@@ -75,7 +137,9 @@ def _is_old(frame: dict[str, Any]) -> bool:
     return isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict) and "objects" in inner[0]
 
 
-def _annotation(found: dict[str, Any], what: str) -> Annotation:
+def annotation(value: Any, what: str) -> Annotation:
+    """One label object. Raises ValueError for a field of the wrong kind."""
+    found = fields.mapping(value, what)
     bbox = None
     if found.get("box2d") is not None:
         box = fields.mapping(found["box2d"], f"{what}.box2d")
@@ -94,7 +158,7 @@ def _annotation(found: dict[str, Any], what: str) -> Annotation:
         bbox=bbox,
         segmentation=polygons,
         rle=fields.rle(found["rle"], f"{what}.rle") if found.get("rle") else None,
-        iscrowd=bool(extra.get("crowd", False)),
+        iscrowd=fields.flag(extra.get("crowd"), f"{what}.crowd"),
         id=fields.text_id(found.get("id")),
         attributes=extra,
     )
@@ -116,7 +180,8 @@ def _shape(value: Any, category: str, what: str) -> tuple[list[float], str, bool
         closed = not category.startswith("lane")
     else:
         shape = fields.mapping(value, what)
-        vertices, closed = shape.get("vertices"), bool(shape.get("closed", True))
+        vertices = shape.get("vertices")
+        closed = fields.flag(shape.get("closed", True), f"{what}.closed")
         if not isinstance(vertices, list):
             raise ValueError(f"{what} has no vertices")
         types = shape.get("types") or "L" * len(vertices)
@@ -129,3 +194,7 @@ def _shape(value: Any, category: str, what: str) -> tuple[list[float], str, bool
     if not isinstance(types, str) or len(types) != len(vertices) or set(types) - {"L", "C"}:
         raise ValueError(f"{what}.types is not one L or C a vertex")
     return flat, types, closed
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

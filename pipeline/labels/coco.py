@@ -1,58 +1,146 @@
-"""COCO instance JSON (https://cocodataset.org/#format-data): whole files, and records of one picture."""
+"""COCO JSON (https://cocodataset.org/#format-data): instances, keypoints, captions, panoptic; files and single records.
+
+Exports of Label Studio, CVAT and Roboflow in this format are read too. Files of several kinds about the same pictures
+(``instances_val2017.json`` beside ``captions_val2017.json``) are put together by image id and file name.
+"""
 
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from typing import Any
 
 from methods.errors import InputError
 from pipeline.labels import fields
-from pipeline.labels.document import parse_file
+from pipeline.labels.files import LabelFiles
+from pipeline.labels.json_stream import Entry, JsonStream
 from pipeline.labels.records import Annotation, Labels
-from pipeline.labels.table import LabelTable
+from pipeline.labels.table import TableWriter, category_list
+from pipeline.storage import Store
 
 _OWN = {"id", "image_id", "category_id", "category", "category_name", "bbox", "segmentation", "area", "iscrowd"}
+_SPLIT = re.compile(r"_([A-Za-z]+\d*)\.json$")
+PANOPTIC = "panoptic.png"
+"""Name of the mask member that a panoptic picture gets: segment id = R + 256 G + 65536 B."""
 
 
-def load_coco(data: bytes, where: str = "the label file") -> LabelTable:
-    """Read a COCO file of many pictures: ``{images, annotations, categories}``.
+def read_coco(files: LabelFiles, writer: TableWriter) -> None:
+    """Put every picture of one or more COCO files into a table; annotations stream.
 
-    Annotations of pictures that the file does not list are left out. Single annotations are checked when their picture
-    is looked up, so that one wrong box costs one sample and not the job.
+    Single annotations are checked when their picture is looked up, so that one wrong box costs itself and not the job.
 
     Raises:
-        InputError: not JSON (line and column are named), or not a COCO file.
+        InputError: not JSON (line and column are named), not a COCO file, or two files that contradict each other.
     """
-    document = parse_file(data, where)
-    try:
-        whole = fields.mapping(document, "the document")
-        missing = [name for name in ("images", "annotations") if name not in whole]
-        if missing:
-            raise ValueError(f"there is no '{missing[0]}' in it")
-        images = fields.items(whole["images"], "images")
-        categories = fields.items(whole.get("categories"), "categories")
-        grouped: dict[Any, list[dict[str, Any]]] = {}
-        for annotation in fields.items(whole["annotations"], "annotations"):
-            grouped.setdefault(_hashable(annotation.get("image_id")), []).append(annotation)
-        by_id = {_hashable(category.get("id")): category for category in categories}
-        table = LabelTable(parse_record, categories)
-        for at, image in enumerate(images):
-            name = image.get("file_name")
-            if not isinstance(name, str) or not name:
-                raise ValueError(f"images[{at}] has no file_name")
-            mine = grouped.get(_hashable(image.get("id")), [])
-            used = {_hashable(annotation.get("category_id")) for annotation in mine}
-            record = {
-                "image": image,
-                "annotations": mine,
-                "categories": [category for key, category in by_id.items() if key in used],
-            }
-            table.add(name, json.dumps(record, ensure_ascii=False, separators=(",", ":")))
-    except ValueError as error:
-        raise InputError(
-            f"{where} is no COCO label file: {error}; give labels.uri a file with images, annotations and categories"
-        ) from None
-    return table
+    names = files.named(".json")
+    if not names:
+        raise InputError(f"{files.where('')}: no .json file here; give labels.uri a COCO file, or a folder of them")
+    categories: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(names):
+        with files.open(name) as file:
+            stream = JsonStream(file)
+            try:
+                found = _read_file(stream, files, name, number, writer)
+                _merge_categories(categories, found, writer)
+            except ValueError as error:
+                raise InputError(
+                    f"{files.where(name)} is no COCO label file: {error}; "
+                    "give labels.uri a file with images, annotations and categories"
+                ) from None
+    texts = {key: _dumped(category) for key, category in categories.items()}
+
+    def compose(image: str, annotations: list[str], used: set[str]) -> str:
+        listed = ",".join(text for key, text in texts.items() if key in used)
+        return f'{{"image":{image},"annotations":[{",".join(annotations)}],"categories":[{listed}]}}'
+
+    writer.finish(compose, _merged)
+
+
+def _read_file(
+    stream: JsonStream, files: LabelFiles, name: str, number: int, writer: TableWriter
+) -> list[dict[str, Any]]:
+    """Put one file's pictures and annotations into the writer; returns its categories."""
+    folder, base = posixpath.split(name)
+    split = _SPLIT.search(base)
+    hint = split.group(1) if split else posixpath.basename(folder)
+    categories: list[dict[str, Any]] = []
+    plain: dict[str, Any] = {}
+    pngs: dict[str, str] = {}
+    images = annotations = 0
+    for entry in stream:
+        if entry.key == "images" and entry.listed:
+            _add_image(entry, images, number, hint, writer)
+            images += 1
+        elif entry.key == "annotations" and entry.listed:
+            found = fields.mapping(entry.value, f"annotations[{annotations}]")
+            annotations += 1
+            image = fields.identity(found.get("image_id"))
+            used = [found]
+            if isinstance(found.get("segments_info"), list):
+                used = [each for each in found["segments_info"] if isinstance(each, dict)]
+                pngs[image] = str(found.get("file_name", ""))
+            writer.add_part(
+                entry.text,
+                file=number,
+                id=image,
+                categories={fields.identity(each.get("category_id")) for each in used},
+            )
+        elif entry.key == "categories" and entry.listed:
+            categories.append(fields.mapping(entry.value, f"categories[{len(categories)}]"))
+        elif not entry.listed:
+            plain[entry.key or ""] = entry.value
+    if stream.kind != "object":
+        raise ValueError(f"the document is a {stream.kind}, not an object")
+    for needed in ("images", "annotations"):
+        if plain.get(needed) is not None:
+            raise ValueError(f"{needed} is not a list")
+        if needed not in stream.lists and needed not in plain:
+            raise ValueError(f"there is no '{needed}' in it")
+    if pngs:
+        pictures = posixpath.join(folder, posixpath.splitext(base)[0])
+        if Store(files.base, files.options).exists(posixpath.join(pictures, next(iter(pngs.values())))):
+            writer.add_masks(
+                number, {image: {PANOPTIC: files.uri(posixpath.join(pictures, png))} for image, png in pngs.items()}
+            )
+        else:
+            writer.notes.append(f"{files.where(name)}: the panoptic PNGs are not in {files.where(pictures)}")
+    return categories
+
+
+def _add_image(entry: Entry, at: int, file: int, hint: str, writer: TableWriter) -> None:
+    image = fields.mapping(entry.value, f"images[{at}]")
+    name = image.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"images[{at}] has no file_name")
+    writer.add(name, entry.text, file=file, id=fields.identity(image.get("id")), hint=hint)
+
+
+def _merge_categories(known: dict[str, dict[str, Any]], found: list[dict[str, Any]], writer: TableWriter) -> None:
+    for category in found:
+        key = fields.identity(category.get("id"))
+        before = known.get(key)
+        if before is None:
+            known[key] = category
+            writer.categories.append(category)
+        elif before.get("name") != category.get("name"):
+            raise ValueError(f"category {key} is '{category.get('name')}' here and '{before.get('name')}' before")
+
+
+def _merged(texts: list[str]) -> str:
+    """One record from those of several files: annotations of one id and class are the same object, seen twice."""
+    records = [json.loads(text) for text in texts]
+    annotations: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for at, record in enumerate(records):
+        for place, found in enumerate(record["annotations"]):
+            known = "id" in found and "category_id" in found
+            key = (fields.identity(found["id"]), fields.identity(found["category_id"])) if known else (at, place, "")
+            annotations[key] = {**annotations.get(key, {}), **found}
+    categories = category_list([each for record in records for each in record["categories"]])
+    image: dict[str, Any] = {}
+    for record in records:
+        image |= record["image"]
+    return _dumped({"image": image, "annotations": [*annotations.values()], "categories": [*categories.values()]})
 
 
 def parse_record(record: dict[str, Any], raw: str) -> Labels:
@@ -60,7 +148,7 @@ def parse_record(record: dict[str, Any], raw: str) -> Labels:
     ``images`` of one; width and height may also stand beside ``annotations``).
 
     Raises:
-        ValueError: a field of the wrong kind.
+        ValueError: the record itself is of the wrong kind. Annotations that are go to ``problems``.
     """
     images = fields.items(record.get("images"), "images")
     if len(images) > 1:
@@ -69,60 +157,132 @@ def parse_record(record: dict[str, Any], raw: str) -> Labels:
     image = {**beside, **(images[0] if images else {})}
     if isinstance(record.get("image"), dict):
         image.update(record["image"])
+    width, height = fields.size(image.get("width"), "width"), fields.size(image.get("height"), "height")
     names = {
-        _hashable(category.get("id")): str(category.get("name", ""))
+        fields.identity(category.get("id")): str(category.get("name", ""))
         for category in fields.items(record.get("categories"), "categories")
     }
-    found = fields.items(record.get("annotations"), "annotations")
+    parts: list[str] = []
+
+    def read(each: Any, what: str) -> list[Annotation]:
+        found = fields.mapping(each, what)
+        if "segments_info" in found:
+            return [
+                _segment(segment, names, f"{what}.segments_info[{at}]")
+                for at, segment in enumerate(fields.items(found["segments_info"], f"{what}.segments_info"))
+            ]
+        return [_annotation(found, names, (width, height), what, parts)]
+
+    if record.get("annotations") is not None and not isinstance(record["annotations"], list):
+        raise ValueError("annotations is not a list")
+    read_ones, problems = fields.each_readable(record.get("annotations") or [], read, "annotations")
     return Labels(
-        width=fields.size(image.get("width"), "width"),
-        height=fields.size(image.get("height"), "height"),
-        annotations=[_annotation(each, names, f"annotations[{at}]") for at, each in enumerate(found)],
+        width=width,
+        height=height,
+        annotations=[each for group in read_ones for each in group],
         attributes=fields.text_values(image.get("attributes"), "attributes"),
         raw=raw,
+        problems=(*problems, *parts),
     )
 
 
-def _annotation(found: dict[str, Any], names: dict[Any, str], what: str) -> Annotation:
-    identity = found.get("category_id")
-    if identity is not None and (isinstance(identity, bool) or not isinstance(identity, int)):
-        raise ValueError(f"{what}.category_id is not a whole number")
-    named = found.get("category", found.get("category_name", names.get(identity)))
+def _annotation(
+    found: dict[str, Any],
+    names: dict[str, str],
+    size: tuple[int | None, int | None],
+    what: str,
+    left_out: list[str],
+) -> Annotation:
+    """One annotation; parts of it that hold nothing (a polygon of two points) are left out and noted."""
     bbox = None
-    if found.get("bbox") is not None:
+    if found.get("bbox") not in (None, []):
         sides = fields.numbers(found["bbox"], f"{what}.bbox")
         if len(sides) != 4:
             raise ValueError(f"{what}.bbox has {len(sides)} numbers, not 4")
-        x, y, width, height = sides
-        bbox = fields.box(x, y, width, height, f"{what}.bbox")
+        bbox = fields.box(sides[0], sides[1], sides[2], sides[3], f"{what}.bbox")
     shape = found.get("segmentation")
     polygons = rle = None
     if isinstance(shape, dict):
         rle = fields.rle(shape, f"{what}.segmentation")
+        if None not in size and rle["size"] != [size[1], size[0]]:
+            raise ValueError(
+                f"{what}.segmentation is a mask of {rle['size'][1]}x{rle['size'][0]} pixels in a picture "
+                f"of {size[0]}x{size[1]}"
+            )
     elif shape:
-        if not isinstance(shape, list):
-            raise ValueError(f"{what}.segmentation is neither polygons nor a mask")
-        polygons = [fields.numbers(polygon, f"{what}.segmentation") for polygon in shape]
-        if any(len(polygon) % 2 for polygon in polygons):
-            raise ValueError(f"{what}.segmentation has a polygon with an odd number of coordinates")
+        polygons = _polygons(shape, f"{what}.segmentation", left_out) or None
     extra = {key: value for key, value in found.items() if key not in _OWN and key != "attributes"}
     extra.update(fields.mapping(found.get("attributes"), f"{what}.attributes"))
-    if extra.get("keypoints") is not None and len(fields.numbers(extra["keypoints"], f"{what}.keypoints")) % 3:
-        raise ValueError(f"{what}.keypoints is not a list of (x, y, visible)")
+    if extra.get("keypoints") is not None:
+        extra["keypoints"] = _keypoints(extra["keypoints"], f"{what}.keypoints")
+    name, number = _category(found, names, what)
     return Annotation(
-        category=str(named) if named is not None else "" if identity is None else str(identity),
-        category_id=identity,
+        category=name,
+        category_id=number,
         bbox=bbox,
         segmentation=polygons,
         rle=rle,
         area=None if found.get("area") is None else fields.number(found["area"], f"{what}.area"),
-        iscrowd=bool(found.get("iscrowd", False)),
+        iscrowd=fields.flag(found.get("iscrowd"), f"{what}.iscrowd"),
         id=fields.text_id(found.get("id")),
         attributes=extra,
     )
 
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, list | dict):
-        raise ValueError("an id is a list or an object")
+def _polygons(shape: Any, what: str, left_out: list[str]) -> list[list[float]]:
+    if not isinstance(shape, list):
+        raise ValueError(f"{what} is neither polygons nor a mask")
+    # Some exports write the one polygon without the list around it.
+    nested = [shape] if all(isinstance(each, int | float) for each in shape) else shape
+    polygons = [fields.numbers(polygon, what) for polygon in nested]
+    if any(len(polygon) % 2 for polygon in polygons):
+        raise ValueError(f"{what} has a polygon with an odd number of coordinates")
+    for at, polygon in enumerate(polygons):
+        if len(polygon) < 6:
+            left_out.append(f"{what}[{at}] has {len(polygon) // 2} points, too few for a polygon")
+    return [polygon for polygon in polygons if len(polygon) >= 6]
+
+
+def _keypoints(value: Any, what: str) -> list[Any]:
+    numbers = fields.numbers(value, what)
+    if len(numbers) % 3:
+        raise ValueError(f"{what} is not a list of (x, y, visible)")
+    if any(isinstance(each, str) for each in value):
+        return numbers
     return value
+
+
+def _category(found: dict[str, Any], names: dict[str, str], what: str) -> tuple[str, int | None]:
+    """(name, number) of an annotation's class; the number is the source's own."""
+    said = found.get("category_id")
+    if said is None:
+        key, number = "", None
+    else:
+        key = fields.identity(said)
+        try:
+            number = fields.whole(said, f"{what}.category_id")
+        except ValueError:
+            if key not in names:
+                raise
+            number = None
+    named = found.get("category", found.get("category_name", names.get(key)))
+    return (str(named) if named is not None else key), number
+
+
+def _segment(found: dict[str, Any], names: dict[str, str], what: str) -> Annotation:
+    """One segment of a panoptic picture. Its pixels are those of its id in the picture's mask."""
+    read = _annotation({**found, "segmentation": None}, names, (None, None), what, [])
+    number = fields.whole(found.get("id"), f"{what}.id")
+    return Annotation(
+        category=read.category,
+        category_id=read.category_id,
+        bbox=read.bbox,
+        area=read.area,
+        iscrowd=read.iscrowd,
+        id=read.id,
+        attributes={**read.attributes, "segment_id": number},
+    )
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

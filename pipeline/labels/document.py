@@ -1,44 +1,86 @@
-"""JSON text in, Python values out, with errors that say where."""
+"""Text in, Python values out, with errors that say where: JSON, YAML and XML of label files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
-from methods.errors import BadSample, InputError
-from pipeline.labels.records import Labels
+import yaml
 
 
-def parse_text(data: bytes | str) -> tuple[Any, str]:
-    """(value, text) of a JSON document. Raises ValueError with one clear line."""
+def decoded(data: bytes | str) -> str:
+    """Text from bytes. Raises ValueError for what is not UTF-8."""
+    if isinstance(data, str):
+        return data
     try:
-        text = data if isinstance(data, str) else bytes(data).decode("utf-8-sig")
-        return json.loads(text), text
+        return bytes(data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start} is not UTF-8 text") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON document. Raises ValueError with one clear line."""
+    try:
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def parse_one(data: bytes | str, parse: Callable[[dict[str, Any], str], Labels]) -> Labels:
-    """One picture's labels: JSON text through ``parse`` (record, text). Raises BadSample ``bad_labels``."""
-    try:
-        record, text = parse_text(data)
-        if isinstance(record, list) and len(record) == 1:
-            record = record[0]
-        if not isinstance(record, dict):
-            raise ValueError("neither a BDD100K frame nor a COCO record, which are JSON objects")
-        return parse(record, text)
-    except ValueError as error:
-        raise BadSample("bad_labels", f"labels: {error}") from None
+def parse_text(data: bytes | str) -> tuple[Any, str]:
+    """(value, text) of a JSON document. Raises ValueError with one clear line."""
+    text = decoded(data)
+    return parse_json(text), text
 
 
-def parse_file(data: bytes, where: str) -> Any:
-    """The value of a label file. Raises InputError naming file, line and column."""
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML document, plain data only. Raises ValueError with one clear line."""
     try:
-        return parse_text(data)[0]
-    except ValueError as error:
-        raise InputError(f"{where} is not readable JSON ({error}); mend it or point labels.uri elsewhere") from None
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{where}not valid YAML") from None
+    except (ValueError, RecursionError):
+        # Dates that do not exist and integers of thousands of digits come as ValueError from the YAML constructors.
+        raise ValueError("not valid YAML") from None
+
+
+def parse_xml(text: str) -> Element:
+    """The root of an XML document. Raises ValueError, also for one that declares entities.
+
+    Entities are how a small file grows to gigabytes or reads other files; no label format has any.
+    """
+    builder = TreeBuilder()
+    parser = expat.ParserCreate(encoding="utf-8")
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > 64:
+            raise ValueError("nested too deeply")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: Any) -> int:
+        raise ValueError("it declares XML entities, which label files may not")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = builder.data
+    parser.EntityDeclHandler = refuse
+    parser.UnparsedEntityDeclHandler = refuse
+    parser.ExternalEntityRefHandler = refuse
+    try:
+        parser.Parse(text.encode("utf-8", "surrogatepass"), True)
+    except expat.ExpatError as error:
+        raise ValueError(f"line {error.lineno}, column {error.offset + 1}: {expat.ErrorString(error.code)}") from None
+    return builder.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -149,13 +150,16 @@ def _frame(key: str, file_name: str, width: int, height: int, labels: Labels) ->
             "size": {"width": width, "height": height},
             "labels": [_new_object(found) for found in labels.annotations],
         }
-    originals = bdd100k.objects(frame)
-    before = bdd100k.parse_frame(frame, labels.raw).annotations
-    remaining, kept = iter(zip(originals, before, strict=True)), []
+    pairs: list[tuple[dict[str, Any], Annotation]] = []
+    for original in bdd100k.objects(frame):
+        # What cannot be read has been left out of the labels, and is counted there.
+        with contextlib.suppress(ValueError):
+            pairs.append((original, bdd100k.annotation(original, "label")))
+    remaining, kept = iter(pairs), []
     for found in labels.annotations:
         # A crop drops annotations and keeps the order, so each is the next original of the same id and class.
         same = next((pair for pair in remaining if (pair[1].id, pair[1].category) == (found.id, found.category)), None)
-        kept.append(_moved_object(*same, found) if same else _new_object(found))
+        kept.append(_moved_object(same[0], same[1], found) if same else _new_object(found))
     frame["name"] = file_name
     if "size" in frame:
         frame["size"] = {"width": width, "height": height}

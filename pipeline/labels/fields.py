@@ -1,37 +1,106 @@
-"""Reading single fields of label JSON. A wrong one raises ValueError, which the readers turn into their own error."""
+"""Reading single fields of labels, strictly, for every format.
+
+A number may stand as text (``"600"``), as exports through tables have it. A wrong field raises ValueError, which the
+readers turn into their own error.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from pipeline.labels.records import Rle
 from pipeline.labels.rle import compress, runs
 
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_FLAGS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True, "": False}
+_Item = TypeVar("_Item")
+_Read = TypeVar("_Read")
+
 
 def number(value: Any, what: str) -> float:
-    """A finite number (an int stays an int in value, not in type)."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number, or the text of a decimal one."""
+    if isinstance(value, str) and len(value) <= 64 and _DECIMAL.fullmatch(value.strip()):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{what} is {_short(value)}, not a finite number")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise ValueError(f"{what} is {_short(value)}, not a finite number")
+    return found
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number of 64 bits; ``1.0`` and ``"1"`` are one."""
+    found = number(value, what)
+    if found != int(found) or abs(found) >= 2**63:
+        raise ValueError(f"{what} is {_short(value)}, not a whole number")
+    # Above 2**53 a float is no longer exact.
+    return value if isinstance(value, int) else int(value) if isinstance(value, str) and _is_int(value) else int(found)
+
+
+def flag(value: Any, what: str) -> bool:
+    """True or false, as JSON's own values, 0 and 1, or their text: ``"0"`` is not true."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, str) and value.strip().lower() in _FLAGS:
+        return _FLAGS[value.strip().lower()]
+    if isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{what} is {_short(value)}, neither true nor false")
+
+
+def identity(value: Any) -> str:
+    """An id as the text by which it is compared: 7, 7.0 and "7" are the same id."""
+    if isinstance(value, list | dict):
+        raise ValueError("an id is a list or an object")
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return str(int(value))
+    if isinstance(value, str) and _DECIMAL.fullmatch(value) and math.isfinite(float(value)) and _is_int(value):
+        return str(int(value))
+    return str(value)
+
+
+def each_readable(
+    found: Iterable[_Item], read: Callable[[_Item, str], _Read], what: str
+) -> tuple[list[_Read], tuple[str, ...]]:
+    """(what could be read, why the others could not): one bad annotation does not cost its neighbours.
+
+    Args:
+        read: given an item and its name (``annotations[3]``); raises ValueError for one that it cannot read.
+    """
+    good: list[_Read] = []
+    problems: list[str] = []
+    for at, item in enumerate(found):
+        try:
+            good.append(read(item, f"{what}[{at}]"))
+        except ValueError as error:
+            problems.append(str(error))
+    return good, tuple(problems)
 
 
 def numbers(value: Any, what: str) -> list[float]:
     """A list of finite numbers."""
-    if not isinstance(value, list):
-        raise ValueError(f"{what} is {_short(value)}, not a list of numbers")
-    return [number(each, what) for each in value]
+    return [number(each, what) for each in _list(value, what)]
 
 
 def size(value: Any, what: str) -> int | None:
-    """A positive whole number of pixels, or ``None`` where there is none."""
+    """A positive whole number of pixels, or ``None`` where there is none (absent, or -1)."""
     if value is None:
         return None
-    whole = number(value, what)
-    if whole != int(whole) or whole < 1:
+    pixels = number(value, what)
+    if pixels == -1:
+        # How exporters say that they do not know it.
+        return None
+    if pixels != int(pixels) or not 1 <= pixels < 2**31:
         raise ValueError(f"{what} is {_short(value)}, not a positive whole number")
-    return int(whole)
+    return int(pixels)
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
@@ -66,10 +135,16 @@ def rle(value: Any, what: str) -> Rle:
     if len(sides) != 2:
         raise ValueError(f"{what}.size has {len(sides)} numbers, not [height, width]")
     height, width = size(sides[0], f"{what}.size"), size(sides[1], f"{what}.size")
-    assert height is not None
-    assert width is not None
+    if height is None or width is None:
+        raise ValueError(f"{what}.size is unknown")
     counts = found.get("counts")
-    lengths = runs(counts) if isinstance(counts, str) else [int(each) for each in numbers(counts, f"{what}.counts")]
+    if isinstance(counts, str):
+        try:
+            lengths = runs(counts)
+        except ValueError as error:
+            raise ValueError(f"{what}.counts: {error}") from None
+    else:
+        lengths = [whole(each, f"{what}.counts") for each in _list(counts, f"{what}.counts")]
     if any(length < 0 for length in lengths) or sum(lengths) != height * width:
         raise ValueError(f"{what}.counts do not add up to {height} x {width} pixels")
     return {"size": [height, width], "counts": counts if isinstance(counts, str) else compress(lengths)}
@@ -86,6 +161,20 @@ def text_values(value: Any, what: str) -> dict[str, str]:
     return {key: each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for key, each in found.items()}
 
 
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is {_short(value)}, not a list of numbers")
+    return value
+
+
+def _is_int(text: str) -> bool:
+    return bool(re.fullmatch(r"\s*[+-]?\d{1,19}\s*", text, re.ASCII))
+
+
 def _short(value: Any) -> str:
-    said = json.dumps(value, default=str)
+    said = json.dumps(value, default=str) if not isinstance(value, list | dict) else _kind(value)
     return said if len(said) <= 40 else said[:37] + "..."
+
+
+def _kind(value: list[Any] | dict[str, Any]) -> str:
+    return f"a list of {len(value)}" if isinstance(value, list) else "an object"

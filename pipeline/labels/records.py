@@ -29,15 +29,17 @@ class Annotation:
 
     Attributes:
         category: name of the class; empty where the source has none.
-        category_id: COCO category id, if the source has one.
+        category_id: the source's own number of the class (COCO category id, YOLO class index), never renumbered.
         bbox: (x, y, width, height).
         segmentation: polygons, each [x0, y0, x1, y1, ...]. BDD100K's lines are here too: ``attributes["poly2d"]`` holds
-            one :class:`Shape` a polygon, in the same order.
+            one :class:`Shape` a polygon, in the same order. A rotated box is one polygon of its four corners, marked
+            by ``attributes["obb"]``: under an uneven resize an angle would no longer describe it.
         rle: mask, instead of polygons.
         area: of the object, in square pixels.
         iscrowd: COCO's flag for a group of objects.
         id: the source's own id, as text.
-        attributes: everything else the source says (JSON values). ``keypoints`` are moved with the picture.
+        attributes: everything else the source says (JSON values). ``keypoints``, COCO's flat list of (x, y, visible),
+            are moved with the picture; ``caption`` is a sentence about it (COCO captions).
     """
 
     category: str
@@ -72,7 +74,8 @@ class Labels:
         width, height: of the picture the coordinates refer to; ``None`` where the source does not say.
         annotations: the objects, in the source's order.
         attributes: of the whole picture, such as BDD100K's weather and time of day.
-        raw: the original JSON text; of a label file of many pictures, this picture's part of it. Never moved.
+        raw: the original text (JSON, XML, lines); of a label file of many pictures, this picture's part. Never moved.
+        problems: why single annotations, or parts of them, could not be read and were left out; one line each.
     """
 
     width: int | None = None
@@ -80,6 +83,13 @@ class Labels:
     annotations: list[Annotation] = field(default_factory=list)
     attributes: dict[str, str] = field(default_factory=dict)
     raw: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def captions(self) -> list[str]:
+        """The sentences about the picture, in the source's order."""
+        found = (each.attributes.get("caption") for each in self.annotations)
+        return [each for each in found if isinstance(each, str)]
 
 
 def straight(polygon: list[float], closed: bool = True) -> Shape:

@@ -1,79 +1,289 @@
-"""The labels of many pictures, looked up by name."""
+"""The labels of many pictures, in one compact file that is looked up by picture name.
+
+A label source is converted once (:class:`TableWriter`) into an SQLite file: one compressed record per picture. Workers
+open that file (:class:`LabelTable`) and read single pages of it, so that a table of any size costs a process a few
+megabytes and its pages are shared by all processes of a node.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import json
+import sqlite3
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from methods.errors import BadSample
-from pipeline.labels.document import parse_one
-from pipeline.labels.records import Labels
+from pipeline.labels.fields import identity
+from pipeline.labels.names import PictureName
 
-_IMAGE_ENDINGS = {"jpg", "jpeg", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm"}
+_CACHE_KIB = 64 * 1024
+_MAX_RECORD = 1 << 30
+_BETWEEN = "\x1f"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One picture's labels as they were stored, not yet parsed.
+
+    Attributes:
+        number: 0 to the number of pictures in the table.
+        text: what the format's parser takes.
+        masks: member name -> URI of label maps that belong to the picture.
+    """
+
+    number: int
+    text: str
+    masks: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """What holds for a whole label source.
+
+    Attributes:
+        format: name of the label format.
+        pictures: how many pictures it has labels for.
+        categories: the classes as the source declares them, ``{"id", "name", ...}`` each, in its order.
+        masks: names of the label maps that pictures may have.
+        options: settings of the format that its files decide (``keypoints`` of YOLO, ...).
+        notes: what was left aside and a user may want to know.
+    """
+
+    format: str
+    pictures: int
+    categories: list[dict[str, Any]]
+    masks: tuple[str, ...]
+    options: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+class TableWriter:
+    """Collects records in any order, in memory that does not grow with them, and writes the table at the end.
+
+    Attributes:
+        categories, options, notes: as in :class:`TableInfo`, to be filled by the format.
+    """
+
+    def __init__(self, path: Path, format: str) -> None:
+        self.categories: list[dict[str, Any]] = []
+        self.options: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self._format = format
+        self._masks: set[str] = set()
+        self._late: dict[tuple[int, str], dict[str, str]] = {}
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE"):
+            self._db.execute(f"PRAGMA {setting}")
+        self._db.execute("BEGIN")
+        self._db.execute("CREATE TABLE heads (file INTEGER, id TEXT, name TEXT, hint TEXT, text BLOB, masks TEXT)")
+        self._db.execute("CREATE TABLE parts (file INTEGER, id TEXT, category TEXT, text BLOB)")
+
+    def add(
+        self, name: str, text: str, *, file: int = 0, id: str = "", hint: str = "", masks: dict[str, str] | None = None
+    ) -> None:
+        """Add a picture, or what one file says of it.
+
+        Args:
+            name: its file name; may hold folders and an ending.
+            file, id: the label file it stands in, and its id there; :meth:`add_part` refers to them.
+            hint: see :meth:`pipeline.labels.names.PictureName.fit`.
+        """
+        self._masks.update(masks or {})
+        self._db.execute(
+            "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?)",
+            (file, _clean(id), _clean(name), _clean(hint), _packed(text), json.dumps(masks) if masks else ""),
+        )
+
+    def add_part(self, text: str, *, file: int, id: str, categories: Collection[str] = ()) -> None:
+        """Add one annotation of the picture with this id, which may come later; ``categories`` are the ids it uses."""
+        used = _clean(_BETWEEN.join(categories))
+        self._db.execute(
+            "INSERT INTO parts VALUES (?, ?, ?, ?)", (file, _clean(id), used, text.encode("utf-8", "replace"))
+        )
+
+    def add_masks(self, file: int, masks: Mapping[str, dict[str, str]]) -> None:
+        """Say which label maps belong to pictures of a file, by their ids."""
+        for id, names in masks.items():
+            self._late[file, _clean(id)] = names
+            self._masks.update(names)
+
+    def finish(
+        self,
+        compose: Callable[[str, list[str], set[str]], str] = lambda head, parts, categories: head,
+        merge: Callable[[list[str]], str] = lambda texts: texts[0],
+    ) -> None:
+        """Write the table.
+
+        Args:
+            compose: from a picture's text, its parts' texts and the categories those use to its record.
+            merge: one record from those that several files have of one picture.
+        """
+        self._db.execute("CREATE INDEX parts_of ON parts (file, id)")
+        self._db.execute(
+            "CREATE TABLE pictures "
+            "(number INTEGER PRIMARY KEY, stem TEXT, name TEXT, hint TEXT, record BLOB, masks TEXT)"
+        )
+        number = 0
+        for name, hint, texts, masks in self._grouped(compose):
+            text = texts[0] if len(texts) == 1 else merge(texts)
+            row = (number, PictureName.parse(name).stem, name, hint, _packed(text), json.dumps(masks) if masks else "")
+            self._db.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", row)
+            number += 1
+        self._db.execute("CREATE INDEX by_stem ON pictures (stem)")
+        lost = (
+            self._db.execute(
+                "SELECT count(*) FROM parts WHERE NOT EXISTS "
+                "(SELECT 1 FROM heads WHERE heads.file = parts.file AND heads.id = parts.id)"
+            ).fetchone()[0]
+            if self._has_parts()
+            else 0
+        )
+        if lost:
+            self.notes.append(f"annotations of pictures that the label file does not list: {lost}")
+        info = {
+            "format": self._format,
+            "pictures": number,
+            "categories": self.categories,
+            "masks": sorted(self._masks),
+            "options": self.options,
+            "notes": self.notes,
+        }
+        self._db.execute("CREATE TABLE info (value TEXT)")
+        self._db.execute("INSERT INTO info VALUES (?)", (json.dumps(info),))
+        self._db.execute("DROP TABLE heads")
+        self._db.execute("DROP TABLE parts")
+        self._db.execute("COMMIT")
+        self._db.execute("VACUUM")
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def _has_parts(self) -> bool:
+        self._db.execute("CREATE INDEX heads_of ON heads (file, id)")
+        return self._db.execute("SELECT 1 FROM parts LIMIT 1").fetchone() is not None
+
+    def _grouped(
+        self, compose: Callable[[str, list[str], set[str]], str]
+    ) -> Iterator[tuple[str, str, list[str], dict[str, str]]]:
+        """(name, hint, records, masks) per picture, by name. What one file says twice is two pictures of one name."""
+        rows = self._db.execute("SELECT file, id, name, hint, text, masks FROM heads ORDER BY name, hint, file, rowid")
+        waiting: tuple[str, str] | None = None
+        files: set[int] = set()
+        texts: list[str] = []
+        masks: dict[str, str] = {}
+        for file, id, name, hint, head, mask in rows:
+            parts = self._db.execute(
+                "SELECT category, text FROM parts WHERE file = ? AND id = ? ORDER BY rowid", (file, id)
+            ).fetchall()
+            used = {category for joined, _ in parts for category in joined.split(_BETWEEN)}
+            text = compose(_unpacked(head), [part.decode() for _, part in parts], used)
+            if waiting is not None and (waiting != (name, hint) or file in files):
+                yield (*waiting, texts, masks)
+                files, texts, masks = set(), [], {}
+            waiting = (name, hint)
+            files.add(file)
+            texts.append(text)
+            masks |= (json.loads(mask) if mask else {}) | self._late.get((file, id), {})
+        if waiting is not None:
+            yield (*waiting, texts, masks)
 
 
 class LabelTable:
-    """Labels by picture name, each kept as its JSON text and parsed when asked for.
+    """A table that :class:`TableWriter` has written; read only, safe to use from several threads."""
 
-    Text costs about a tenth of parsed objects: the table of a large dataset fits into every reader.
-
-    Attributes:
-        categories: COCO's category list as it stands in the file; empty for BDD100K.
-    """
-
-    def __init__(self, parse: Callable[[dict[str, Any], str], Labels], categories: list[dict[str, Any]]) -> None:
-        self._parse = parse
-        self.categories = categories
-        self._texts: list[bytes] = []
-        self._by_stem: dict[str, list[tuple[tuple[str, ...], str, int]]] = {}
+    def __init__(self, path: Path) -> None:
+        # Immutable: no locks and no journal are looked for, so that a read-only or shared disk will do.
+        address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        self._db = sqlite3.connect(address, uri=True, check_same_thread=False)
+        self._lock = threading.Lock()
+        values = json.loads(self._db.execute("SELECT value FROM info").fetchone()[0])
+        self.info = TableInfo(**{**values, "masks": tuple(values["masks"]), "notes": tuple(values["notes"])})
 
     def __len__(self) -> int:
-        return len(self._texts)
+        return self.info.pictures
 
-    def add(self, name: str, text: str) -> None:
-        """Add one picture's JSON text under its file name, which may hold folders and an ending."""
-        folders, stem, ending = _split(name)
-        self._by_stem.setdefault(stem, []).append((folders, ending, len(self._texts)))
-        self._texts.append(text.encode())
+    @property
+    def categories(self) -> list[dict[str, Any]]:
+        """The classes as the source declares them."""
+        return self.info.categories
 
-    def find(self, *names: str) -> Labels | None:
-        """The labels of the picture called by the first of ``names`` that the table knows, or ``None``.
+    def find(self, *names: str) -> Record | None:
+        """The record of the picture called by the first of ``names`` that the table knows, or ``None``.
 
         A name may be a sample key, a path, a file name or a stem. Folders must not contradict: ``0001`` and
         ``data/train/0001.jpg`` find ``train/0001.jpg``, ``val/0001`` does not. Image endings may differ, as after a
         conversion, but the same ending is preferred.
 
         Raises:
-            BadSample: reason ``ambiguous_labels`` when several pictures fit equally well, ``bad_labels`` when what is
-                found is not a valid record.
+            BadSample: reason ``ambiguous_labels`` when several pictures fit equally well.
         """
         for name in names:
-            at = self._index(name)
-            if at is not None:
-                return parse_one(self._texts[at], self._parse)
+            number = self._number(name)
+            if number is not None:
+                return self._record(number)
         return None
 
-    def _index(self, name: str) -> int | None:
-        folders, stem, ending = _split(name)
-        fitting: list[tuple[tuple[bool, int, bool], int]] = []
-        for theirs, other, at in self._by_stem.get(stem, ()):
-            shared = min(len(folders), len(theirs))
-            if shared and folders[-shared:] != theirs[-shared:]:
-                continue
-            fitting.append(((folders == theirs, shared, ending == other), at))
+    def names(self, numbers: list[int]) -> list[str]:
+        """The names of some pictures, as the label source writes them."""
+        with self._lock:
+            return [
+                self._db.execute("SELECT name FROM pictures WHERE number = ?", (number,)).fetchone()[0]
+                for number in numbers
+            ]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._db.close()
+
+    def _number(self, name: str) -> int | None:
+        asked = PictureName.parse(_clean(name))
+        with self._lock:
+            rows = self._db.execute("SELECT number, name, hint FROM pictures WHERE stem = ?", (asked.stem,)).fetchall()
+        fitting: list[tuple[tuple[int, ...], int]] = []
+        for number, theirs, hint in rows:
+            rank = asked.fit(PictureName.parse(theirs), hint)
+            if rank is not None:
+                fitting.append((rank, number))
         if not fitting:
             return None
         best = max(rank for rank, _ in fitting)
-        chosen = [at for rank, at in fitting if rank == best]
+        chosen = [number for rank, number in fitting if rank == best]
         if len(chosen) > 1:
             raise BadSample("ambiguous_labels", f"the label file has {len(chosen)} pictures that '{name}' may mean")
         return chosen[0]
 
+    def _record(self, number: int) -> Record:
+        with self._lock:
+            packed, masks = self._db.execute(
+                "SELECT record, masks FROM pictures WHERE number = ?", (number,)
+            ).fetchone()
+        return Record(number, _unpacked(packed), json.loads(masks) if masks else {})
 
-def _split(name: str) -> tuple[tuple[str, ...], str, str]:
-    """(folders, stem, image ending in lower case); an ending that no image has belongs to the stem."""
-    *folders, base = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")] or [""]
-    stem, dot, ending = base.rpartition(".")
-    if dot and stem and ending.lower() in _IMAGE_ENDINGS:
-        return tuple(folders), stem, ending.lower()
-    return tuple(folders), base, ""
+
+def category_list(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Categories by id, as text; the first of two with one id."""
+    by_id: dict[str, dict[str, Any]] = {}
+    for category in found:
+        by_id.setdefault(identity(category.get("id")), category)
+    return by_id
+
+
+def _clean(text: str) -> str:
+    """Text that can be stored: JSON may hold halves of surrogate pairs, which UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _packed(text: str) -> bytes:
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
+
+
+def _unpacked(data: bytes) -> str:
+    return zlib.decompressobj().decompress(data, _MAX_RECORD).decode("utf-8", "surrogatepass")

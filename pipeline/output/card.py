@@ -17,6 +17,7 @@ from pipeline import metrics as known_metrics
 from pipeline.output.report import quantity
 from pipeline.sink.commit import DATA
 from pipeline.sink.huggingface import parquet_features, webdataset_features
+from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, data_schema
 from pipeline.sources.layout import Layout
 from pipeline.storage import protocol_of, redact
@@ -42,7 +43,8 @@ _MEANINGS = {
     "height": "of the translated picture, in pixels",
     "caption": "text of the sample, as in the source",
     "labels": "objects in COCO's terms, in pixels of the translated picture",
-    "labels_raw": "the source's label JSON, unchanged",
+    "labels_raw": "the source's own labels of the sample, unchanged",
+    "label_problems": "why single annotations could not be read and were left out",
     "seed": "of the random numbers drawn for this sample",
     "method": "method and preset",
     "fingerprint": "of everything that decides the pictures",
@@ -89,6 +91,8 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
         "dataset": sorted(metrics.get("dataset", {}).items()),
         "duplicates": metrics.get("duplicate_keys"),
         "is_loose": is_loose,
+        "labels": describe_labels(metrics.get("labels", {})),
+        "changes": job_tree.get("label_changes") or {"set": {}, "caption": None},
         "data_columns": [] if is_tar else _described(data_schema(layout, output["pairs"], loose=is_loose), layout),
         "index_columns": _described(index_schema, layout) if index_schema is not None else [],
         "members": _members(layout, output) if is_tar else [],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,10 +23,12 @@ from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
 from pipeline.runlog import read_runs
 from pipeline.sink.commit import FEATURES
-from pipeline.sink.index import FOLDER, read_note, read_part
+from pipeline.sink.index import FOLDER, PartNote, read_note, read_part
+from pipeline.sink.label_counts import LabelTotals
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC
 from pipeline.storage import Store
+from pipeline.translate.labelling import job_table
 
 SUCCESS_FILE = "_sceneshift/success.json"
 MERGE_LIMIT = 3_000_000
@@ -64,7 +66,9 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
     return summary
 
 
-def _summary(job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Iterable[Any]) -> dict[str, Any]:
+def _summary(
+    job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Sequence[PartNote]
+) -> dict[str, Any]:
     counts = {"ok": 0, "filtered": 0, "rejected": 0}
     reasons: dict[str, int] = {}
     for note in notes:
@@ -83,12 +87,25 @@ def _summary(job: Job, store: Store, paths: list[str], merged: pa.Table | None, 
             table = read_part(store.read(path))
             _add(columns, table.filter(pc.field("status") == "ok"))
     return {
+        "labels": _label_totals(job, notes),
         "rows": {"attempted": sum(counts.values()), **counts},
         "reasons": reasons,
         "columns": {name: summary.as_dict() for name, summary in columns.items()},
         "dataset": _dataset_metrics(job, store),
         "duplicate_keys": duplicates,
     }
+
+
+def _label_totals(job: Job, notes: Iterable[PartNote]) -> dict[str, Any]:
+    """Counts of labels, with the names of a few that matched no picture."""
+    table = job_table(job)
+    totals = LabelTotals.of((note.labels for note in notes), None if table is None else len(table))
+    if table is None:
+        return totals.as_tree()
+    try:
+        return totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
+    finally:
+        table.close()
 
 
 def _add(columns: dict[str, Summary], table: pa.Table) -> None:

@@ -12,16 +12,20 @@ from typing import Any, Literal
 from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
+from pipeline.labels import LabelTable, TableSource
+from pipeline.labels.source import converted, publish, withdraw, write_info
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, WorkerLog, new_run
 from pipeline.plan import Plan, make_plan, refresh, write_plan
 from pipeline.run.estimate import count
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
+from pipeline.run.label_check import check_labels
 from pipeline.run.lock import LOCK_FILE, locked
 from pipeline.run.progress import Progress
 from pipeline.run.steps import Failure
 from pipeline.run.watchdog import watched
 from pipeline.runlog import RunLog
+from pipeline.sink.label_counts import describe_labels
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
 from pipeline.storage import Store, protocol_of, redact
@@ -74,13 +78,18 @@ def run_job(
     job, plan = resolve(spec, fresh=fresh)
     if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
+    warnings = [*job.notes, *check_labels(job, plan)]
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
     say(f"working {executor.where}")
     try:
-        return _locked_run(job, logs, executor, fresh, steal_lock, watch)
+        outcome = _locked_run(job, logs, executor, fresh, steal_lock, watch)
     finally:
         executor.close()
+    outcome.warnings[:0] = warnings
+    if outcome.summary["labels"]["left_out"]:
+        outcome.warnings += describe_labels(outcome.summary["labels"])[-1:]
+    return outcome
 
 
 def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
@@ -88,12 +97,9 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
 
     Raises InputError when the output belongs to another job, or holds something else.
     """
-    from pipeline.translate.passthrough import load_table
-
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
     stored = stored_job(store)
-    load_table(spec.source.labels, spec.source.storage)
     if stored is None or fresh:
         if stored is None and (found := _foreign(store)):
             raise InputError(
@@ -149,6 +155,7 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
         store.put_new(JOB_FILE, json.dumps(job.describe(), indent=1, sort_keys=True).encode())
         write_plan(store, plan.files)
         store.delete("_sceneshift/success.json")
+        _share_labels(job)
         amount = count(job, plan)
         progress = Progress(
             shards_total=max(0, amount.shards - plan.committed),
@@ -175,6 +182,8 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
                 raise
             finally:
                 log.flush()
+                if job.label_table is not None:
+                    withdraw(job.label_table, store)
             files = refresh(job, plan.files)
             write_plan(store, files)
             began = time.monotonic()
@@ -189,6 +198,19 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
     warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
     state = "too_many_rejects" if stopped else "done"
     return Outcome(state, job, run, progress, summary, warnings)
+
+
+def _share_labels(job: Job) -> None:
+    """Note what the labels came from, and put their table where the workers of other machines reach it."""
+    source = job.spec.source
+    if source.labels.uri is None:
+        return
+    path = converted(TableSource(source.labels.uri, source.labels.format, source.storage))
+    table = LabelTable(path)
+    write_info(table.info, job.store)
+    table.close()
+    if job.spec.compute.address not in (None, "local"):
+        publish(path, job.store)
 
 
 def _warnings_of_place(job: Job) -> list[str]:

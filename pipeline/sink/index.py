@@ -7,11 +7,13 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.records import Row, Translated
+from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
 
@@ -37,6 +39,7 @@ class PartNote:
     rejected: int
     fingerprint: str
     reasons: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def attempted(self) -> int:
@@ -58,7 +61,14 @@ def write_index(
         if row.rejection is not None and row.status == "rejected":
             reasons[row.rejection.error] = reasons.get(row.rejection.error, 0) + 1
     note = PartNote(
-        shard.shard, shard.source, shard.part, shard.last, **counts, fingerprint=fingerprint, reasons=reasons
+        shard.shard,
+        shard.source,
+        shard.part,
+        shard.last,
+        **counts,
+        fingerprint=fingerprint,
+        reasons=reasons,
+        labels=count_labels(shard.rows),
     )
     schema = index_schema(metric_columns)
     rows = [
@@ -92,6 +102,7 @@ def _index_row(
         "caption": row.caption,
         "labels": row.labels,
         "labels_raw": row.labels_raw,
+        "label_problems": list(row.label_problems) or None,
         "seed": row.seed,
         "method": method,
         "fingerprint": fingerprint,

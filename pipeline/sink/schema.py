@@ -41,6 +41,7 @@ def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
             ("caption", pa.string()),
             ("labels", LABELS_TYPE),
             ("labels_raw", pa.string()),
+            ("label_problems", pa.list_(pa.string())),
             ("seed", pa.int64()),
             ("method", pa.string()),
             ("fingerprint", pa.string()),

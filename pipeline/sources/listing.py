@@ -42,7 +42,9 @@ def found_under(uri: str, spec: SourceSpec) -> tuple[str, dict[str, int]]:
     sizes = {
         name.removeprefix(prefix): int(detail.get("size") or 0)
         for name, detail in found.items()
-        if detail.get("type") == "file" and not _hidden(name.removeprefix(prefix))
+        if detail.get("type") == "file"
+        and not _hidden(name.removeprefix(prefix))
+        and _wanted(name.removeprefix(prefix), spec.folders)
     }
     scheme = "" if protocol_of(uri) == "file" else f"{protocol_of(uri)}://"
     return scheme + base, sizes
@@ -50,6 +52,11 @@ def found_under(uri: str, spec: SourceSpec) -> tuple[str, dict[str, int]]:
 
 def _hidden(relative: str) -> bool:
     return HIDDEN in relative or any(part.startswith((".", "_sceneshift")) for part in relative.split("/"))
+
+
+def _wanted(relative: str, folders: list[str]) -> bool:
+    """Whether a file lies below one of the folders; without any, all do."""
+    return not folders or any(relative.startswith(f"{folder.strip('/')}/") for folder in folders)
 
 
 def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> list[SourceFile]:

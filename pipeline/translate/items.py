@@ -33,6 +33,7 @@ class Prepared:
     window: Window | None
     target: np.ndarray | None
     labels: Labels | None
+    label_record: int | None
     tensor: torch.Tensor
     sha256: str
 

@@ -1,65 +1,17 @@
-"""What travels with a picture: labels, masks, the true target and the source picture follow its geometry."""
+"""Pictures that travel with a picture: masks, the true target and the source picture follow its geometry."""
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from methods.errors import BadSample, InputError
 from pipeline import codec
-from pipeline.labels import Labels, LabelTable, Transform, align, load_bdd100k, load_coco, parse_sample
-from pipeline.labels.arrow import to_arrow_value
-from pipeline.records import Sample
-from pipeline.spec import ImageSpec, LabelsSpec
-from pipeline.storage import StorageOptions, Store, redact
+from pipeline.spec import ImageSpec
+from pipeline.translate.labelling import upright_size
 
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels of the upright picture."""
-
-
-def load_table(spec: LabelsSpec, storage: StorageOptions) -> LabelTable | None:
-    """The dataset's label file, if the spec names one. Raises InputError for one that cannot be read."""
-    if spec.uri is None:
-        return None
-    data = Store(spec.uri, storage).read("")
-    order = {"coco": [load_coco], "bdd100k": [load_bdd100k], "auto": [load_coco, load_bdd100k]}[spec.format]
-    for position, load in enumerate(order):
-        try:
-            return load(data, redact(spec.uri))
-        except InputError:
-            if position + 1 == len(order):
-                raise
-    return None
-
-
-def parse_labels(
-    sample: Sample, table: LabelTable | None, format: Literal["auto", "coco", "bdd100k"], decoded: codec.Decoded
-) -> Labels | None:
-    """The sample's labels in upright coordinates, or ``None``.
-
-    A JSON that nobody declared to be labels (format ``auto``) and that is none is left alone: it stays in
-    ``labels_raw``. Raises BadSample for declared labels that cannot be read.
-    """
-    labels: Labels | None = None
-    if table is not None:
-        labels = table.find(sample.key, posixpath.basename(sample.source_uri))
-    elif sample.labels_raw is not None:
-        try:
-            labels = parse_sample(sample.labels_raw, format)
-        except BadSample:
-            if format != "auto":
-                raise
-    return None if labels is None else align(labels, decoded.orientation, decoded.raw_size)
-
-
-def move_labels(labels: Labels | None, decoded: codec.Decoded, size: tuple[int, int]) -> Mapping[str, Any] | None:
-    """Upright labels as they fit an output of ``size`` = (width, height), ready for Arrow."""
-    if labels is None:
-        return None
-    return to_arrow_value(Transform.resize(_upright(decoded), size).apply(labels))
 
 
 def carry_picture(
@@ -78,7 +30,7 @@ def carry_picture(
         return data
     pixels = codec.decode_mask(data) if filter == "nearest" else codec.decode(data).pixels
     if window is not None:
-        pixels = cut_to(pixels, window, _whole(decoded))
+        pixels = cut_to(pixels, window, upright_size(decoded))
     if filter == "nearest":
         return codec.encode_mask(codec.resize(pixels, size, "nearest"))
     return codec.encode(codec.resize(pixels, size), "png")
@@ -98,12 +50,6 @@ def carry_source(
     if window is None and _upright(decoded) == size and decoded.orientation == 1:
         return data
     return codec.encode(codec.resize(decoded.pixels, size), image.format, image.quality)
-
-
-def _whole(decoded: codec.Decoded) -> tuple[int, int]:
-    """(width, height) of the upright picture before it was cut."""
-    width, height = decoded.raw_size
-    return (height, width) if decoded.orientation >= 5 else (width, height)
 
 
 def _upright(decoded: codec.Decoded) -> tuple[int, int]:

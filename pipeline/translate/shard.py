@@ -18,13 +18,15 @@ import numpy as np
 import torch
 
 from methods.base import sample_seed
+from methods.errors import BadSample
 from pipeline import codec
 from pipeline.logs.context import in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.metrics.base import Pictures
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
 from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
-from pipeline.translate.passthrough import carry_picture, carry_source, move_labels
+from pipeline.translate.labelling import find_record, move_labels
+from pipeline.translate.passthrough import carry_picture, carry_source
 from pipeline.translate.pixels import pixels_of
 from pipeline.translate.translator import Translator
 
@@ -158,6 +160,7 @@ class ShardTranslation:
 
     def _reject(self, number: int, sample: Sample, rejection: Rejection) -> None:
         sha256 = hashlib.sha256(sample.image).hexdigest() if sample.image else None
+        record = self._record_of(sample)
         for variant in range(self.variants):
             self.rows[number * self.variants + variant] = Row(
                 key=sample.key,
@@ -167,7 +170,18 @@ class ShardTranslation:
                 source_sha256=sha256,
                 seed=sample_seed(self.job.spec.seed, sample.key, variant),
                 rejection=rejection,
+                label_record=record,
             )
+
+    def _record_of(self, sample: Sample) -> int | None:
+        """Which labels belong to a sample that could not be prepared: they are not to count as matching nothing."""
+        if self.translator.table is None:
+            return None
+        try:
+            found = find_record(sample, self.translator.table)
+        except BadSample:
+            return None
+        return None if found is None else found.number
 
     def _finish(self, items: list[Item], results: Sequence[Result]) -> None:
         good: list[tuple[Item, np.ndarray]] = []
@@ -245,7 +259,8 @@ class ShardTranslation:
         prepared, output = item.prepared, self.job.spec.output
         sample = prepared.sample
         size = (picture.shape[1], picture.shape[0])
-        labels = move_labels(prepared.labels, prepared.decoded, size)
+        cut = (prepared.decoded.pixels.shape[1], prepared.decoded.pixels.shape[0])
+        labels = move_labels(prepared.labels, self.job, cut, size)
         kept = self.translator.keep is None or self.translator.keep.keeps(values)
         masks: dict[str, bytes] = {}
         image = source_image = None
@@ -270,9 +285,11 @@ class ShardTranslation:
             source_image=source_image,
             width=size[0],
             height=size[1],
-            caption=sample.caption,
+            caption=self.job.label_changes.captioned(sample.caption),
             labels=labels,
             labels_raw=prepared.labels.raw if prepared.labels else sample.labels_raw,
+            label_record=prepared.label_record,
+            label_problems=prepared.labels.problems if prepared.labels else (),
             masks=masks,
             passthrough=sample.passthrough,
             metrics=values,
@@ -288,6 +305,7 @@ class ShardTranslation:
             source_sha256=item.prepared.sha256,
             seed=item.seed,
             rejection=rejection,
+            label_record=item.prepared.label_record,
         )
 
 

@@ -31,12 +31,8 @@ from pipeline.records import Rejection, Sample
 from pipeline.translate.cpu import configure_cpu
 from pipeline.translate.device import DeviceThread
 from pipeline.translate.items import Hold, Item, Prepared, Result
-from pipeline.translate.passthrough import (
-    Window,
-    cut_to,
-    load_table,
-    parse_labels,
-)
+from pipeline.translate.labelling import job_table, label_sample, with_label_parts
+from pipeline.translate.passthrough import Window, cut_to
 from pipeline.translate.pixels import pixels_of
 
 
@@ -59,7 +55,7 @@ class Translator:
         )
         self.metrics = metrics.build(job.spec.metrics, device=job.device)
         self.keep = KeepExpression.parse(job.spec.keep, job.metric_columns) if job.spec.keep else None
-        self.table = load_table(job.spec.source.labels, job.spec.source.storage)
+        self.table = job_table(job)
         threads = (4 if job.device == "cuda" else 2) if compute.threads == "auto" else compute.threads
         self.ahead = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.behind = ThreadPoolExecutor(threads, thread_name_prefix="encode")
@@ -79,15 +75,18 @@ class Translator:
         if sample.problem is not None:
             raise BadSample(sample.problem.error, sample.problem.message)
         assert sample.image is not None
-        decoded = codec.decode(sample.image)
+        image = sample.image
+        decoded = codec.decode(image)
         target = codec.decode(sample.target).pixels if sample.target is not None else None
-        labels = parse_labels(sample, self.table, self.job.spec.source.labels.format, decoded)
+        found = label_sample(sample, self.table, self.job.spec.source, decoded)
+        labels = found.labels
+        sample = with_label_parts(sample, found)
         columns = dict(sample.passthrough)
         if "label_map" in self.method.info.inputs:
             columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
         inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
         if "condition" in self.method.info.inputs:
-            inputs = replace(inputs, stored=codec.decode_mask(sample.image))
+            inputs = replace(inputs, stored=codec.decode_mask(image))
             decoded = replace(decoded, pixels=cast(Conditioned, self.method).render(inputs))
         tensor = self.method.prepare(inputs)
         window = self._window(decoded)
@@ -97,7 +96,8 @@ class Translator:
             decoded = replace(decoded, pixels=cut_to(decoded.pixels, window, upright))
             target = None if target is None else cut_to(target, window, upright)
             labels = None if labels is None else Transform.crop(upright, window).apply(labels)
-        return Prepared(sample, decoded, window, target, labels, tensor, hashlib.sha256(sample.image).hexdigest())
+        sha256 = hashlib.sha256(image).hexdigest()
+        return Prepared(sample, decoded, window, target, labels, found.record, tensor, sha256)
 
     def _window(self, decoded: codec.Decoded) -> Window | None:
         crop = getattr(self.method, "window", None)

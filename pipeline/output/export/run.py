@@ -93,7 +93,7 @@ class ExportSummary:
 def look(job: Job, rows: Rows, splits: Sequence[str], seed: int) -> tuple[Scan, Plan]:
     """The first look at the rows, and what writers have to know from it. Raises InputError where there are no rows."""
     notes: Counter[str] = Counter()
-    found = scan(rows, seed, job.spec.variants, declared_categories(job, notes))
+    found = scan(rows, seed, job.spec.variants, declared_categories(job))
     if not found.pictures:
         raise InputError(f"{redact(job.store.uri())}: no picture to export; see `sceneshift status`, or change --where")
     categories = Categories(found.declared, found.classes)

@@ -14,7 +14,8 @@ from PIL import Image
 from jobs.streets import Frame, Scene
 from jobs.streets.dataset import write_dataset
 from methods.errors import InputError
-from pipeline.labels import load_bdd100k, load_coco
+from pipeline.labels import TableSource, open_table
+from tests.support.label_files import labels_of
 
 SETTINGS: dict[str, Any] = {
     "scenes": 3,
@@ -125,10 +126,10 @@ def test_label_files(written: dict[str, Path], tars: dict[str, dict[str, dict[st
     folder = written["folder"] / "night"
     frames = json.loads((folder / "labels_bdd100k.json").read_bytes())
     assert frames == [json.loads(tars["night"][key]["json"]) for key in KEYS]
-    bdd = load_bdd100k((folder / "labels_bdd100k.json").read_bytes())
-    coco = load_coco((folder / "labels_coco.json").read_bytes())
+    bdd = open_table(TableSource(str(folder / "labels_bdd100k.json")))
+    coco = open_table(TableSource(str(folder / "labels_coco.json")))
     for key in KEYS:
-        theirs, ours = bdd.find(key), coco.find(f"{key}.jpg")
+        theirs, ours = labels_of(bdd, key), labels_of(coco, f"{key}.jpg")
         assert theirs is not None
         assert ours is not None
         assert [each.category for each in theirs.annotations] == [each.category for each in ours.annotations]

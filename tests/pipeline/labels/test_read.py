@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from methods.errors import BadSample, InputError
 from pipeline import labels
 from pipeline.labels import rle
+from tests.support.label_files import labels_of, table_of
 
 MASK = np.zeros((60, 80), np.uint8)
 MASK[5:20, 10:30] = 1
@@ -36,7 +37,7 @@ COCO: dict[str, Any] = {
             "score": 0.5,
         },
         {"id": 2, "image_id": 7, "category_id": 1, "iscrowd": 1, "segmentation": rle.encode(MASK), "area": 300},
-        {"id": 3, "image_id": 7, "category_id": 1, "segmentation": {"size": [2, 3], "counts": [1, 2, 3]}},
+        {"id": 3, "image_id": 7, "category_id": 1, "segmentation": {"size": [60, 80], "counts": [1, 2, 4797]}},
         {"id": 4, "image_id": 404, "category_id": 1, "bbox": [0, 0, 1, 1]},
     ],
     "categories": [{"id": 1, "name": "person", "supercategory": "x"}, {"id": 3, "name": "car"}],
@@ -88,11 +89,11 @@ def dumped(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def test_coco_file() -> None:
-    table = labels.load_coco(dumped(COCO))
+def test_coco_file(tmp_path: Path) -> None:
+    table = table_of(tmp_path, COCO)
     assert len(table) == 2
     assert table.categories == COCO["categories"]
-    found = table.find("one")
+    found = labels_of(table, "one")
     assert found is not None
     assert (found.width, found.height) == (80, 60)
     car, crowd, small = found.annotations
@@ -103,15 +104,18 @@ def test_coco_file() -> None:
     assert crowd.rle is not None
     np.testing.assert_array_equal(rle.decode(crowd.rle), MASK)
     assert small.rle is not None
-    assert rle.runs(small.rle["counts"]) == [1, 2, 3]
-    assert table.find("two") == labels.parse_sample(json.loads(json.dumps(table.find("two").raw)))  # type: ignore[union-attr]
-    assert table.find("two").annotations == []  # type: ignore[union-attr]
+    assert rle.runs(small.rle["counts"]) == [1, 2, 4797]
+    empty = labels_of(table, "two")
+    assert empty is not None
+    assert empty == labels.parse_sample(empty.raw)
+    assert empty.annotations == []
+    assert table.info.notes == ("annotations of pictures that the label file does not list: 1",)
     assert table.find("three") is None
 
 
-def test_bdd100k_file_and_frame() -> None:
-    table = labels.load_bdd100k(dumped([FRAME, {"name": "empty.jpg", "attributes": {}, "labels": None}]))
-    found = table.find("b1c66a42-6f7d68ca")
+def test_bdd100k_file_and_frame(tmp_path: Path) -> None:
+    table = table_of(tmp_path, [FRAME, {"name": "empty.jpg", "attributes": {}, "labels": None}])
+    found = labels_of(table, "b1c66a42-6f7d68ca")
     assert found is not None
     assert found == labels.parse_sample(found.raw)
     assert json.loads(found.raw) == FRAME
@@ -123,12 +127,14 @@ def test_bdd100k_file_and_frame() -> None:
     assert lane.shapes() == [{"types": "LCCC", "closed": False}]
     assert tag.bbox is None
     assert found.attributes["timeofday"] == "daytime"
-    assert table.find("empty").annotations == []  # type: ignore[union-attr]
+    empty = labels_of(table, "empty")
+    assert empty is not None
+    assert empty.annotations == []
     for document in ({"frames": [FRAME]}, FRAME, [FRAME]):
-        assert len(labels.load_bdd100k(dumped(document))) == 1
+        assert len(table_of(tmp_path, document)) == 1
 
 
-def test_bdd100k_layout_of_2018() -> None:
+def test_bdd100k_layout_of_2018(tmp_path: Path) -> None:
     found = labels.parse_sample(dumped(OLD_FRAME))
     assert found.attributes == {"weather": "rainy"}
     car, area, crossing = found.annotations
@@ -136,7 +142,7 @@ def test_bdd100k_layout_of_2018() -> None:
     assert area.segmentation == [[0, 0, 9, 0, 9, 9]]
     assert area.shapes()[0]["closed"]
     assert not crossing.shapes()[0]["closed"]
-    assert len(labels.load_bdd100k(dumped(OLD_FRAME))) == 1
+    assert len(table_of(tmp_path, OLD_FRAME)) == 1
 
 
 def test_raw_is_the_original_text() -> None:
@@ -154,18 +160,19 @@ def test_per_sample_coco() -> None:
     assert labels.parse_sample(json.dumps(nested)).annotations[0].category == "4"
 
 
-def coco_of(*names: str) -> labels.LabelTable:
+def coco_of(tmp_path: Path, *names: str) -> labels.LabelTable:
     images = [{"id": at, "file_name": name, "width": at + 1, "height": 1} for at, name in enumerate(names)]
-    return labels.load_coco(dumped({"images": images, "annotations": []}))
+    return table_of(tmp_path, {"images": images, "annotations": []})
 
 
 def which(table: labels.LabelTable, *names: str) -> int | None:
-    found = table.find(*names)
+    found = labels_of(table, *names)
     return None if found is None else (found.width or 0) - 1
 
 
-def test_look_up() -> None:
-    table = coco_of("train/0001.jpg", "val/0001.jpg", "train/0002.jpg", "v1.5/frame.12.jpg", "deep/train/0001.jpg")
+def test_look_up(tmp_path: Path) -> None:
+    names = ("train/0001.jpg", "val/0001.jpg", "train/0002.jpg", "v1.5/frame.12.jpg", "deep/train/0001.jpg")
+    table = coco_of(tmp_path, *names)
     assert which(table, "train/0001") == 0
     assert which(table, "data/val/0001.JPG") == 1
     assert which(table, "0002") == 2
@@ -178,35 +185,37 @@ def test_look_up() -> None:
     with pytest.raises(BadSample) as caught:
         table.find("0001")
     assert caught.value.reason == "ambiguous_labels"
-    both = coco_of("x.jpg", "x.png")
+    both = coco_of(tmp_path, "x.jpg", "x.png")
     assert which(both, "x.png") == 1
     with pytest.raises(BadSample):
         both.find("x")
 
 
 @pytest.mark.parametrize(
-    ("load", "data", "says"),
+    ("format", "data", "says"),
     [
-        (labels.load_coco, b'{"images": [\n  {]}', "line 2, column 4"),
-        (labels.load_coco, b"\xff\xfe", "UTF-8"),
-        (labels.load_coco, b"", "line 1"),
-        (labels.load_coco, b"[]", "not an object"),
-        (labels.load_coco, b'{"images": []}', "annotations"),
-        (labels.load_coco, b'{"images": [{}], "annotations": []}', "file_name"),
-        (labels.load_coco, b'{"images": 3, "annotations": []}', "not a list"),
-        (labels.load_coco, b'{"images": [{"id": [], "file_name": "x"}], "annotations": []}', "id"),
-        (labels.load_coco, b"[" * 100_000, "deep"),
-        (labels.load_bdd100k, b'[{"attributes": {}}]', "frame 0 has no name"),
-        (labels.load_bdd100k, b'"text"', "not an object"),
-        (labels.load_bdd100k, b'{"frames": 1}', "not a list"),
+        ("coco", b'{"images": [\n  {]}', "line 2, column 4"),
+        ("coco", b"\xff\xfe", "UTF-8"),
+        ("coco", b"", "line 1"),
+        ("coco", b"[]", "not an object"),
+        ("coco", b'{"images": []}', "annotations"),
+        ("coco", b'{"images": [{}], "annotations": []}', "file_name"),
+        ("coco", b'{"images": 3, "annotations": []}', "not a list"),
+        ("coco", b'{"images": [{"id": [], "file_name": "x"}], "annotations": []}', "id"),
+        ("coco", b"[" * 100_000, "deep"),
+        ("bdd100k", b'[{"attributes": {}}]', "frame 0 has no name"),
+        ("bdd100k", b'"text"', "nor an object"),
+        ("bdd100k", b'{"frames": 1}', "not a list"),
+        ("auto", b'{"images": [\n  {]}', "line 2, column 4"),
+        ("auto", b'{"caption": "a street"}', "it has caption"),
     ],
 )
-def test_unreadable_files_are_user_errors(load: Any, data: bytes, says: str) -> None:
+def test_unreadable_files_are_user_errors(tmp_path: Path, format: Any, data: bytes, says: str) -> None:
     with pytest.raises(InputError) as caught:
-        load(data, "s3://bucket/labels.json")
+        table_of(tmp_path, data, format)
     message = str(caught.value)
     assert says in message
-    assert message.startswith("s3://bucket/labels.json")
+    assert message.startswith(str(tmp_path / "labels.json"))
     assert "\n" not in message
 
 
@@ -223,26 +232,8 @@ def record_with(**field: Any) -> str:
         "null",
         "{}",
         '{"caption": "a street"}',
-        record_with(bbox=[1, 2, 3]),
-        record_with(bbox=[1, 2, -3, 4]),
-        record_with(bbox=[1, 2, "3", 4]),
-        record_with(bbox=[1, 2, float("nan"), 4]),
-        record_with(bbox={"x": 1}),
-        record_with(segmentation=[[1, 2, 3]]),
-        record_with(segmentation=5),
-        record_with(segmentation={"size": [4, 4], "counts": [1]}),
-        record_with(segmentation={"size": [4, 4], "counts": "!!"}),
-        record_with(segmentation={"size": [4], "counts": [4]}),
-        record_with(category_id="car"),
-        record_with(area="big"),
-        record_with(keypoints=[1, 2]),
         '{"width": 0, "annotations": []}',
-        '{"annotations": [7]}',
-        '{"name": "x", "labels": [{"box2d": {"x1": 1}}]}',
-        '{"name": "x", "labels": [{"box2d": {"x1": 5, "y1": 0, "x2": 1, "y2": 1}}]}',
-        '{"name": "x", "labels": [{"poly2d": [{"vertices": [[1, 2]], "types": "LL"}]}]}',
-        '{"name": "x", "labels": [{"poly2d": [{"types": "L"}]}]}',
-        '{"name": "x", "labels": [{"poly2d": [[1, 2]]}]}',
+        '{"annotations": 7}',
         '{"name": "x", "labels": {}}',
         '{"name": "x", "frames": [{"objects": []}, {"objects": []}]}',
     ],
@@ -254,13 +245,102 @@ def test_bad_records_cost_one_sample(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_bad_record_in_a_file_costs_its_sample_only() -> None:
-    broken = json.loads(json.dumps(COCO))
-    broken["annotations"][0]["bbox"] = "nonsense"
-    table = labels.load_coco(dumped(broken))
-    assert table.find("two") is not None
-    with pytest.raises(BadSample):
-        table.find("one")
+GOOD = {"category_id": 2, "bbox": [1, 1, 5, 5]}
+GOOD_OBJECT = {"category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 6, "y2": 6}}
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (7, "not an object"),
+        ({"bbox": [1, 2, 3]}, "3 numbers"),
+        ({"bbox": [1, 2, -3, 4]}, "negative"),
+        ({"bbox": [1, 2, "three", 4]}, "not a finite number"),
+        ({"bbox": [1, 2, float("nan"), 4]}, "not a finite number"),
+        ({"bbox": [1, 2, 10**400, 4]}, "not a finite number"),
+        ({"bbox": {"x": 1}}, "not a list"),
+        ({"segmentation": [[1, 2, 3]]}, "odd number"),
+        ({"segmentation": 5}, "neither polygons nor a mask"),
+        ({"segmentation": {"size": [4, 4], "counts": [1]}}, "add up"),
+        ({"segmentation": {"size": [4, 4], "counts": "!!"}}, "run-length"),
+        ({"segmentation": {"size": [4], "counts": [4]}}, "height, width"),
+        ({"segmentation": {"size": [4, 4], "counts": [16]}}, "a mask of 4x4 pixels in a picture of 80x60"),
+        ({"category_id": "car"}, "category_id"),
+        ({"category_id": 1.5}, "not a whole number"),
+        ({"area": "big"}, "area"),
+        ({"iscrowd": "perhaps"}, "neither true nor false"),
+        ({"keypoints": [1, 2]}, "visible"),
+    ],
+)
+def test_a_bad_annotation_costs_itself_and_is_named(bad: Any, says: str) -> None:
+    wrong = {"category_id": 1, **bad} if isinstance(bad, dict) else bad
+    found = labels.parse_sample(json.dumps({"width": 80, "height": 60, "annotations": [wrong, GOOD]}))
+    assert [each.bbox for each in found.annotations] == [(1, 1, 5, 5)]
+    (problem,) = found.problems
+    assert problem.startswith("annotations[0]")
+    assert says in problem
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"box2d": {"x1": 1}},
+        {"box2d": {"x1": 5, "y1": 0, "x2": 1, "y2": 1}},
+        {"poly2d": [{"vertices": [[1, 2]], "types": "LL"}]},
+        {"poly2d": [{"types": "L"}]},
+        {"poly2d": [[1, 2]]},
+        "car",
+    ],
+)
+def test_a_bad_bdd100k_object_costs_itself(bad: Any) -> None:
+    found = labels.parse_sample(json.dumps({"name": "x", "labels": [GOOD_OBJECT, bad]}))
+    assert [each.bbox for each in found.annotations] == [(1, 1, 5, 5)]
+    assert len(found.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"iscrowd": "0"}, {"iscrowd": False}),
+        ({"iscrowd": "1"}, {"iscrowd": True}),
+        ({"iscrowd": 1}, {"iscrowd": True}),
+        ({"area": "600"}, {"area": 600.0}),
+        ({"category_id": "1"}, {"category": "car", "category_id": 1}),
+        ({"category_id": 1.0}, {"category": "car", "category_id": 1}),
+        ({"category_id": None}, {"category": "", "category_id": None}),
+        ({"category_id": 77}, {"category": "77", "category_id": 77}),
+        ({"bbox": []}, {"bbox": None}),
+        ({"bbox": ["1", "2", "3.5", "4e1"]}, {"bbox": (1, 2, 3.5, 40)}),
+        ({"bbox": [5, 5, 0, 0]}, {"bbox": (5, 5, 0, 0)}),
+        ({"segmentation": [1, 1, 30, 1, 30, 20]}, {"segmentation": [[1, 1, 30, 1, 30, 20]]}),
+        ({"segmentation": []}, {"segmentation": None}),
+        ({"keypoints": ["1.5", 2, "2"]}, {"attributes": {"keypoints": [1.5, 2, 2]}}),
+    ],
+)
+def test_odd_annotations_are_read_for_what_they_mean(change: dict[str, Any], expected: dict[str, Any]) -> None:
+    annotation = {"category_id": 1, "bbox": [1, 2, 3, 4], **change}
+    record = {"annotations": [annotation], "categories": [{"id": 1, "name": "car"}]}
+    found = labels.parse_sample(json.dumps(record))
+    assert found.problems == ()
+    assert {name: getattr(found.annotations[0], name) for name in expected} == expected
+
+
+def test_a_polygon_of_two_points_is_left_out_and_its_object_kept() -> None:
+    shape = {"segmentation": [[1, 1, 9, 9], [1, 1, 30, 1, 30, 20]]}
+    found = labels.parse_sample(json.dumps({"annotations": [{"category_id": 1, **shape}]}))
+    assert found.annotations[0].segmentation == [[1, 1, 30, 1, 30, 20]]
+    assert found.problems == ("annotations[0].segmentation[0] has 2 points, too few for a polygon",)
+
+
+@pytest.mark.parametrize(("image", "annotation"), [(0, "0"), ("0", 0), (7, 7.0), ("a", "a"), ("07", "7")])
+def test_image_ids_match_as_text_and_as_numbers(tmp_path: Path, image: Any, annotation: Any) -> None:
+    document = {
+        "images": [{"id": image, "file_name": "a.png"}],
+        "annotations": [{"image_id": annotation, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+    }
+    found = labels_of(table_of(tmp_path, document), "a")
+    assert found is not None
+    assert len(found.annotations) == 1
 
 
 WORDS = (
@@ -284,6 +364,3 @@ def test_any_json_is_read_or_refused(value: Any, format: Any) -> None:
     else:
         rejection = "bad_labels"
     assert rejection == "bad_labels"
-    for load in (labels.load_coco, labels.load_bdd100k):
-        with contextlib.suppress(InputError):
-            load(dumped(value))

@@ -19,6 +19,7 @@ from pipeline.labels import Annotation, Labels, Transform, rle
 from pipeline.labels.arrow import LABELS_TYPE, from_arrow_value, to_arrow_value
 from pipeline.labels.categories import Categories
 from pipeline.labels.export import to_bdd100k, to_coco
+from tests.support.label_files import labels_of, table_of
 
 MASK = np.zeros((60, 80), np.uint8)
 MASK[5:20, 10:30] = 1
@@ -171,8 +172,8 @@ def test_coco_round_trip(tmp_path: Path) -> None:
         ],
         "categories": [{"id": 44, "name": "bottle", "keypoints": ["cap"]}],
     }
-    table = labels.load_coco(json.dumps(source).encode())
-    found = table.find("x")
+    table = table_of(tmp_path, source)
+    found = labels_of(table, "x")
     assert found is not None
     document = to_coco([("x", "x.jpg", 80, 60, found)], table.categories)
     assert document["categories"] == source["categories"]
@@ -199,11 +200,11 @@ def test_coco_ids_are_unique_and_do_not_depend_on_the_rest() -> None:
     assert all(each in all_rows["annotations"] for each in alone["annotations"])
 
 
-def bdd_rows(transform: Transform | None = None) -> list[tuple[str, str, int, int, Labels]]:
-    table = labels.load_bdd100k(json.dumps(BDD).encode())
+def bdd_rows(tmp_path: Path, transform: Transform | None = None) -> list[tuple[str, str, int, int, Labels]]:
+    table = table_of(tmp_path, BDD)
     rows = []
     for frame in BDD:
-        found = table.find(frame["name"])
+        found = labels_of(table, frame["name"])
         assert found is not None
         moved = transform.apply(found) if transform else found
         stored = from_arrow_value(to_arrow_value(moved), found.raw)  # what an export reads back from the index
@@ -212,12 +213,12 @@ def bdd_rows(transform: Transform | None = None) -> list[tuple[str, str, int, in
     return rows
 
 
-def test_unmoved_bdd100k_comes_back_as_it_was() -> None:
-    assert to_bdd100k(bdd_rows()) == BDD
+def test_unmoved_bdd100k_comes_back_as_it_was(tmp_path: Path) -> None:
+    assert to_bdd100k(bdd_rows(tmp_path)) == BDD
 
 
-def test_moved_bdd100k_keeps_everything_else() -> None:
-    one, two = to_bdd100k(bdd_rows(Transform.resize((80, 60), (160, 180))))
+def test_moved_bdd100k_keeps_everything_else(tmp_path: Path) -> None:
+    one, two = to_bdd100k(bdd_rows(tmp_path, Transform.resize((80, 60), (160, 180))))
     assert two == BDD[1]
     car, area, sign = one["labels"]
     assert car["box2d"].pop("kept") == "too"
@@ -229,8 +230,8 @@ def test_moved_bdd100k_keeps_everything_else() -> None:
     assert one["timestamp"] == 10000
 
 
-def test_cropped_bdd100k_leaves_out_what_vanished() -> None:
-    one, _ = to_bdd100k(bdd_rows(Transform.crop((80, 60), (35, 0, 80, 60))))
+def test_cropped_bdd100k_leaves_out_what_vanished(tmp_path: Path) -> None:
+    one, _ = to_bdd100k(bdd_rows(tmp_path, Transform.crop((80, 60), (35, 0, 80, 60))))
     assert [(each["id"], each["category"]) for each in one["labels"]] == [("9", "drivable area"), ("9", "sign")]
     assert one["labels"][1]["box2d"] == {"x1": 35, "y1": 50, "x2": 45, "y2": 60}
 

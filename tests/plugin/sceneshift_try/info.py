@@ -37,7 +37,11 @@ def _info(name: str, params: type[MethodParams], **more) -> MethodInfo:
 
 
 NULL = _info("null", NoParams)
-INVERT = _info("invert", NoParams, presets={"plain": Preset("as it is")})
+INVERT = _info(
+    "invert",
+    NoParams,
+    presets={"plain": Preset("as it is"), "night": Preset("light to dark", labels={"timeofday": "night"})},
+)
 NOISY = _info("noisy", NoParams)
 SLEEPER = _info("sleeper", SleeperParams, shard_size=64, batch_size=(8, 8))
 TROUBLE = _info("trouble", TroubleParams)

@@ -1,0 +1,163 @@
+"""Large JSON documents, one entry of their top-level lists at a time, in memory that the largest entry decides."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+_CHUNK = 1 << 20
+_SPACE = " \t\n\r"
+_LONGEST_TOKEN = 16
+"""Characters of the longest token but strings (``-Infinity``, an escape): one may be cut at the buffer's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One value of a document.
+
+    Attributes:
+        key: the top-level key it stands under; ``None`` when the document is a list or a plain value.
+        text: the JSON text of the value, as it stands in the file.
+        value: the same, parsed.
+        listed: whether it is an element of a list (of the key's, or of the document's own).
+    """
+
+    key: str | None
+    text: str
+    value: Any
+    listed: bool
+
+
+class JsonStream:
+    """The entries of one document, read forwards once.
+
+    Attributes:
+        kind: what the document is, ``object``, ``list`` or ``value``; known once the first entry is asked for.
+        lists: the keys whose value is a list, empty ones too, met so far.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.kind = ""
+        self.lists: set[str] = set()
+        self._file = file
+        self._decoder = json.JSONDecoder()
+        self._utf8 = codecs.getincrementaldecoder("utf-8-sig")()
+        self._buffer, self._at, self._done = "", 0, False
+        self._lines, self._column, self._bytes = 1, 0, 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Every entry in the order of the file.
+
+        Raises:
+            ValueError: not JSON, or not UTF-8; says where, in one line.
+        """
+        first = self._peek()
+        if first == "[":
+            self.kind = "list"
+            yield from self._elements(None)
+        elif first == "{":
+            self.kind = "object"
+            yield from self._members()
+        else:
+            self.kind = "value"
+            text, value = self._value()
+            yield Entry(None, text, value, listed=False)
+        if self._peek():
+            raise self._error("Extra data")
+
+    def _members(self) -> Iterator[Entry]:
+        self._at += 1
+        if self._peek() == "}":
+            self._at += 1
+            return
+        while True:
+            if self._peek() != '"':
+                raise self._error("Expecting property name enclosed in double quotes")
+            key = str(self._value()[1])
+            if self._peek() != ":":
+                raise self._error("Expecting ':' delimiter")
+            self._at += 1
+            if self._peek() == "[":
+                self.lists.add(key)
+                yield from self._elements(key)
+            else:
+                text, value = self._value()
+                yield Entry(key, text, value, listed=False)
+            if not self._comma("}"):
+                return
+
+    def _elements(self, key: str | None) -> Iterator[Entry]:
+        self._at += 1
+        if self._peek() == "]":
+            self._at += 1
+            return
+        while True:
+            text, value = self._value()
+            yield Entry(key, text, value, listed=True)
+            if not self._comma("]"):
+                return
+
+    def _comma(self, end: str) -> bool:
+        """Step over what follows a value: true after a comma, false after ``end``."""
+        found = self._peek()
+        if found not in (",", end) or not found:
+            raise self._error("Expecting ',' delimiter")
+        self._at += 1
+        return found == ","
+
+    def _peek(self) -> str:
+        """The next character that is no white space, without taking it; empty at the end."""
+        while True:
+            while self._at < len(self._buffer) and self._buffer[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._buffer) or not self._more():
+                return self._buffer[self._at : self._at + 1]
+
+    def _value(self) -> tuple[str, Any]:
+        self._peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._buffer, self._at)
+            except json.JSONDecodeError as error:
+                # At the buffer's end a value may only be cut; anywhere else the file itself is wrong.
+                cut = error.msg.startswith("Unterminated") or error.pos >= len(self._buffer) - _LONGEST_TOKEN
+                into = error.pos - self._at
+                if cut and self._more():
+                    continue
+                raise self._error(error.msg, self._at + into) from None
+            except RecursionError:
+                raise ValueError("nested too deeply") from None
+            # A number at the end of the buffer may go on in the next chunk.
+            if end == len(self._buffer) and self._buffer[end - 1] not in '}]"' and self._more():
+                continue
+            text = self._buffer[self._at : end]
+            self._at = end
+            return text, value
+
+    def _more(self) -> bool:
+        """Read on, dropping what has been taken. As much again as is pending, so that long values cost linear time."""
+        if self._done:
+            return False
+        taken = self._buffer[: self._at]
+        lines = taken.count("\n")
+        self._lines += lines
+        self._column = len(taken) - taken.rfind("\n") - 1 if lines else self._column + len(taken)
+        pending = self._buffer[self._at :]
+        data = self._file.read(max(_CHUNK, len(pending)))
+        self._done = not data
+        try:
+            text = self._utf8.decode(data, final=self._done)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"byte {self._bytes + error.start} is not UTF-8 text") from None
+        self._bytes += len(data)
+        self._buffer, self._at = pending + text, 0
+        return bool(text) or not self._done
+
+    def _error(self, message: str, position: int | None = None) -> ValueError:
+        before = self._buffer[: self._at if position is None else position]
+        lines = before.count("\n")
+        column = len(before) - before.rfind("\n") if lines else self._column + len(before) + 1
+        return ValueError(f"line {self._lines + lines}, column {column}: {message}")

@@ -1,0 +1,51 @@
+"""Names of pictures as label files and sources write them, and when two of them mean the same picture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "jp2")
+IMAGE_ENDINGS = frozenset((*_ENDINGS, "avif", "heic", "heif", "jxl"))
+_ABSOLUTE = re.compile(r"[A-Za-z]:[\\/]|[\\/]|[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+@dataclass(frozen=True, slots=True)
+class PictureName:
+    """The name of one picture, taken apart.
+
+    Attributes:
+        folders: outermost first.
+        stem: the base name without an image ending; an ending that no image has belongs to it.
+        ending: in lower case, without the dot; empty where there is none.
+        foreign: whether it is a path of another machine (absolute, or climbing out): its folders need not be ours.
+    """
+
+    folders: tuple[str, ...]
+    stem: str
+    ending: str
+    foreign: bool = False
+
+    @classmethod
+    def parse(cls, name: str) -> PictureName:
+        """Take apart a path, a file name or a sample key; backslashes count as slashes."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        foreign = bool(_ABSOLUTE.match(name)) or ".." in parts
+        *folders, base = [part for part in parts if part != ".."] or [""]
+        stem, dot, ending = base.rpartition(".")
+        if dot and stem and ending.lower() in IMAGE_ENDINGS:
+            return cls(tuple(folders), stem, ending.lower(), foreign)
+        return cls(tuple(folders), base, "", foreign)
+
+    def fit(self, other: PictureName, hint: str) -> tuple[int, ...] | None:
+        """How well a sample's name (this) fits a label's (``other``); ``None`` where they contradict, higher is better.
+
+        Folders must not contradict as far as both have them, unless the label's are those of another machine.
+        ``hint`` is a folder that the label's file suggests (``train`` of ``instances_train.json``).
+        """
+        shared = min(len(self.folders), len(other.folders))
+        agree = shared == 0 or self.folders[-shared:] == other.folders[-shared:]
+        if not agree and not other.foreign:
+            return None
+        hinted = bool(hint) and hint in self.folders
+        return (self.folders == other.folders, shared if agree else -1, hinted, self.ending == other.ending)

@@ -1,0 +1,103 @@
+"""Open Images CSV (https://storage.googleapis.com/openimages/web/download_v7.html): boxes and image-level labels.
+
+Coordinates are shares of the picture's sides. The names of the classes stand in ``class-descriptions*.csv`` beside it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import posixpath
+from typing import Any
+
+from methods.errors import InputError
+from pipeline.labels import fields
+from pipeline.labels.document import decoded, parse_json
+from pipeline.labels.files import LabelFiles
+from pipeline.labels.records import Annotation, Labels
+from pipeline.labels.table import TableInfo, TableWriter
+
+_SIDES = ("XMin", "XMax", "YMin", "YMax")
+_OWN = {"ImageID", "LabelName", *_SIDES}
+BESIDE = ("class-descriptions-boxable.csv", "class-descriptions.csv", "oidv7-class-descriptions-boxable.csv")
+"""Files that hold the names of classes."""
+
+
+def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
+    """Put the rows of one or more CSV files into a table, by ``ImageID``; rows stream.
+
+    Raises:
+        InputError: no such file, or one without the columns ``ImageID`` and ``LabelName``.
+    """
+    names = [name for name in files.named(".csv") if "class-descriptions" not in posixpath.basename(name)]
+    if not names:
+        raise InputError(f"{files.where('')}: no Open Images annotation (.csv) here; check labels.uri")
+    classes: dict[str, str] = {}
+    for name in BESIDE:
+        text = files.beside(name, levels=2)
+        if text is not None:
+            classes |= {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) == 2}
+    writer.categories = [{"id": machine, "name": name} for machine, name in classes.items()]
+    seen: set[str] = set()
+    for name in names:
+        with files.open(name) as raw:
+            try:
+                for row in _rows(raw):
+                    image = row["ImageID"] or ""
+                    if image not in seen:
+                        seen.add(image)
+                        writer.add(image, "{}", id=image)
+                    filled = {column: value for column, value in row.items() if value}
+                    writer.add_part(json.dumps(filled, ensure_ascii=False), file=0, id=image)
+            except (ValueError, csv.Error) as error:
+                raise InputError(f"{files.where(name)} is no Open Images annotation: {error}") from None
+    writer.finish(lambda head, parts, categories: f"[{','.join(parts)}]")
+
+
+def _rows(raw: Any) -> Any:
+    reader = csv.DictReader(io.TextIOWrapper(raw, "utf-8-sig", newline=""))
+    columns = reader.fieldnames or []
+    if not {"ImageID", "LabelName"} <= set(columns):
+        raise ValueError(f"it has the columns {', '.join(columns[:8]) or 'none'}, not ImageID and LabelName")
+    for row in reader:
+        row.pop(None, None)  # type: ignore[call-overload]
+        yield row
+
+
+def parse_openimages(text: str, size: tuple[int, int] | None, info: TableInfo) -> Labels:
+    """The labels of one picture of ``size`` = (width, height) pixels, upright.
+
+    Raises:
+        ValueError: the size is not known. Rows that cannot be read go to ``problems``.
+    """
+    if size is None:
+        raise ValueError("Open Images labels need their picture's size")
+    names = {str(each["id"]): str(each["name"]) for each in info.categories}
+    rows = fields.items(parse_json(decoded(text)), "rows")
+
+    def read(row: dict[str, Any], what: str) -> Annotation:
+        return _annotation(row, size, names, what)
+
+    annotations, problems = fields.each_readable(rows, read, "row")
+    return Labels(size[0], size[1], annotations, raw=text, problems=problems)
+
+
+def _annotation(row: dict[str, Any], size: tuple[int, int], names: dict[str, str], what: str) -> Annotation:
+    machine = row.get("LabelName")
+    if not isinstance(machine, str):
+        raise ValueError(f"{what} has no LabelName")
+    bbox = None
+    if any(side in row for side in _SIDES):
+        left, right, top, bottom = (fields.number(row.get(side), f"{what}: {side}") for side in _SIDES)
+        if not all(-0.01 <= share <= 1.01 for share in (left, right, top, bottom)):
+            raise ValueError(f"{what} has a side that is no share of the picture (0 to 1)")
+        width, height = (right - left) * size[0], (bottom - top) * size[1]
+        bbox = fields.box(left * size[0], top * size[1], width, height, what)
+    extra = {key: value for key, value in row.items() if key not in _OWN}
+    return Annotation(
+        category=names.get(machine, machine),
+        bbox=bbox,
+        iscrowd=row.get("IsGroupOf") == "1",
+        attributes={**extra, "LabelName": machine},
+    )

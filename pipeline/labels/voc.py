@@ -1,0 +1,144 @@
+"""Pascal VOC XML (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/), one file per picture.
+
+VOC counts pixels from 1 and includes both ends: the first pixel alone is xmin = xmax = 1. A data set in which a box
+begins at 0, or between pixels, was written by a tool that counts from 0, as most do; then its numbers are edges.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from methods.errors import InputError
+from pipeline.labels import fields
+from pipeline.labels.document import parse_xml
+from pipeline.labels.files import LabelFiles
+from pipeline.labels.records import Annotation, Labels
+from pipeline.labels.table import TableInfo, TableWriter
+
+_FROM_ZERO = re.compile(r"<[xy]min>\s*(0+(\.0*)?|\d*\.\d*[1-9]\d*)\s*</")
+_OWN = {"name", "bndbox", "polygon", "part"}
+_FOLDER = "Annotations/"
+MASKS = {"SegmentationClass": "class.png", "SegmentationObject": "object.png"}
+"""Folders beside ``Annotations`` with label maps, and the mask members they become."""
+
+
+def read_voc(files: LabelFiles, writer: TableWriter) -> None:
+    """Put a folder of XML files into a table, with the label maps in ``SegmentationClass`` and ``SegmentationObject``.
+
+    Raises:
+        InputError: no XML file there.
+    """
+    names = files.named(".xml")
+    if not names:
+        raise InputError(f"{files.where('')}: no VOC annotation (.xml) here; check labels.uri")
+    maps = {
+        (folder, posixpath.splitext(posixpath.basename(name))[0]): files.uri(name)
+        for name in files.named(".png")
+        if (folder := posixpath.basename(posixpath.dirname(name))) in MASKS
+    }
+    from_zero = False
+    for number, name in enumerate(names):
+        try:
+            text = files.text(name)
+        except ValueError as error:
+            # Kept as a record that cannot be read, so that its picture says so.
+            text = f"unreadable: {error}"
+        from_zero = from_zero or bool(_FROM_ZERO.search(text))
+        stem = posixpath.splitext(posixpath.basename(name))[0]
+        masks = {member: maps[folder, stem] for folder, member in MASKS.items() if (folder, stem) in maps}
+        picture = name.rpartition(_FOLDER)[2] if _FOLDER in name else name
+        writer.add(posixpath.splitext(picture)[0], text, file=number, masks=masks)
+    writer.options = {"from_zero": from_zero}
+    writer.finish()
+
+
+def parse_voc(text: str, size: tuple[int, int] | None, info: TableInfo) -> Labels:
+    """The labels of one picture.
+
+    Raises:
+        ValueError: no XML, or not an annotation. Objects that cannot be read go to ``problems``.
+    """
+    root = parse_xml(text)
+    if root.tag != "annotation":
+        raise ValueError(f"the root element is '{root.tag}', not 'annotation'")
+    shift = 0.0 if info.options.get("from_zero") else 1.0
+    stated = root.find("size")
+    width = height = None
+    if stated is not None:
+        # Some tools write 0 for a size they do not know.
+        width, height = (_pixels(stated.findtext(side), side) for side in ("width", "height"))
+
+    def read(found: Element, what: str) -> list[Annotation]:
+        return [_annotation(found, shift, what), *_parts(found, shift, what)]
+
+    groups, problems = fields.each_readable(root.findall("object"), read, "object")
+    return Labels(width, height, [each for group in groups for each in group], raw=text, problems=problems)
+
+
+def _annotation(found: Element, shift: float, what: str) -> Annotation:
+    name = (found.findtext("name") or "").strip()
+    if not name:
+        raise ValueError(f"{what} has no name")
+    box = found.find("bndbox")
+    polygon = _polygon(found.find("polygon"), what)
+    if box is None and polygon is None:
+        raise ValueError(f"{what} has neither bndbox nor polygon")
+    extra: dict[str, Any] = {
+        each.tag: _plain(each.text) for each in found if each.tag not in _OWN and len(each) == 0 and each.text
+    }
+    return Annotation(
+        category=name,
+        bbox=None if box is None else _box(box, shift, what),
+        segmentation=None if polygon is None else [polygon],
+        attributes=extra,
+    )
+
+
+def _parts(found: Element, shift: float, what: str) -> list[Annotation]:
+    """Head, hands and feet of a person: objects of their own, so that they move with the picture."""
+    owner = (found.findtext("name") or "").strip()
+    parts = []
+    for at, part in enumerate(found.findall("part")):
+        box = part.find("bndbox")
+        if box is None:
+            raise ValueError(f"{what}.part[{at}] has no bndbox")
+        name = (part.findtext("name") or "").strip()
+        parts.append(Annotation(name, bbox=_box(box, shift, f"{what}.part[{at}]"), attributes={"part_of": owner}))
+    return parts
+
+
+def _box(box: Element, shift: float, what: str) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (
+        fields.number(box.findtext(side), f"{what}.bndbox.{side}") for side in ("xmin", "ymin", "xmax", "ymax")
+    )
+    x, y = left - shift, top - shift
+    return fields.box(x, y, right - x, bottom - y, f"{what}.bndbox")
+
+
+def _polygon(found: Element | None, what: str) -> list[float] | None:
+    """``<x1/><y1/><x2/>...``, as Roboflow writes them, or ``<pt><x/><y/></pt>`` of LabelMe."""
+    if found is None:
+        return None
+    points = [(point.findtext("x"), point.findtext("y")) for point in found.findall("pt")]
+    at = 1
+    while found.find(f"x{at}") is not None:
+        points.append((found.findtext(f"x{at}"), found.findtext(f"y{at}")))
+        at += 1
+    flat = [fields.number(each, f"{what}.polygon") for point in points for each in point]
+    if len(flat) < 6:
+        raise ValueError(f"{what}.polygon has {len(points)} points, too few for a polygon")
+    return flat
+
+
+def _pixels(text: str | None, what: str) -> int | None:
+    if text is None or fields.number(text, what) == 0:
+        return None
+    return fields.size(text, what)
+
+
+def _plain(text: str | None) -> int | str:
+    said = (text or "").strip()
+    return int(said) if re.fullmatch(r"-?\d{1,9}", said, re.ASCII) else said

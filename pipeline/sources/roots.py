@@ -1,0 +1,190 @@
+"""Dataset roots: folders laid out as YOLO, Pascal VOC, Cityscapes, BDD100K or COCO data sets are.
+
+A root holds pictures, labels and often label maps side by side. Recognised, it becomes a source of its pictures alone,
+with its labels beside.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from methods.errors import InputError
+from pipeline.labels import cityscapes, yolo
+from pipeline.labels.files import LabelFiles
+from pipeline.labels.formats import FormatName, recognise
+from pipeline.labels.names import IMAGE_ENDINGS
+from pipeline.spec import SourceSpec
+from pipeline.storage import filesystem, redact
+
+RootName = Literal["yolo", "voc", "cityscapes", "bdd100k", "coco"]
+
+
+@dataclass(frozen=True)
+class Root:
+    """What a recognised root consists of.
+
+    Attributes:
+        folders: where the pictures are, relative to the root.
+        labels: place of the labels, relative to the root, and their format.
+    """
+
+    folders: tuple[str, ...]
+    labels: str
+    format: FormatName
+
+
+def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
+    """The source with its pictures and labels told apart, and a line that says what was taken.
+
+    A source that says where its labels are, that has several URIs or that is no folder is left as it is.
+
+    Raises:
+        InputError: ``layout`` names one that the folder does not have.
+    """
+    done = source.model_copy(update={"layout": "none"})
+    wanted = source.layout
+    if wanted == "none":
+        return source, None
+    files = _listing(source)
+    if files is None or (wanted == "auto" and (source.labels.uri is not None or source.folders)):
+        if wanted != "auto":
+            raise InputError(f"{redact(source.uris[0])}: source.layout {wanted} needs the root folder of a data set")
+        return done, None
+    names = [wanted] if wanted != "auto" else list(_KNOWN)
+    for name in names:
+        root = _KNOWN[name](files)
+        if root is None:
+            continue
+        labels = source.labels.model_copy(
+            update={"uri": source.labels.uri or files.uri(root.labels).rstrip("/"), "format": root.format}
+        )
+        says = (
+            f"{redact(files.base)}: taken for a {name} data set, pictures in {', '.join(root.folders)}, "
+            f"labels in {root.labels or 'the same folder'} ({root.format})"
+        )
+        found: dict[str, object] = {"layout": "none", "labels": labels, "folders": list(root.folders)}
+        if root.format == "yolo" and source.caption == "auto":
+            # The text beside a picture is its boxes.
+            found["caption"] = None
+        return source.model_copy(update=found), says
+    if wanted != "auto":
+        raise InputError(
+            f"{redact(source.uris[0])}: not laid out as {wanted}: {_EXPECTED[wanted]}; "
+            "name pictures and labels with source.uri and source.labels"
+        )
+    return done, None
+
+
+def _listing(source: SourceSpec) -> LabelFiles | None:
+    """Every file of a source that is one folder of loose files."""
+    if len(source.uris) != 1 or source.format not in ("auto", "folder") or any(c in source.uris[0] for c in "*?["):
+        return None
+    uri = source.uris[0]
+    fs = filesystem(uri, source.storage)
+    try:
+        if not fs.isdir(fs._strip_protocol(uri)):
+            return None
+        files = LabelFiles.under(uri, source.storage)
+    except (InputError, OSError):
+        # What is wrong with the place is said where it is listed as a source.
+        return None
+    return None if files.named(".tar", ".tar.gz", ".tgz", ".parquet", ".pq") else files
+
+
+def _is_picture(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in IMAGE_ENDINGS
+
+
+def _under(files: LabelFiles, folder: str, *endings: str) -> list[str]:
+    return [name for name in files.named(*endings) if name.startswith(f"{folder}/")]
+
+
+def _yolo(files: LabelFiles) -> Root | None:
+    """``images/...`` beside ``labels/...``, at the top or in each split; or Darknet's ``obj_train_data`` with both."""
+    pictures = {posixpath.splitext(name)[0]: name for name in files.sizes if _is_picture(name)}
+    texts = [name for name in yolo.label_files(files) if yolo.picture_of(name) in pictures]
+    apart = [name for name in texts if "labels" in name.split("/")[:-1]]
+    beside = [name for name in texts if name not in set(apart)]
+    chosen = apart or (beside if any(posixpath.basename(name) in yolo.NAME_FILES for name in files.sizes) else [])
+    if not chosen or _format_of(files.only(chosen)) != "yolo":
+        return None
+    if apart:
+        folders = {re.match(r"(.*?\bimages)/", f"{posixpath.dirname(yolo.picture_of(name))}/") for name in apart}
+        images = sorted({found.group(1) for found in folders if found})
+        tops = {image.removesuffix("images") for image in images}
+        return Root(tuple(images), f"{tops.pop()}labels" if len(tops) == 1 else "", "yolo") if images else None
+    found = tuple(sorted({posixpath.dirname(name) for name in beside}))
+    return Root(found, found[0] if len(found) == 1 else "", "yolo") if "" not in found else None
+
+
+def _voc(files: LabelFiles) -> Root | None:
+    """``JPEGImages`` beside ``Annotations`` with XML files; also below ``VOCdevkit/VOC2012``."""
+    tops = sorted({name.partition("JPEGImages/")[0] for name in files.sizes if "JPEGImages/" in name})
+    tops = [top for top in tops if _under(files, f"{top}Annotations", ".xml")]
+    if not tops:
+        return None
+    return Root(tuple(f"{top}JPEGImages" for top in tops), tops[0].rstrip("/") if len(tops) == 1 else "", "voc")
+
+
+def _cityscapes(files: LabelFiles) -> Root | None:
+    """``leftImg8bit`` beside ``gtFine`` (or ``gtCoarse``)."""
+    tops = [top for top in ("gtFine", "gtCoarse") if _under(files, top, ".json", ".png")]
+    if not tops or not any(name.startswith("leftImg8bit/") and _is_picture(name) for name in files.sizes):
+        return None
+    if not any(cityscapes.is_label_map(name) or name.endswith("_polygons.json") for name in files.sizes):
+        return None
+    return Root(("leftImg8bit",), tops[0], "cityscapes")
+
+
+def _bdd100k(files: LabelFiles) -> Root | None:
+    """``images/100k/...`` beside ``labels/...`` with JSON files."""
+    labels = _under(files, "labels", ".json")
+    pictures = sorted({name.split("/")[1] for name in files.sizes if name.startswith("images/") and _is_picture(name)})
+    if not labels or not pictures or _format_of(files.only(labels)) != "bdd100k":
+        return None
+    detection = sorted({"/".join(name.split("/")[:2]) for name in labels if name.count("/") > 1})
+    return Root(("images",), detection[0] if len(detection) == 1 else "labels", "bdd100k")
+
+
+def _coco(files: LabelFiles) -> Root | None:
+    """``annotations/*.json`` beside folders of pictures, or a JSON file in the pictures' own folder (Roboflow)."""
+    jsons = [name for name in files.named(".json") if "/" not in name or name.startswith("annotations/")]
+    jsons += [name for name in files.named("_annotations.coco.json") if name not in jsons]
+    if not jsons or _format_of(files.only(jsons)) != "coco":
+        return None
+    tops = {name.split("/")[0] for name in files.sizes if _is_picture(name) and "/" in name}
+    folders = sorted(tops - {"annotations"})
+    if not folders:
+        return None
+    annotations = [name for name in jsons if name.startswith("annotations/")]
+    if len(jsons) == 1:
+        return Root(tuple(folders), jsons[0], "coco")
+    return Root(tuple(folders), "annotations" if annotations == jsons else "", "coco")
+
+
+def _format_of(files: LabelFiles) -> str | None:
+    """The format of some of the files; ``None`` where they are no labels."""
+    try:
+        return recognise(files)
+    except InputError:
+        return None
+
+
+_KNOWN: Mapping[str, Callable[[LabelFiles], Root | None]] = {
+    "cityscapes": _cityscapes,
+    "voc": _voc,
+    "yolo": _yolo,
+    "bdd100k": _bdd100k,
+    "coco": _coco,
+}
+_EXPECTED = {
+    "cityscapes": "it needs leftImg8bit/ and gtFine/",
+    "voc": "it needs JPEGImages/ and Annotations/",
+    "yolo": "it needs images/ and labels/ with a text file per picture",
+    "bdd100k": "it needs images/ and labels/ with JSON files",
+    "coco": "it needs annotations/*.json and folders of pictures",
+}
