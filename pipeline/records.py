@@ -57,6 +57,9 @@ class SourceFile:
         size: bytes, 0 where the store does not say.
         samples: number of samples where that is known without reading, else ``None``.
         members: for loose images, their paths relative to ``uri``.
+        version: what changes whenever the content does (see ``storage.version_of``); for loose images one short hash
+            a member, with commas between, empty for a member that is not there. Empty where the store says nothing.
+        generation: of the output that the shards belong to; each ``--fresh`` begins the next one.
     """
 
     uri: str
@@ -64,17 +67,29 @@ class SourceFile:
     size: int = 0
     samples: int | None = None
     members: tuple[str, ...] = ()
+    version: str = ""
+    generation: int = 1
 
     @property
     def stem(self) -> str:
         """The shard name without its part number: ``{file stem}-{8 hex of the relative URI}``."""
         base = posixpath.basename(self.relative).split(".")[0] or "source"
         safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in base)[:80]
-        return f"{safe}-{hashlib.sha256(self.relative.encode()).hexdigest()[:8]}"
+        return f"{safe}-{_digest(self.relative)}"
+
+    @property
+    def shard_stem(self) -> str:
+        """What the ids of the file's shards have in common: the stem, and the generation from the second on."""
+        return self.stem if self.generation == 1 else f"{self.stem}-g{self.generation}"
 
     def shard_id(self, part: int) -> str:
         """The id of the part-th shard of this file."""
-        return f"{self.stem}-{part:04d}"
+        return f"{self.shard_stem}-{part:04d}"
+
+
+def _digest(name: str) -> str:
+    # A file name need not be text: Python carries bytes that are no UTF-8 as lone surrogates.
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +98,7 @@ class Shard:
 
     ``last`` is true for the file's final shard; it goes into the index part, so that a resumed run knows from the
     parts alone that a file is complete. ``undeclared`` names members that no output column was planned for.
+    ``damaged`` is true when the file could not be read to its end: the next run tries that again.
     """
 
     id: str
@@ -91,6 +107,7 @@ class Shard:
     samples: tuple[Sample, ...]
     last: bool
     undeclared: tuple[str, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +156,7 @@ class Translated:
     bytes_in: int
     undeclared: tuple[str, ...] = ()
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +185,7 @@ class Receipt:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     undeclared: tuple[str, ...] = ()
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    damaged: bool = False
 
     @property
     def attempted(self) -> int:

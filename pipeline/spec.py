@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.plugins import nearest
 from methods.uris import WeightsUri, expanded
-from pipeline.storage import StorageOptions, absolute
+from pipeline.plain_yaml import LONGEST, parse_yaml
+from pipeline.storage import StorageOptions
+from pipeline.uris import WEB, absolute, check, lies_under, protocol_of, redact
 
 
 class _Block(BaseModel):
@@ -209,8 +210,19 @@ class JobSpec(_Block):
     @model_validator(mode="after")
     def _separate(self) -> JobSpec:
         out = self.output.uri
-        if any(uri.rstrip("/") == out.rstrip("/") for uri in self.source.uris):
-            raise ValueError(f"source and output are the same place ({out}); give the output a folder of its own")
+        if protocol_of(out) in WEB:
+            raise ValueError(f"output.uri: {redact(out)}: the web cannot be written to; name a folder or a bucket")
+        same_store = self.source.storage.endpoint_url == self.output.storage.endpoint_url
+        for uri in self.source.uris if same_store or protocol_of(out) == "file" else []:
+            if uri.rstrip("/") == out.rstrip("/"):
+                raise ValueError(f"source and output are the same place ({out}); give the output a folder of its own")
+            if lies_under(out, uri):
+                raise ValueError(
+                    f"the output {redact(out)} lies under the source {redact(uri)}, which would then read what it "
+                    "wrote; give the output a folder beside the source"
+                )
+        if protocol_of(out) != "file" and ("?" in out or "*" in out):
+            raise ValueError(f"output.uri: {redact(out)}: a wildcard or query names no one place")
         return self
 
     @classmethod
@@ -250,17 +262,17 @@ def read_tree(path: str | Path, overrides: Iterable[str], shape: str) -> dict[st
         InputError: unreadable file, bad YAML, no mapping, or an override that cannot be put in.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, "rb") as file:
+            # one byte more than is allowed is enough to see that it is too long
+            text = file.read(LONGEST + 1).decode("utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such job file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a text file ({error})") from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f"{path}:{where.line + 1}" if where else str(path)
-        raise InputError(f"{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file (byte {error.start} is no UTF-8)") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path}: cannot be read ({why.lower()})") from None
+    tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
         raise InputError(f"{path}: {shape}")
     for override in overrides:
@@ -284,8 +296,19 @@ def validated(model: type[_Spec], tree: Mapping[str, Any], where: str) -> _Spec:
         first = error.errors()[0]
         loc = ".".join(str(p) for p in first["loc"] if not _is_branch(p))
         message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] in ("missing", "value_error") else f" (got {first['input']!r})"
+        # What stands in a `storage` block by mistake may be a secret.
+        hidden = first["type"] in ("missing", "value_error") or "storage" in first["loc"]
+        got = "" if hidden else f" (got {_short(first['input'])})"
         raise InputError(f"{where}: {loc + ': ' if loc else ''}{message}{got}") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except Exception as error:
+        raise InputError(f"{where}: cannot be made a job ({redact(first_line(error))})") from None
+
+
+def _short(value: Any) -> str:
+    said = redact(repr(value))
+    return said if len(said) <= 80 else said[:77] + "..."
 
 
 def fingerprint(tree: Mapping[str, Any]) -> str:
@@ -308,7 +331,10 @@ def _expand(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, str) and path and path[-1] in _URI_KEYS:
         text = expanded(value, ".".join(path))
         # weights may be hub ids, which look like paths
-        return absolute(text) if path[-1] in _PLACE_KEYS and "weights" not in path else text
+        if path[-1] in _PLACE_KEYS and "weights" not in path:
+            return absolute(text)
+        check(text)
+        return text
     return value
 
 
@@ -342,7 +368,4 @@ def _set(tree: dict[str, Any], override: str) -> None:
         node = node.setdefault(folder, {})
         if not isinstance(node, dict):
             raise InputError(f"--set {override}: '{folder}' holds a value, not a block")
-    try:
-        node[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {override}: '{text}' is not a YAML value") from None
+    node[last] = parse_yaml(text, f"--set {dotted}")

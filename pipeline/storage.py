@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import posixpath
 import re
@@ -17,20 +18,32 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
 
 import fsspec
-from fsspec.core import split_protocol
 
 from methods.errors import InputError, first_line
 from methods.uris import StorageOptions
+from pipeline.uris import absolute, protocol_of, redact
+
+__all__ = [
+    "HIDDEN",
+    "Entry",
+    "StorageOptions",
+    "Store",
+    "Unreachable",
+    "absolute",
+    "explained",
+    "filesystem",
+    "protocol_of",
+    "redact",
+    "version_of",
+]
 
 HIDDEN = ".partial-"
-# A password may hold slashes (AWS secrets do), and then the URI's own grammar takes its rest for a path. What is left
-# alone is `host:8080/photo@2x.jpg`.
-_PASSWORD = re.compile(r"(://)[^/@:\s]+:(?!\d{2,5}/)[^@\s]*@")
 _filesystems: dict[tuple[int, str, StorageOptions], Any] = {}
 _opening = threading.Lock()
+# Packages whose errors are about reaching a store, never about what an object holds.
+_CLIENTS = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "adlfs", "s3fs", "urllib3")
 
 
 @dataclass(frozen=True)
@@ -39,32 +52,6 @@ class Entry:
 
     path: str
     size: int
-
-
-def protocol_of(uri: str) -> str:
-    """``s3`` of ``s3://bucket/x``; ``file`` for plain paths."""
-    return split_protocol(uri)[0] or "file"
-
-
-def absolute(uri: str) -> str:
-    """Local paths made absolute (workers run elsewhere); URIs left as they are, trailing slashes dropped.
-
-    Raises InputError for a URI that carries a password: it would end up in logs and indexes.
-    """
-    if protocol_of(uri) == "file":
-        path = uri.removeprefix("file://")
-        return os.path.abspath(os.path.expanduser(path))
-    if "@" in (urlsplit(uri).netloc or "") or _PASSWORD.search(uri):
-        raise InputError(
-            f"{redact(uri)}: a URI must not carry credentials; set them as environment variables "
-            "(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or name a profile under `storage:`"
-        )
-    return uri.rstrip("/")
-
-
-def redact(text: str) -> str:
-    """The text with anything that looks like ``user:password@`` in a URI removed."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", _PASSWORD.sub(r"\1***@", text))
 
 
 def _connect(protocol: str, options: StorageOptions) -> Any:
@@ -90,45 +77,118 @@ def filesystem(uri: str, options: StorageOptions | None = None) -> Any:
         return _filesystems[key]
 
 
+class Unreachable(InputError):
+    """A store does not answer, or not to us: nothing is said about the object that was asked for."""
+
+
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn what a store says about access, absence and reach into one clear InputError."""
+    """Turn what a store says about access, absence and reach into one clear InputError.
+
+    What the store itself is to blame for is an :class:`Unreachable`. Errors that no store raises pass through.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except FileNotFoundError as error:
-        what = "bucket does not exist" if "bucket" in str(error).lower() else "does not exist"
-        raise InputError(f"{redact(uri)}: {what}; check the address") from error
-    except PermissionError as error:
-        raise InputError(
-            f"{redact(uri)}: access denied ({_first_line(error)}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
-            "or `storage: {profile: ...}`"
-            if protocol_of(uri) != "file"
-            else f"{uri}: no permission; check the owner and mode of the folder"
-        ) from error
-    except NotADirectoryError as error:
-        raise InputError(f"{redact(uri)}: part of this path is a file, not a folder") from error
     except Exception as error:
-        name = type(error).__name__
-        if name in ("NoCredentialsError", "PartialCredentialsError"):
-            raise InputError(
-                f"{redact(uri)}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
-                "or `storage: {anon: true}` for a public bucket"
-            ) from error
-        if name in ("ProfileNotFound", "InvalidRegionError", "ParamValidationError"):
-            raise InputError(f"{redact(uri)}: {_first_line(error)}") from error
-        if name in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError"):
-            raise InputError(f"{redact(uri)}: the endpoint does not answer ({_first_line(error)})") from error
-        if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-            raise InputError(f"{redact(uri)}: {_first_line(error)}; write it as http://host:port") from error
-        if isinstance(error, OSError) and re.search("InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden", str(error)):
-            raise InputError(f"{redact(uri)}: the store refused the credentials ({_first_line(error)})") from error
-        raise
+        local = protocol_of(uri) == "file"
+        message = (_local_message if local else _remote_message)(redact(uri), error)
+        if message is None:
+            raise
+        absent = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+        raise (InputError if local or absent else Unreachable)(message) from error
+
+
+def _local_message(where: str, error: Exception) -> str | None:
+    if isinstance(error, FileNotFoundError):
+        return f"{where}: does not exist; check the address"
+    if isinstance(error, PermissionError):
+        return f"{where}: no permission; check the owner and mode of the folder"
+    if isinstance(error, NotADirectoryError):
+        return f"{where}: part of this path is a file, not a folder"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{where}: the file system is read-only; choose a place that can be written"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{where}: {os.strerror(error.errno).lower()}; check the path and its disk"
+    return None
+
+
+def _remote_message(where: str, error: Exception) -> str | None:
+    name, said = type(error).__name__, _first_line(error)
+    if isinstance(error, FileNotFoundError):
+        what = "bucket does not exist" if "bucket" in str(error).lower() else "does not exist"
+        return f"{where}: {what}; check the address"
+    if isinstance(error, PermissionError):
+        return (
+            f"{where}: access denied ({said}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
+            "or `storage: {profile: ...}`"
+        )
+    if isinstance(error, NotADirectoryError):
+        return f"{where}: part of this path is a file, not a folder"
+    if name in ("NoCredentialsError", "PartialCredentialsError"):
+        return (
+            f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or `storage: {anon: true}` for a public bucket"
+        )
+    if name in ("ProfileNotFound", "InvalidRegionError", "ParamValidationError"):
+        return f"{where}: {said}"
+    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ClientConnectorError"):
+        return f"{where}: the endpoint does not answer ({said})"
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return f"{where}: {said}; write it as http://host:port"
+    if isinstance(error, OSError) and re.search("InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden", str(error)):
+        return f"{where}: the store refused the credentials ({said})"
+    if isinstance(error, OSError) and re.search("ExpiredToken|TokenRefreshRequired|InvalidToken", str(error)):
+        return f"{where}: the credentials have expired ({said}); get new ones and run again"
+    if isinstance(error, (OSError, TimeoutError)) or type(error).__module__.partition(".")[0] in _CLIENTS:
+        return f"{where}: the store does not answer as it should ({said}); try again later"
+    return None
 
 
 def _first_line(error: Exception) -> str:
     return redact(first_line(error))
+
+
+def version_of(detail: dict[str, Any]) -> str:
+    """What changes whenever an object's content does, of an entry that fsspec lists: the store's own version or
+    checksum, on a disk the time of the last change; with the size. Empty where the store says neither.
+    """
+    for name in ("VersionId", "ETag", "etag", "generation", "md5Hash", "Content-MD5", "Last-Modified", "LastModified"):
+        value = detail.get(name)
+        if value not in (None, "", "null"):
+            return f"{detail.get('size')}:{str(value).strip(chr(34))}"
+    if "mtime" in detail:
+        # fsspec gives seconds as a float, which holds microseconds exactly for another century.
+        return f"{detail.get('size')}:{round(float(detail['mtime']) * 1e6)}"
+    return ""
+
+
+class _Explained(io.BufferedIOBase):
+    """An open object whose errors say that the store failed, not that the content is damaged."""
+
+    def __init__(self, file: Any, uri: str) -> None:
+        self._file, self._uri = file, uri
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with explained(self._uri):
+            return self._file.read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 @dataclass(frozen=True)
@@ -171,6 +231,11 @@ class Store:
                 # With the prefix, for accounts that may list only that.
                 self.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=1)
 
+    def version(self, relative: str = "") -> str:
+        """What changes whenever the object's content does (see :func:`version_of`). Raises InputError."""
+        with explained(self.uri(relative)):
+            return version_of(self.fs.info(self.path(relative)))
+
     def list(self, prefix: str = "") -> list[Entry]:
         """Every object below ``prefix``, sorted; empty when there is none. Unfinished local puts are left out."""
         with explained(self.uri(prefix)):
@@ -204,9 +269,10 @@ class Store:
                 return None
 
     def open(self, relative: str, block_size: int = 8 << 20) -> BinaryIO:
-        """A readable binary file that fetches ahead in blocks."""
+        """A readable binary file that fetches ahead in blocks; a store that fails later says so by ``Unreachable``."""
         with explained(self.uri(relative)):
-            return self.fs.open(self.path(relative), "rb", block_size=block_size)
+            file = self.fs.open(self.path(relative), "rb", block_size=block_size)
+        return file if self.local else cast("BinaryIO", _Explained(file, self.uri(relative)))
 
     def put(self, relative: str, data: bytes) -> None:
         """Write the object in one atomic step, replacing what is there."""

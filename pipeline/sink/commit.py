@@ -78,4 +78,5 @@ def commit(job: Job, shard: Translated) -> Receipt:
         metrics=metrics,
         undeclared=shard.undeclared,
         notices=shard.notices,
+        damaged=shard.damaged,
     )

@@ -16,6 +16,7 @@ from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
+from pipeline.uris import printable, redact
 
 _META = b"sceneshift"
 FOLDER = "index"
@@ -89,12 +90,12 @@ def _index_row(
         "status": row.status,
         "stage": row.rejection.stage if row.rejection else None,
         "error": row.rejection.error if row.rejection else None,
-        "message": row.rejection.message if row.rejection else None,
+        "message": printable(redact(row.rejection.message)) if row.rejection else None,
         "shard": shard,
         "row": place.get("row"),
         "offset": place.get("offset"),
         "size": place.get("size"),
-        "source_uri": row.source_uri,
+        "source_uri": printable(redact(row.source_uri)),
         "source_sha256": row.source_sha256,
         "sha256": hashlib.sha256(row.image).hexdigest() if row.image is not None else None,
         "width": row.width,

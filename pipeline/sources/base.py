@@ -7,10 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from methods.errors import BadSample, InputError, first_line
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.layout import Kind, Layout
+from pipeline.storage import Unreachable
+from pipeline.uris import printable, redact
 
 MAX_KEY = 512
+TRUNCATED = "truncated_archive"
+"""The reason of a sample that an archive breaks off in, or without the end that every archive has."""
 
 
 class Source(Protocol):
@@ -38,11 +43,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Pending:
-    """A sample whose bytes have not been fetched: its key, and how to get it when its shard is wanted."""
+    """A sample whose bytes have not been fetched: its key, and how to get it when its shard is wanted.
+
+    ``damaged`` marks one that stands for the rest of a file which cannot be read.
+    """
 
     key: str
     fetch: Any
     problem: Rejection | None = None
+    damaged: bool = False
 
 
 def key_problem(key: str) -> Rejection | None:
@@ -119,12 +128,15 @@ def cut_shards(
 ) -> Iterator[Shard]:
     """Cut a stream of samples into shards, fetching only those of parts not in ``done``.
 
-    A key that was seen before in the file becomes a rejected sample; so does one that is unsafe.
+    A key that was seen before in the file becomes a rejected sample; so does one that is unsafe. This is the border of
+    the stage ``read``: whatever a format raises on one sample makes that sample a rejected one, whatever it raises on
+    the file one rejected sample for the rest of the file. Only a store that does not answer (``Unreachable``) is no
+    matter of the content and passes through.
     """
     seen: set[str] = set()
-    part, samples, undeclared = 0, [], set()
+    part, samples, undeclared, damaged = 0, [], set(), False
     size = 0
-    stream = iter(pending)
+    stream = _to_the_end(file, pending)
     following = next(stream, None)
     taken = 0
     if following is None and 0 not in done:
@@ -142,9 +154,11 @@ def cut_shards(
             if problem is not None:
                 samples.append(Sample(key=_printable(current.key), source_uri=file.uri, problem=problem))
             else:
-                sample, extra = current.fetch()
+                sample, extra = _fetched(file, current)
                 samples.append(sample)
                 undeclared.update(extra)
+            problem = samples[-1].problem
+            damaged = damaged or current.damaged or (problem is not None and problem.error == TRUNCATED)
         # Only now: the stream may close its file when it ends.
         following = None if limit is not None and taken >= limit else next(stream, None)
         size += 1
@@ -152,9 +166,45 @@ def cut_shards(
             if wanted:
                 last = following is None
                 yield Shard(
-                    file.shard_id(part), file.relative, part, tuple(samples), last, tuple(sorted(undeclared)[:20])
+                    id=file.shard_id(part),
+                    source=file.relative,
+                    part=part,
+                    samples=tuple(samples),
+                    last=last,
+                    undeclared=tuple(sorted(undeclared)[:20]),
+                    damaged=damaged,
                 )
-            part, size, samples, undeclared = part + 1, 0, [], set()
+            part, size, samples, undeclared, damaged = part + 1, 0, [], set(), False
+
+
+def _to_the_end(file: SourceFile, pending: Iterable[Pending]) -> Iterator[Pending]:
+    """The stream, ended by a rejected sample where it breaks off."""
+    try:
+        yield from pending
+    except Unreachable:
+        raise
+    except Exception as error:
+        if isinstance(error, InputError):
+            yield broken_file(file, "unreadable", str(error))
+        else:
+            yield broken_file(file, "damaged_file", f"cannot be read any further ({_said(error)})")
+
+
+def _fetched(file: SourceFile, pending: Pending) -> tuple[Sample, tuple[str, ...]]:
+    """The sample, or a rejected one that says why there is none."""
+    try:
+        return pending.fetch()
+    except Unreachable:
+        raise
+    except BadSample as error:
+        problem = Rejection("read", error.reason, str(error))
+    except Exception as error:
+        problem = Rejection("read", "unreadable", f"cannot be read ({_said(error)})")
+    return Sample(key=_printable(pending.key), source_uri=file.uri, problem=problem), ()
+
+
+def _said(error: Exception) -> str:
+    return printable(redact(f"{type(error).__name__}: {first_line(error)}"))
 
 
 def _printable(key: str) -> str:
@@ -164,7 +214,7 @@ def _printable(key: str) -> str:
 
 def broken_file(file: SourceFile, error: str, message: str) -> Pending:
     """The pending sample that stands for a source file that cannot be read (on)."""
-    return Pending(f"{posixpath.basename(file.relative)}#end", None, Rejection("read", error, message))
+    return Pending(f"{posixpath.basename(file.relative)}#end", None, Rejection("read", error, message), damaged=True)
 
 
 def without_fetch(sample: Sample) -> Pending:

@@ -108,6 +108,7 @@ class ShardTranslation:
             bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
             undeclared=self.shard.undeclared,
             notices=self.translator.notices.take(),
+            damaged=self.shard.damaged,
         )
 
     def _sort_in(self, number: int, sample: Sample, future: Future[Prepared]) -> None:
