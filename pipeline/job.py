@@ -12,6 +12,7 @@ from methods.base import MethodInfo
 from methods.errors import InputError
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
+from pipeline.fence import JOB_FILE, FencedStore, Lease
 from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
 from pipeline.labels.source import TableSource, converted
@@ -22,9 +23,10 @@ from pipeline.sources.base import Source
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
+from pipeline.uris import redact
 
 FORMAT_VERSION = 1
-JOB_FILE = "_sceneshift/job.json"
+__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "prepare", "stored_job"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Job:
     ``fingerprint`` stands for all that decides the bytes in data/ and index/: method, weights by content, parameters,
     codec, metrics, layout. Two runs with one fingerprint write the same bytes for the same source file.
     ``label_table`` names the table made of the dataset's label files; ``notes`` say what was recognised in the source.
+    ``generation`` counts the jobs that one output has held; ``lease`` is the right to write to it, while a job runs.
     """
 
     spec: JobSpec
@@ -48,11 +51,14 @@ class Job:
     fingerprint: str
     label_table: str | None = None
     notes: tuple[str, ...] = ()
+    generation: int = 1
+    lease: Lease | None = None
 
     @property
     def store(self) -> Store:
-        """Where the output goes."""
-        return Store(self.spec.output.uri, self.spec.output.storage)
+        """Where the output goes. Of a job that runs, what is put there is checked against its lease."""
+        uri, options = self.spec.output.uri, self.spec.output.storage
+        return Store(uri, options) if self.lease is None else FencedStore(uri, options, self.lease)
 
     @property
     def info(self) -> MethodInfo:
@@ -97,6 +103,7 @@ class Job:
             batch_size=tree["batch_size"],
             metric_columns=tuple(tree["metric_columns"]),
             fingerprint=tree["fingerprint"],
+            generation=tree.get("generation", 1),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -104,6 +111,7 @@ class Job:
         return {
             "version": FORMAT_VERSION,
             "fingerprint": self.fingerprint,
+            "generation": self.generation,
             "method": self.method_label,
             "params": self.params,
             "weights": self.weights,
@@ -115,7 +123,7 @@ class Job:
             "metric_columns": list(self.metric_columns),
             "shaping": self.spec.shaping(),
             "label_changes": self.label_changes.as_tree(),
-            "spec": self.spec.as_tree(),
+            "spec": _without_secrets(self.spec.as_tree()),
         }
 
 
@@ -192,10 +200,14 @@ def stored_job(store: Store) -> dict[str, Any] | None:
     try:
         tree = json.loads(data)
     except ValueError:
-        raise InputError(f"{store.uri(JOB_FILE)}: not readable; the output is damaged or not one of ours") from None
-    if tree.get("version") != FORMAT_VERSION:
         raise InputError(
-            f"{store.uri()}: written by another version of sceneshift (format {tree.get('version')}, "
+            f"{store.uri(JOB_FILE)}: not readable, the output is damaged or not one of ours; --fresh begins it anew"
+        ) from None
+    if not isinstance(tree, dict) or not {"version", "fingerprint", "layout", "spec"} <= tree.keys():
+        raise InputError(f"{store.uri(JOB_FILE)}: damaged; --fresh begins the output anew")
+    if tree["version"] != FORMAT_VERSION:
+        raise InputError(
+            f"{store.uri()}: written by another version of sceneshift (format {tree['version']}, "
             f"here {FORMAT_VERSION}); use another output folder"
         )
     return tree
@@ -205,6 +217,15 @@ def _label_table(source: SourceSpec) -> Path | None:
     """The table of the dataset's label files on this node, made if need be."""
     labels = source.labels
     return None if labels.uri is None else converted(TableSource(labels.uri, labels.format, source.storage))
+
+
+def _without_secrets(value: Any) -> Any:
+    """Plain data with every text redacted: presigned addresses and the like are not for those who read an output."""
+    if isinstance(value, dict):
+        return {name: _without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    return redact(value) if isinstance(value, str) else value
 
 
 def _method_params(spec: JobSpec) -> dict[str, Any]:

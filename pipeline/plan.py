@@ -6,15 +6,18 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from methods.errors import InputError, first_line
 from pipeline.job import Job
 from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.storage import Store
+from pipeline.uris import printable, redact
 
 PLAN_FILE = "_sceneshift/plan.parquet"
 _SCHEMA = pa.schema(
@@ -25,6 +28,9 @@ _SCHEMA = pa.schema(
         ("samples", pa.int64()),
         ("shards", pa.int32()),
         ("members", pa.list_(pa.string())),
+        ("version", pa.string()),
+        ("damaged", pa.bool_()),
+        ("generation", pa.int32()),
     ]
 )
 
@@ -33,13 +39,15 @@ _SCHEMA = pa.schema(
 class FilePlan:
     """One source file: the parts that are committed, and how many shards it has once that is known.
 
-    ``poison`` holds, by part and by place in the shard, samples that were found to kill their process.
+    ``poison`` holds, by part and by place in the shard, samples that were found to kill their process. ``damaged`` says
+    that the file could not be read to its end: its last shard is made again by the next run.
     """
 
     file: SourceFile
     done: frozenset[int] = frozenset()
     shards: int | None = None
     poison: Mapping[int, Mapping[int, Rejection]] = field(default_factory=dict)
+    damaged: bool = False
 
     @property
     def complete(self) -> bool:
@@ -49,10 +57,15 @@ class FilePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All source files of a job, sorted, with what is done."""
+    """All source files of a job, sorted, with what is done.
+
+    ``changed`` names the files that are not the ones any more that their shards were made from; ``outdated`` the shards
+    that are committed and have to be made again.
+    """
 
     files: tuple[FilePlan, ...]
     changed: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[FilePlan, ...]:
@@ -86,23 +99,47 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
     files = job.source(known).plan()
     parts = {} if fresh else committed_parts(job.store)
-    changed = []
+    changed: list[str] = []
+    outdated: list[str] = []
     plans: list[FilePlan] = []
     for file in files:
+        file = replace(file, generation=job.generation)
         before = recorded.get(file.relative)
-        if before is not None and before.file.size != file.size and job.source_format != "folder":
-            changed.append(file.uri)
+        done = frozenset(parts.get(file.shard_stem, ()))
+        again: frozenset[int] = frozenset()
+        if before is not None and is_changed(before.file, file):
+            changed.append(redact(file.uri))
+            before, again = None, done
+        elif before is not None and before.damaged:
+            before, again = replace(before, shards=None), frozenset([max(done)] if done else [])
+        outdated += [file.shard_id(part) for part in sorted(again)]
         if file.samples is None and before is not None:
             file = replace(file, samples=before.file.samples)
-        done = frozenset(parts.get(file.stem, ()))
-        plans.append(FilePlan(file, done, _shards(job, file, before)))
+        plans.append(FilePlan(file, done - again, _shards(job, file, before)))
     unsure = [n for n, each in enumerate(plans) if each.shards is None and each.done]
     with ThreadPoolExecutor(16) as pool:
         notes = pool.map(lambda n: _last_note(job.store, plans[n]), unsure)
         for n, note in zip(unsure, notes, strict=True):
-            if note.last:
+            if note is None or (note.last and note.damaged):
+                last = max(plans[n].done)
+                outdated.append(plans[n].file.shard_id(last))
+                plans[n] = replace(plans[n], done=plans[n].done - {last})
+            elif note.last:
                 plans[n] = replace(plans[n], shards=note.part + 1)
-    return Plan(tuple(plans), tuple(changed))
+    return Plan(tuple(plans), tuple(changed), tuple(outdated))
+
+
+def is_changed(before: SourceFile, now: SourceFile) -> bool:
+    """Whether a source file is not the one any more that an earlier plan had.
+
+    Loose images that are gone change nothing: what was made of them stays.
+    """
+    if not before.version or not now.version:
+        return not now.members and before.size != now.size
+    if not now.members:
+        return before.version != now.version
+    pairs = zip(before.version.split(","), now.version.split(","), strict=False)
+    return any(new and old != new for old, new in pairs)
 
 
 def _shards(job: Job, file: SourceFile, before: FilePlan | None) -> int | None:
@@ -113,34 +150,67 @@ def _shards(job: Job, file: SourceFile, before: FilePlan | None) -> int | None:
     return None
 
 
-def _last_note(store: Store, plan: FilePlan) -> PartNote:
-    return read_note(store.read(part_path(plan.file.shard_id(max(plan.done)))))
+def _last_note(store: Store, plan: FilePlan) -> PartNote | None:
+    """The note of the last committed part; ``None`` where that part is damaged."""
+    data = store.read_or_none(part_path(plan.file.shard_id(max(plan.done))))
+    try:
+        return None if data is None else read_note(data)
+    except Exception:
+        return None
 
 
 def read_plan(store: Store) -> list[FilePlan]:
-    """The plan that an earlier run recorded; empty for a fresh output."""
+    """The plan that an earlier run recorded; empty for a fresh output. Raises InputError for a damaged one."""
     data = store.read_or_none(PLAN_FILE)
     if data is None:
         return []
-    return [
-        FilePlan(
-            SourceFile(row["uri"], row["relative"], row["size"], row["samples"], tuple(row["members"] or ())),
-            shards=row["shards"],
-        )
-        for row in pq.read_table(io.BytesIO(data)).to_pylist()
-    ]
+    try:
+        return [_recorded(row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+    except Exception as error:
+        raise InputError(
+            f"{store.uri(PLAN_FILE)}: damaged ({first_line(error)}); delete it and run again, or begin anew by --fresh"
+        ) from None
+
+
+def _recorded(row: Mapping[str, Any]) -> FilePlan:
+    file = SourceFile(
+        uri=row["uri"],
+        relative=_name(row["relative"]),
+        size=row["size"],
+        samples=row["samples"],
+        members=tuple(map(_name, row["members"] or ())),
+        version=row.get("version") or "",
+        generation=row.get("generation") or 1,
+    )
+    return FilePlan(file, shards=row["shards"], damaged=bool(row.get("damaged")))
+
+
+def _text(name: str) -> str:
+    """A file name as text that Arrow takes: one that is no UTF-8 as a backslash and its bytes in hexadecimal."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "\\" + name.encode("utf-8", "surrogateescape").hex()
+    return name if not name.startswith("\\") else "\\" + name.encode().hex()
+
+
+def _name(text: str) -> str:
+    return bytes.fromhex(text[1:]).decode("utf-8", "surrogateescape") if text.startswith("\\") else text
 
 
 def write_plan(store: Store, files: Iterable[FilePlan]) -> None:
     """Record the plan: what fixes the groups of loose images, and lets a finished job be recognised quickly."""
     rows = [
         {
-            "relative": each.file.relative,
-            "uri": each.file.uri,
+            "relative": _text(each.file.relative),
+            "uri": printable(redact(each.file.uri)),
             "size": each.file.size,
             "samples": each.file.samples,
             "shards": each.shards,
-            "members": list(each.file.members),
+            "members": list(map(_text, each.file.members)),
+            "version": each.file.version,
+            "damaged": each.damaged,
+            "generation": each.file.generation,
         }
         for each in files
     ]
@@ -152,9 +222,10 @@ def refresh(job: Job, files: Sequence[FilePlan]) -> tuple[FilePlan, ...]:
     parts = committed_parts(job.store)
     fresh = []
     for each in files:
-        each = replace(each, done=frozenset(parts.get(each.file.stem, ())))
+        each = replace(each, done=frozenset(parts.get(each.file.shard_stem, ())))
         if each.shards is None and each.done:
             note = _last_note(job.store, each)
-            each = replace(each, shards=note.part + 1) if note.last else each
+            if note is not None and note.last:
+                each = replace(each, shards=note.part + 1, damaged=note.damaged)
         fresh.append(each)
     return tuple(fresh)

@@ -185,7 +185,6 @@ class Receipt:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     undeclared: tuple[str, ...] = ()
     notices: Mapping[str, Notice] = field(default_factory=dict)
-    damaged: bool = False
 
     @property
     def attempted(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import io
 import os
 import posixpath
@@ -36,6 +37,7 @@ __all__ = [
     "filesystem",
     "protocol_of",
     "redact",
+    "short_version",
     "version_of",
 ]
 
@@ -144,6 +146,11 @@ def _remote_message(where: str, error: Exception) -> str | None:
     if isinstance(error, (OSError, TimeoutError)) or type(error).__module__.partition(".")[0] in _CLIENTS:
         return f"{where}: the store does not answer as it should ({said}); try again later"
     return None
+
+
+def short_version(version: str) -> str:
+    """A few characters that stand for a version; empty for none."""
+    return hashlib.blake2s(version.encode(), digest_size=5).hexdigest() if version else ""
 
 
 def _first_line(error: Exception) -> str:
@@ -305,6 +312,37 @@ class Store:
                     return False
                 raise
             return True
+
+    def tag(self, relative: str) -> str | None:
+        """The ETag of an object in a bucket, for ``put_if``; ``None`` where there is no object or no such thing."""
+        if protocol_of(self.root) not in ("s3", "s3a"):
+            return None
+        with explained(self.uri(relative)):
+            try:
+                return self.fs.info(self.path(relative)).get("ETag")
+            except FileNotFoundError:
+                return None
+
+    def put_if(self, relative: str, data: bytes, tag: str | None) -> bool:
+        """Write the object only if it is still the one with this ETag; ``False`` when it is another by now.
+
+        Without a tag, or on a server that knows no conditions, it is written.
+        """
+        if tag is None or protocol_of(self.root) not in ("s3", "s3a"):
+            self.put(relative, data)
+            return True
+        bucket, _, key = self.path(relative).partition("/")
+        with explained(self.uri(relative)):
+            try:
+                self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, IfMatch=tag)
+            except OSError as error:
+                said = str(error).lower()
+                if "precondition" in said or "pre-condition" in said:
+                    return False
+                if "notimplemented" not in said and "not implemented" not in said:
+                    raise
+                self.fs.pipe_file(self.path(relative), data)
+        return True
 
     def delete(self, relative: str) -> None:
         """Remove the object if it is there."""

@@ -179,6 +179,7 @@ class _Checker:
     def __init__(self, store: Store, job: Mapping[str, Any], data: Mapping[str, int], decode: bool) -> None:
         self.store, self.data, self.decode = store, data, decode
         self.fingerprint = job["fingerprint"]
+        self.generation = job.get("generation", 1)
         output = job["spec"]["output"]
         self.format = output["format"]
         self.suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
@@ -218,7 +219,7 @@ class _Checker:
     def _note(self, path: str, note: PartNote, table: pa.Table) -> Iterator[str]:
         if note.shard != _shard(path):
             yield f"{path}: its note is of another shard ({note.shard})"
-        elif SourceFile("", note.source).shard_id(note.part) != note.shard:
+        elif SourceFile("", note.source, generation=self.generation).shard_id(note.part) != note.shard:
             yield f"{path}: part {note.part} of {note.source} has another name"
         statuses = table["status"].to_pylist()
         counts = {status: statuses.count(status) for status in _STATUSES}

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from methods.errors import InputError, first_line
+from pipeline.errors import JobFailed
 from pipeline.storage import redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
@@ -145,6 +146,18 @@ class Cluster:
     def __init__(self, where: str, workers: tuple[int, int], connected_here: bool) -> None:
         self.where, self.workers = where, workers
         self._connected_here = connected_here
+
+    def check_node(self) -> None:
+        """Raise JobFailed when a process of a Ray that was started here has ended: nothing is scheduled then."""
+        import ray
+
+        node = ray._private.worker._global_node if self._connected_here else None  # pyright: ignore
+        for name, processes in (node.all_processes if node is not None else {}).items():
+            if name in ("raylet", "gcs_server") and any(each.process.poll() is not None for each in processes):
+                raise JobFailed(
+                    f"Ray's own process {name} has ended (killed, or out of memory?) and took the workers along. "
+                    "What is committed stays; run the job again to go on"
+                )
 
     def close(self) -> None:
         """End a Ray that was started here, leave a cluster that was joined, keep a connection that was there before."""

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from methods.errors import InputError
-from pipeline.errors import JobFailed
+from pydantic import ValidationError
+
+from methods.errors import InputError, first_line
+from pipeline.fence import Lease, LockLost, read_record
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
 from pipeline.labels import LabelTable, TableSource
 from pipeline.labels.source import converted, publish, withdraw, write_info
 from pipeline.logs.faults import failure_logged
-from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, WorkerLog, new_run
-from pipeline.plan import Plan, make_plan, refresh, write_plan
+from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, new_run
+from pipeline.plan import Plan, make_plan, write_plan
+from pipeline.run.belongings import SUCCESS_FILE, clear, clear_shards, foreign, generations
 from pipeline.run.estimate import count
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.run.label_check import check_labels
-from pipeline.run.lock import LOCK_FILE, locked
+from pipeline.run.lock import locked
 from pipeline.run.progress import Progress
-from pipeline.run.steps import Failure
-from pipeline.run.watchdog import watched
+from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
+from pipeline.sink.index import FOLDER, part_path
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
-from pipeline.storage import Store, protocol_of, redact
+from pipeline.storage import Store
+from pipeline.uris import printable, protocol_of, redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
-
-Watch = Callable[[Progress], None]
-_GIVE_UP_AFTER = 8
 
 
 @dataclass
@@ -99,30 +101,45 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
     """
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
-    stored = stored_job(store)
-    if stored is None or fresh:
-        if stored is None and (found := _foreign(store)):
+    stored = None if fresh else stored_job(store)
+    if stored is None:
+        job = replace(prepare(spec), generation=_next_generation(store, spec) if fresh else 1)
+        plan = make_plan(job, fresh=True)
+        if read_record(store, JOB_FILE) is None and (found := foreign(store, plan.files)):
             raise InputError(
-                f"{redact(store.uri())}: the folder holds something else already ({found}); "
+                f"{redact(store.uri())}: the folder holds something else already ({printable(found)}); "
                 "give the job an output of its own"
             )
-        job = prepare(spec)
-    else:
-        job = prepare(spec, layout=Layout.model_validate(stored["layout"]))
-        if job.fingerprint != stored["fingerprint"]:
-            raise InputError(
-                f"{redact(store.uri())}: holds the output of another job ({_difference(stored, job.describe())}); "
-                "use another output, or --fresh to throw the old one away"
-            )
-    return job, make_plan(job, fresh=fresh)
+        return job, plan
+    job = replace(_prepared(spec, stored), generation=stored.get("generation", 1))
+    if job.fingerprint != stored["fingerprint"]:
+        raise InputError(
+            f"{redact(store.uri())}: holds the output of another job ({_difference(stored, job.describe())}); "
+            "use another output, or --fresh to throw the old one away"
+        )
+    return job, make_plan(job)
 
 
-def _foreign(store: Store) -> str | None:
-    """Something in the output folder that no job of ours has put there; the first name of it."""
-    for entry in store.list():
-        if not entry.path.startswith("_sceneshift/"):
-            return entry.path
-    return None
+def _prepared(spec: JobSpec, stored: dict[str, Any]) -> Job:
+    try:
+        layout = Layout.model_validate(stored["layout"])
+    except ValidationError as error:
+        where = redact(spec.output.uri)
+        raise InputError(f"{where}/{JOB_FILE}: damaged ({first_line(error)}); --fresh begins the output anew") from None
+    return prepare(spec, layout=layout)
+
+
+def _next_generation(store: Store, spec: JobSpec) -> int:
+    """Which generation of the output ``--fresh`` begins: a new one, so that what an earlier driver still writes lands
+    where nobody reads. The same job begun anew writes the same bytes, and keeps its own.
+    """
+    stored = read_record(store, JOB_FILE)
+    if stored is None:
+        return 1
+    before = stored.get("generation", 1)
+    if not isinstance(before, int):
+        before = generations([entry.path for entry in store.list(FOLDER)])
+    return before if stored.get("fingerprint") == prepare(spec).fingerprint else before + 1
 
 
 def _difference(old: Any, new: Any, path: str = "") -> str:
@@ -146,16 +163,17 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
     from pipeline.output.finalise import finalise
 
     store, run = job.store, logs.run
-    with locked(store, run, steal=steal_lock), logs.recording(DRIVER) as record:
-        if fresh:
-            _clear(store)
+    with locked(store, run, steal=steal_lock) as held, logs.recording(DRIVER) as record:
         # Looked at again under the lock: another driver may have worked meanwhile.
-        job, plan = resolve(job.spec)
+        job, plan = resolve(job.spec, fresh=fresh)
         began_empty = not store.exists(JOB_FILE)
-        store.put_new(JOB_FILE, json.dumps(job.describe(), indent=1, sort_keys=True).encode())
-        write_plan(store, plan.files)
-        store.delete("_sceneshift/success.json")
-        _share_labels(job)
+        _take(job, plan, fresh=fresh or began_empty)
+        mine = replace(job, lease=Lease(held.token, job.fingerprint, job.generation))
+        for shard in plan.outdated:
+            mine.store.delete(part_path(shard))
+        write_plan(mine.store, plan.files)
+        mine.store.delete(SUCCESS_FILE)
+        _share_labels(mine)
         amount = count(job, plan)
         progress = Progress(
             shards_total=max(0, amount.shards - plan.committed),
@@ -163,7 +181,10 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
             exact=amount.exact,
             before=plan.committed,
         )
-        log = RunLog(store, run)
+        log = RunLog(mine.store, run)
+        if executor.job.fingerprint != job.fingerprint:
+            raise InputError(f"{redact(store.uri())}: another run began this output at the same moment; run it again")
+        executor.lend(mine)
         _log.info(
             "%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
             redact(store.uri()),
@@ -172,25 +193,27 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
             plan.committed,
             job.fingerprint,
         )
+        work = Work(mine, plan, executor, progress, log, record, watch, held.lost)
         with failure_logged(logs.uri):
             try:
-                stopped = _work_off(job, plan, executor, progress, log, record, watch)
+                stopped = work.off()
             except InputError:
                 if began_empty and not progress.shards:
                     record.discard()
-                    _clear(store)
+                    clear(store, plan.files)
                 raise
             finally:
-                log.flush()
-                if job.label_table is not None:
-                    withdraw(job.label_table, store)
-            files = refresh(job, plan.files)
-            write_plan(store, files)
+                with contextlib.suppress(LockLost):
+                    log.flush()
+                    if job.label_table is not None:
+                        withdraw(job.label_table, mine.store)
+            files = work.files()
+            write_plan(mine.store, files)
             began = time.monotonic()
-            summary = finalise(job, complete=all(each.complete for each in files))
+            summary = finalise(mine, complete=all(each.complete for each in files))
             _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
     warnings = _warnings_of_place(job)
-    warnings += [f"{uri}: the file changed since its shards were made; --fresh makes them anew" for uri in plan.changed]
+    warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
     warnings += [
         f"member '{name}' is in {count} shards but not in the first source file; name it under source.carry to keep it"
         for name, count in progress.undeclared.items()
@@ -213,6 +236,22 @@ def _share_labels(job: Job) -> None:
         publish(path, job.store)
 
 
+def _take(job: Job, plan: Plan, *, fresh: bool) -> None:
+    """Put the job's record into the output and clear away what is not of this job, with the lock held.
+
+    The record comes first: from then on what a driver of another job still writes is refused, or lands in a generation
+    that nobody reads. Killed in between, the next run clears away the rest.
+    """
+    store = job.store
+    record = json.dumps(job.describe(), indent=1, sort_keys=True).encode()
+    if fresh:
+        store.delete(SUCCESS_FILE)
+        store.put(JOB_FILE, record)
+        clear(store, plan.files, record_too=False)
+    elif job.generation > 1:
+        clear_shards(store, plan.files, keep=job.generation)
+
+
 def _warnings_of_place(job: Job) -> list[str]:
     """Paths of one machine in a job for many."""
     address = job.spec.compute.address
@@ -220,62 +259,3 @@ def _warnings_of_place(job: Job) -> list[str]:
     if address is None or address in ("auto", "local") or not paths:
         return []
     return [f"{paths[0]} must be a disk that every machine of the cluster {address} shares"]
-
-
-def _clear(store: Store) -> None:
-    """Remove everything of a job from its output, commits first, so that no reader meets a half of it."""
-    for prefix in ("index", "data", "report"):
-        store.delete_all(prefix)
-    for entry in store.list():
-        if entry.path != LOCK_FILE:
-            store.delete(entry.path)
-
-
-def _work_off(
-    job: Job,
-    plan: Plan,
-    executor: Executor,
-    progress: Progress,
-    log: RunLog,
-    record: WorkerLog,
-    watch: Watch,
-) -> bool:
-    """Work until every file is complete. ``True`` when stopped because too much is rejected."""
-    pending = plan.pending
-    for attempt in range(3):
-        if not pending:
-            break
-        if attempt:
-            _log.warning("%d source files are unfinished though nothing failed: a worker process died", len(pending))
-            pending = tuple(executor.isolate(each) for each in pending)
-        failures: list[Failure] = []
-        for event in watched(executor, pending, job.spec.compute.stall_timeout):
-            record.put()
-            if isinstance(event, Failure):
-                _log.warning("%s: %s", event.where, event.message)
-                if event.fatal:
-                    raise InputError(event.message)
-                failures.append(event)
-                if len(failures) >= _GIVE_UP_AFTER and not progress.shards:
-                    raise JobFailed(f"nothing succeeds; the first failure: {failures[0].where}: {failures[0].message}")
-                continue
-            progress.add(event)
-            log.add(event)
-            _log.debug("%s committed by %s: %d rows", event.shard, event.worker, event.attempted)
-            watch(progress)
-            if progress.over_limit(job.spec.max_rejects, final=False):
-                return True
-        pending = tuple(each for each in refresh(job, pending) if not each.complete)
-        if failures and pending:
-            first = failures[0]
-            raise JobFailed(
-                f"{len(pending)} source files are not finished; first failure: {first.where}: {first.message}. "
-                "Run the job again to go on"
-            )
-    if pending:
-        names = ", ".join(each.file.relative for each in pending[:3])
-        raise JobFailed(
-            f"{len(pending)} source files keep taking their worker process down and no single sample does it alone "
-            f"({names}); a smaller compute.batch_size or output.shard_size may help. Run the job again to go on"
-        )
-    return progress.over_limit(job.spec.max_rejects, final=True)

@@ -11,13 +11,15 @@ from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, Activity
 from pipeline.run.cluster import open_cluster
-from pipeline.run.steps import Failure
+from pipeline.run.steps import Failure, failure_of
 
 
 class Executor(Protocol):
     """What the driver needs of a place to work; ``where`` names it for a person."""
 
     where: str
+
+    job: Job
 
     def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
         """Make the missing shards of these files; receipts and failures as they happen."""
@@ -29,6 +31,14 @@ class Executor(Protocol):
 
     def isolate(self, plan: FilePlan) -> FilePlan:
         """The plan with the samples that kill their process noted as poison."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise JobFailed when what the work runs on is gone."""
+        ...
+
+    def lend(self, job: Job) -> None:
+        """The job as it may write, under a lease; the same work as the one this was made for."""
         ...
 
     def close(self) -> None:
@@ -56,7 +66,7 @@ class LocalExecutor:
         from pipeline.translate.shard import translate_shard
 
         for plan in files:
-            stage = "read"
+            name, stage = plan.file.relative, "read"
             try:
                 for shard in read_file(self.job, plan):
                     stage = "translate"
@@ -69,7 +79,7 @@ class LocalExecutor:
                     stage = "read"
                     yield receipt
             except Exception as error:
-                yield Failure.of(stage, plan.file.relative, error)
+                yield failure_of(stage, name, error)
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """The one shard in hand."""
@@ -78,6 +88,13 @@ class LocalExecutor:
     def isolate(self, plan: FilePlan) -> FilePlan:
         """Nothing to isolate: what kills this process ends the run."""
         return plan
+
+    def check_alive(self) -> None:
+        """This process is alive."""
+
+    def lend(self, job: Job) -> None:
+        """What is committed from now on is committed under this job's lease."""
+        self.job = job
 
     def close(self) -> None:
         """Stop the translator's threads."""
@@ -120,6 +137,14 @@ class RayExecutor:
         from pipeline.run.isolate import find_poison
 
         return find_poison(self.job, plan)
+
+    def check_alive(self) -> None:
+        """Raise JobFailed when the node's own processes are gone, if the cluster was started here."""
+        self.cluster.check_node()
+
+    def lend(self, job: Job) -> None:
+        """What is committed from now on is committed under this job's lease."""
+        self.job = job
 
     def close(self) -> None:
         """End a cluster that was started here, leave one that was not."""

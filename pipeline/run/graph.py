@@ -27,7 +27,7 @@ from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, ActivityReporter
 from pipeline.run.cluster import Demand
-from pipeline.run.steps import Failure
+from pipeline.run.steps import Failure, failure_of
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
@@ -76,7 +76,7 @@ class _TranslateStage:
                 self.translator = Translator(job)
                 _log.info("%s loaded on %s in %.1f s", job.method_label, job.device, time.monotonic() - began)
         except InputError as error:
-            self.failure = Failure("start", str(error), fatal=True)
+            self.failure = Failure("start", str(error), "input")
             return
         worker = self.translator.worker
         self.reporter = ActivityReporter(lambda shard, what: activity.write.remote(worker, shard, what))
@@ -93,7 +93,7 @@ class _TranslateStage:
             try:
                 return _row(translate_shard(self.translator, payload, self.reporter.note))
             except Exception as error:
-                return _row(Failure.of("translate", payload.id, error))
+                return _row(failure_of("translate", payload.id, error))
             finally:
                 self.reporter.note(payload.id, ENDS)
 
@@ -108,7 +108,7 @@ def _read_stage(batch: Any, job: Job, logs: RunLogs) -> Iterator[Any]:
                 log.put()
                 yield _row(shard)
         except Exception as error:
-            yield _row(Failure.of("read", plan.file.relative, error))
+            yield _row(failure_of("read", plan.file.relative, error))
 
 
 def _write_stage(batch: Any, job: Job, logs: RunLogs) -> Any:
@@ -121,7 +121,7 @@ def _write_stage(batch: Any, job: Job, logs: RunLogs) -> Any:
         try:
             return _row(commit(job, payload))
         except Exception as error:
-            return _row(Failure.of("write", payload.shard, error))
+            return _row(failure_of("write", payload.shard, error))
 
 
 def _row(payload: Any) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""One driver at a time on one output: a small object put with If-None-Match, kept fresh, removed at the end."""
+"""One driver at a time on one output: a small object put with If-None-Match, kept fresh, removed at the end.
+
+The lock alone cannot stop a driver that slept while another took over: that is what the lease in it is for, which every
+write of a run is checked against (``pipeline.fence``). Keeping the lock fresh never writes over another holder's.
+"""
 
 from __future__ import annotations
 
@@ -10,41 +14,71 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from methods.errors import InputError
+from pipeline.fence import LOCK_FILE, read_record
 from pipeline.storage import Store
 
-LOCK_FILE = "_sceneshift/lock.json"
+__all__ = ["LOCK_FILE", "Held", "holder", "is_stale", "locked"]
+
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 120.0
+# A local lock is kept fresh by writing over it in place, so its length must not change.
+_LENGTH = 512
+
+
+@dataclass
+class Held:
+    """A lock that is held: its token, and whether it was lost since."""
+
+    token: str
+    lost: threading.Event = field(default_factory=threading.Event)
 
 
 def holder(store: Store) -> dict[str, Any] | None:
     """Who holds the lock (host, pid, run, beat), or ``None``."""
-    data = store.read_or_none(LOCK_FILE)
-    if not data:
+    found = read_record(store, LOCK_FILE)
+    if found is None:
         return None
-    try:
-        found = json.loads(data)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"host": "?", "pid": 0, "run": "?", "beat": 0.0}
+    return found if _seconds(found.get("beat")) is not None else {"host": "?", "pid": 0, "run": "?", "beat": 0.0}
 
 
 def is_stale(found: dict[str, Any]) -> bool:
-    """Whether the holder is gone: no sign of life for two minutes, or a dead process of this machine."""
-    if time.time() - float(found.get("beat", 0)) > STALE_SECONDS:
-        return True
-    if found.get("host") != socket.gethostname() or found.get("boot") != _boot_id():
+    """Whether the holder is gone: of this machine, no such process any more; of another, no sign of life for 120 s.
+
+    A process of this machine that sleeps (a closed lid, Ctrl-Z, a paused virtual machine) is alive.
+    """
+    if found.get("host") == socket.gethostname() and found.get("boot") == _boot_id():
+        return not _alive(found.get("pid"), found.get("started"))
+    return time.time() - (_seconds(found.get("beat")) or 0.0) > STALE_SECONDS
+
+
+def _seconds(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value else None
+
+
+def _alive(pid: Any, started: Any) -> bool:
+    if not isinstance(pid, int) or not 0 < pid < 1 << 31:
         return False
     try:
-        os.kill(int(found.get("pid", 0)) or -1, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except OSError:
         return False
-    return False
+    except OSError:
+        pass  # somebody else's process: alive
+    # Another process may have got the number since.
+    return started is None or _start_of(pid) in (None, started)
+
+
+def _start_of(pid: int) -> str | None:
+    """When a process was started, in ticks since boot; ``None`` where the system does not say or it is a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def _boot_id() -> str:
@@ -57,7 +91,7 @@ def _boot_id() -> str:
 
 
 @contextlib.contextmanager
-def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[None]:
+def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[Held]:
     """Hold the output's lock.
 
     A stale lock is taken over; ``steal`` takes over a live one too.
@@ -65,40 +99,99 @@ def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[None]:
     Raises:
         InputError: another driver is at work on this output.
     """
-    token = secrets.token_hex(8)
+    held = Held(secrets.token_hex(8))
+    generation = 1
 
     def content() -> bytes:
-        tree = {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "run": run, "token": token}
-        return json.dumps(tree | {"beat": time.time()}).encode()
+        tree = {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "run": run, "token": held.token}
+        tree |= {"started": _start_of(os.getpid()), "generation": generation, "beat": time.time()}
+        return json.dumps(tree).encode().ljust(_LENGTH)
 
     if not store.put_new(LOCK_FILE, content()):
         found = holder(store)
-        if found is not None and not steal and not is_stale(found):
-            age = max(0, time.time() - float(found.get("beat", 0)))
-            raise InputError(
-                f"{store.uri()}: run {found.get('run')} on {found.get('host')} (pid {found.get('pid')}) is writing "
-                f"here, last seen {age:.0f} s ago; wait for it, or pass --steal-lock if you know that it is gone"
-            )
-        store.put(LOCK_FILE, content())
-        # Two drivers may take over the same stale lock at once: the last put wins, and both look who it was.
-        time.sleep(0.5)
-        now = holder(store)
-        if now is None or now.get("token") != token:
-            raise InputError(f"{store.uri()}: another driver took the lock at the same moment; try again")
+        # An answer that got lost is asked for again, and then the lock that is found is one's own.
+        if found is None or found.get("token") != held.token:
+            if found is not None and not steal and not is_stale(found):
+                raise InputError(_busy(store, found))
+            generation = int(_seconds((found or {}).get("generation")) or 0) + 1
+            store.put(LOCK_FILE, content())
+            # Two drivers may take over the same stale lock at once: the last put wins, and both look who it was.
+            time.sleep(0.5)
+            now = holder(store)
+            if now is None or now.get("token") != held.token:
+                raise InputError(f"{store.uri()}: another driver took the lock at the same moment; try again")
     stop = threading.Event()
+    beat = _LocalBeat(store, held.token) if store.local else _RemoteBeat(store, held.token)
 
-    def beat() -> None:
+    def keep_fresh() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(Exception):
-                store.put(LOCK_FILE, content())
+            # A store that does not answer for a while is no loss: the lease is checked before every write.
+            with contextlib.suppress(InputError, OSError):
+                if not beat(content()):
+                    held.lost.set()
+                    return
 
-    thread = threading.Thread(target=beat, name="lock-beat", daemon=True)
+    thread = threading.Thread(target=keep_fresh, name="lock-beat", daemon=True)
     thread.start()
     try:
-        yield
+        yield held
     finally:
         stop.set()
         thread.join(timeout=5)
-        found = holder(store)
-        if found is not None and found.get("token") == token:
-            store.delete(LOCK_FILE)
+        beat.close()
+        with contextlib.suppress(InputError):
+            found = holder(store)
+            if found is not None and found.get("token") == held.token:
+                store.delete(LOCK_FILE)
+
+
+def _busy(store: Store, found: dict[str, Any]) -> str:
+    age = max(0, time.time() - (_seconds(found.get("beat")) or 0.0))
+    return (
+        f"{store.uri()}: run {found.get('run')} on {found.get('host')} (pid {found.get('pid')}) is writing "
+        f"here, last seen {age:.0f} s ago; wait for it, or pass --steal-lock if you know that it is gone"
+    )
+
+
+class _LocalBeat:
+    """Writes into the very file that was put: who takes over puts another one, which this cannot reach."""
+
+    def __init__(self, store: Store, token: str) -> None:
+        self._store, self._token = store, token
+        try:
+            self._file: int | None = os.open(store.path(LOCK_FILE), os.O_RDWR)
+        except OSError:
+            self._file = None
+
+    def __call__(self, content: bytes) -> bool:
+        """Whether the lock is still ours; it is fresh then."""
+        found = read_record(self._store, LOCK_FILE)
+        if found is None or found.get("token") != self._token or self._file is None:
+            return False
+        os.pwrite(self._file, content, 0)
+        os.fsync(self._file)
+        return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+
+class _RemoteBeat:
+    """Puts the lock anew on the condition that it is still the object that was read."""
+
+    def __init__(self, store: Store, token: str) -> None:
+        self._store, self._token = store, token
+
+    def __call__(self, content: bytes) -> bool:
+        """Whether the lock is still ours; it is fresh then."""
+        tag = self._store.tag(LOCK_FILE)
+        found = read_record(self._store, LOCK_FILE)
+        if found is None or found.get("token") != self._token:
+            return False
+        # Refused when somebody put another lock in between: the next beat sees whose.
+        self._store.put_if(LOCK_FILE, content, tag)
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -8,37 +8,85 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from methods.errors import InputError, first_line
+from pipeline.errors import JobFailed
 from pipeline.job import Job
 from pipeline.logs.faults import log_fault
-from pipeline.plan import FilePlan
-from pipeline.records import Rejection, Shard
+from pipeline.plan import FilePlan, is_changed
+from pipeline.records import Rejection, Shard, SourceFile
+from pipeline.storage import StorageOptions, Store, Unreachable, short_version
+from pipeline.uris import redact
 
 
 @dataclass(frozen=True)
 class Failure:
     """A step that could not be done for reasons of the machinery, not of a sample; the work stays to be done.
 
-    ``fatal`` marks a failure that every other shard would meet too, with ``message`` written for the user.
+    ``kind`` says what follows: ``step`` is tried again by the next run; ``changed`` that the source file is not the one
+    that was planned, so that it is planned anew; ``input`` and ``job`` end the run with ``message`` written for the
+    user, for what every other shard would meet too: a mistake of theirs, or the machinery's.
     """
 
     where: str
     message: str
-    fatal: bool = False
+    kind: Literal["step", "changed", "input", "job"] = "step"
 
-    @classmethod
-    def of(cls, stage: str, where: str, error: BaseException) -> Failure:
-        """What became of a step at a stage (read, translate, write); the traceback goes to the log."""
-        said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error, 300)}"
-        log_fault(logging.ERROR, f"{where} is not done: {said}", stage, type(error).__name__, error)
-        return cls(where, said)
+
+class SourceChanged(Exception):
+    """A source file is not the one any more that the plan was made for."""
+
+
+def failure_of(stage: str, where: str, error: Exception) -> Failure:
+    """What an error that is no sample's means for the run; its traceback goes to the log.
+
+    Args:
+        stage: read, translate or write.
+        where: the source file or shard that was in hand.
+    """
+    if isinstance(error, SourceChanged):
+        return Failure(where, str(error), "changed")
+    if isinstance(error, JobFailed):
+        return Failure(where, str(error), "job")
+    said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error, 300)}"
+    log_fault(logging.ERROR, f"{where} is not done: {said}", stage, type(error).__name__, error)
+    return Failure(where, redact(said))
 
 
 def read_file(job: Job, plan: FilePlan) -> Iterator[Shard]:
-    """The shards of one source file that are not committed yet, streaming the file once."""
+    """The shards of one source file that are not committed yet, streaming the file once.
+
+    Raises SourceChanged as soon as the file is another than the one that was planned: no shard of it is handed on then.
+    """
+    storage = job.spec.source.storage
     for shard in job.source().read(plan.file, job.layout, job.shard_size, plan.done):
+        if is_other(plan.file, storage):
+            raise SourceChanged(f"{redact(plan.file.uri)}: the file changed since it was listed")
         yield without_poison(shard, plan.poison.get(shard.part, {}))
+
+
+def is_other(file: SourceFile, storage: StorageOptions) -> bool:
+    """Whether a source file, or one of a group of loose images on a disk, is not the one that was listed.
+
+    Loose images in a bucket are not asked for one by one; the next run sees by its listing that one has changed.
+    """
+    store = Store(file.uri, storage)
+    if not file.version or (file.members and not store.local):
+        return False
+    if not file.members:
+        return _version(store, "") != file.version
+    now = ",".join(short_version(_version(store, member)) for member in file.members)
+    return is_changed(file, replace(file, version=now))
+
+
+def _version(store: Store, relative: str) -> str:
+    try:
+        return store.version(relative)
+    except Unreachable:
+        raise
+    except InputError:
+        return ""
 
 
 def without_poison(shard: Shard, poison: Mapping[int, Rejection]) -> Shard:

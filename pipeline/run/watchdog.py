@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from methods.errors import InputError, first_line
@@ -14,10 +15,20 @@ from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.executors import Executor
 from pipeline.run.steps import Failure
+from pipeline.uris import redact
+
+_LOOK_EVERY = 1.0
+STARTING = 1800.0
+"""Seconds that workers may take to begin anything: loading weights, or waiting for a machine of an autoscaling pool."""
 
 
-def watched(executor: Executor, files: Sequence[FilePlan], stall_timeout: float) -> Iterator[Receipt | Failure]:
-    """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds."""
+def watched(
+    executor: Executor, files: Sequence[FilePlan], stall_timeout: float, check: Callable[[], None] = lambda: None
+) -> Iterator[Receipt | Failure]:
+    """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds.
+
+    The time runs from when a worker has begun something. ``check`` is called about once a second and may raise.
+    """
     events: queue.Queue[Any] = queue.Queue()
     stop = threading.Event()
     ended = object()
@@ -36,21 +47,49 @@ def watched(executor: Executor, files: Sequence[FilePlan], stall_timeout: float)
             events.put(error)
 
     threading.Thread(target=in_context(consume), name="graph", daemon=True).start()
+    clock = _StallClock(executor, stall_timeout)
     try:
         while True:
             try:
-                event = events.get(timeout=stall_timeout)
+                event = events.get(timeout=min(_LOOK_EVERY, stall_timeout))
             except queue.Empty:
-                raise JobFailed(_stall_message(executor, stall_timeout)) from None
+                check()
+                executor.check_alive()
+                clock.look()
+                continue
+            clock.restart()
             if event is ended:
                 return
             if isinstance(event, (InputError, JobFailed)):
                 raise event
             if isinstance(event, BaseException):
-                raise JobFailed(f"{type(event).__name__}: {first_line(event, 400)}") from event
+                executor.check_alive()
+                raise JobFailed(redact(f"{type(event).__name__}: {first_line(event, 400)}")) from event
             yield event
     finally:
         stop.set()
+
+
+class _StallClock:
+    """How long nothing was finished; while no worker has begun anything it stands still, up to a bound of its own."""
+
+    def __init__(self, executor: Executor, stall_timeout: float) -> None:
+        self._executor, self._timeout = executor, stall_timeout
+        self._since = time.monotonic()
+        self._begun = False
+
+    def restart(self) -> None:
+        """Something was finished."""
+        self._since, self._begun = time.monotonic(), True
+
+    def look(self) -> None:
+        """Raise JobFailed when it took too long."""
+        if not self._begun and self._executor.hanging():
+            self.restart()
+        waited = time.monotonic() - self._since
+        limit = self._timeout if self._begun else max(self._timeout, STARTING)
+        if waited > limit:
+            raise JobFailed(_stall_message(self._executor, waited))
 
 
 def _stall_message(executor: Executor, seconds: float) -> str:
@@ -61,6 +100,6 @@ def _stall_message(executor: Executor, seconds: float) -> str:
     else:
         where = "no worker has begun anything (does the cluster have room for one?)"
     return (
-        f"nothing was finished for {seconds:g} s: {where}. The job was stopped; what is committed stays, and running "
+        f"nothing was finished for {seconds:.0f} s: {where}. The job was stopped; what is committed stays, and running "
         "it again goes on. A slow method needs a larger compute.stall_timeout"
     )

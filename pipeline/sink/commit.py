@@ -78,5 +78,4 @@ def commit(job: Job, shard: Translated) -> Receipt:
         metrics=metrics,
         undeclared=shard.undeclared,
         notices=shard.notices,
-        damaged=shard.damaged,
     )

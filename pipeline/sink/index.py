@@ -41,6 +41,7 @@ class PartNote:
     fingerprint: str
     reasons: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
+    damaged: bool = False
 
     @property
     def attempted(self) -> int:
@@ -70,6 +71,7 @@ def write_index(
         fingerprint=fingerprint,
         reasons=reasons,
         labels=count_labels(shard.rows),
+        damaged=shard.damaged,
     )
     schema = index_schema(metric_columns)
     rows = [

@@ -1,0 +1,91 @@
+"""Writing to an output only while its lock is one's own: what a driver that lost it writes, nobody reads.
+
+Every put of a run goes through a :class:`FencedStore`. Before each it reads the lock and the job's record again:
+another holder, another generation or another fingerprint means that somebody else is at work here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from methods.errors import InputError
+from pipeline.errors import JobFailed
+from pipeline.storage import Store
+
+LOCK_FILE = "_sceneshift/lock.json"
+JOB_FILE = "_sceneshift/job.json"
+
+
+class LockLost(JobFailed):
+    """The output belongs to somebody else by now; this run must write nothing more."""
+
+
+def read_record(store: Store, relative: str) -> dict[str, Any] | None:
+    """A JSON object of an output; ``None`` where there is none, empty where it is damaged."""
+    data = store.read_or_none(relative)
+    if data is None:
+        return None
+    try:
+        tree = json.loads(data)
+    except ValueError:
+        return {}
+    return tree if isinstance(tree, dict) else {}
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to write to an output: the lock's token, and which job's which generation it was given for."""
+
+    token: str
+    fingerprint: str
+    generation: int
+
+    def check(self, store: Store) -> None:
+        """Raise LockLost unless the output's lock and its job's record are still those of this lease."""
+        lock = read_record(store, LOCK_FILE)
+        if lock is None or lock.get("token") != self.token:
+            raise LockLost(_lost(store, lock))
+        job = read_record(store, JOB_FILE)
+        if job is None:
+            raise LockLost(f"{store.uri()}: {JOB_FILE} was deleted while this run wrote here; it stops. Run it again")
+        if (job.get("fingerprint"), job.get("generation", 1)) != (self.fingerprint, self.generation):
+            raise LockLost(f"{store.uri()}: another job has taken this output over; this run stops and adds nothing")
+
+
+def _lost(store: Store, lock: dict[str, Any] | None) -> str:
+    if lock is None and read_record(store, JOB_FILE) is None:
+        return f"{store.uri()}: the output was deleted while this run wrote to it; it stops. Run it again to start anew"
+    if lock:
+        who = f"run {lock.get('run')} on {lock.get('host')} (pid {lock.get('pid')}) has taken the lock over"
+    else:
+        who = "the lock is gone, so another run has taken it over or somebody deleted it"
+    return f"{store.uri()}: {who}; this run stops and adds nothing more. What is committed stays"
+
+
+@dataclass(frozen=True)
+class FencedStore(Store):
+    """A store that is written to only under a lease. Reading needs none."""
+
+    lease: Lease | None = None
+
+    def put(self, relative: str, data: bytes) -> None:
+        """As ``Store.put``. Raises LockLost."""
+        self._check()
+        super().put(relative, data)
+
+    def put_new(self, relative: str, data: bytes) -> bool:
+        """As ``Store.put_new``. Raises LockLost."""
+        self._check()
+        return super().put_new(relative, data)
+
+    def delete(self, relative: str) -> None:
+        """As ``Store.delete``. Raises LockLost."""
+        self._check()
+        super().delete(relative)
+
+    def _check(self) -> None:
+        if self.lease is None:
+            raise InputError(f"{self.uri()}: a fenced store needs a lease")
+        self.lease.check(Store(self.root, self.options))

@@ -1,0 +1,161 @@
+"""Working off what a plan has left: rounds over the pending files until all are complete."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from methods.errors import InputError
+from pipeline.errors import JobFailed
+from pipeline.job import Job
+from pipeline.logs.run import WorkerLog
+from pipeline.plan import FilePlan, Plan, committed_parts, make_plan, refresh, write_plan
+from pipeline.run.executors import Executor
+from pipeline.run.progress import Progress
+from pipeline.run.steps import Failure
+from pipeline.run.watchdog import watched
+from pipeline.runlog import RunLog
+from pipeline.sink.index import part_path
+from pipeline.uris import redact
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
+
+Watch = Callable[[Progress], None]
+"""Called with the running totals after every shard."""
+
+_GIVE_UP_AFTER = 8
+_ROUNDS = 3
+_CHANGES = 3
+
+
+@dataclass
+class _Round:
+    """What came of one walk through the pending files besides receipts."""
+
+    stopped: bool = False
+    failures: list[Failure] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+
+
+class Work:
+    """The files of a plan on their way to being complete.
+
+    Attributes:
+        changed: addresses of the files whose shards were made anew, because they are not what they were.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        plan: Plan,
+        executor: Executor,
+        progress: Progress,
+        log: RunLog,
+        record: WorkerLog,
+        watch: Watch,
+        lost: threading.Event,
+    ) -> None:
+        self.job, self.executor, self.progress, self.log, self.watch = job, executor, progress, log, watch
+        self.record, self.lost = record, lost
+        self.changed: list[str] = list(plan.changed)
+        self._files = {each.file.relative: each for each in plan.files}
+
+    def files(self) -> tuple[FilePlan, ...]:
+        """All files as they are now, sorted."""
+        return refresh(self.job, [self._files[name] for name in sorted(self._files)])
+
+    def off(self) -> bool:
+        """Work until every file is complete. ``True`` when stopped because too much is rejected.
+
+        Raises:
+            InputError: something of the user's that every shard would meet.
+            JobFailed: the machinery failed, or the lock was lost; what is committed stays.
+        """
+        pending = tuple(each for each in self._files.values() if not each.complete)
+        rounds, changes = 0, 0
+        while pending:
+            if rounds:
+                _log.warning(
+                    "%d source files are unfinished though nothing failed: a worker process died", len(pending)
+                )
+                pending = tuple(self.executor.isolate(each) for each in pending)
+            found = self._round(pending)
+            if found.stopped:
+                return True
+            pending = tuple(each for each in refresh(self.job, pending) if not each.complete)
+            if found.changed and changes < _CHANGES:
+                changes += 1
+                pending = self._planned_anew(pending, found.changed)
+                continue
+            for name in sorted(found.changed):
+                found.failures.append(Failure(name, "the file keeps changing while it is read"))
+            if found.failures and pending:
+                first = found.failures[0]
+                raise JobFailed(
+                    f"{len(pending)} source files are not finished; first failure: {first.where}: {first.message}. "
+                    "Run the job again to go on"
+                )
+            rounds += 1
+            if pending and rounds == _ROUNDS:
+                raise JobFailed(_deadly(pending))
+        return self.progress.over_limit(self.job.spec.max_rejects, final=True)
+
+    def _round(self, pending: Sequence[FilePlan]) -> _Round:
+        found = _Round()
+        for event in watched(self.executor, pending, self.job.spec.compute.stall_timeout, self._check_lock):
+            self.record.put()
+            if isinstance(event, Failure):
+                _log.warning("%s: %s", event.where, event.message)
+                self._note(event, found)
+                continue
+            self.progress.add(event)
+            self.log.add(event)
+            _log.debug("%s committed by %s: %d rows", event.shard, event.worker, event.attempted)
+            self.watch(self.progress)
+            if self.progress.over_limit(self.job.spec.max_rejects, final=False):
+                found.stopped = True
+                break
+        return found
+
+    def _check_lock(self) -> None:
+        """The heart-beat has seen another holder: say so even if no shard is due for long."""
+        if self.lost.is_set() and self.job.lease is not None:
+            self.job.lease.check(self.job.store)
+
+    def _note(self, failure: Failure, found: _Round) -> None:
+        if failure.kind == "input":
+            raise InputError(failure.message)
+        if failure.kind == "job":
+            raise JobFailed(failure.message)
+        if failure.kind == "changed":
+            found.changed.add(failure.where)
+            return
+        found.failures.append(failure)
+        if len(found.failures) >= _GIVE_UP_AFTER and not self.progress.shards:
+            first = found.failures[0]
+            raise JobFailed(f"nothing succeeds; the first failure: {first.where}: {first.message}")
+
+    def _planned_anew(self, pending: Sequence[FilePlan], changed: set[str]) -> tuple[FilePlan, ...]:
+        """The pending files, with those that changed as they are now and without shards; without what vanished."""
+        now = {each.file.relative: each for each in make_plan(self.job).files}
+        parts = committed_parts(self.job.store)
+        for name in sorted(changed):
+            file = self._files.pop(name).file
+            self.changed.append(redact(file.uri))
+            for part in sorted(parts.get(file.shard_stem, ())):
+                self.job.store.delete(part_path(file.shard_id(part)))
+            if name in now:
+                self._files[name] = FilePlan(now[name].file)
+        write_plan(self.job.store, [self._files[name] for name in sorted(self._files)])
+        kept = [each for each in pending if each.file.relative not in changed]
+        return (*kept, *(self._files[name] for name in sorted(changed) if name in self._files))
+
+
+def _deadly(pending: Sequence[FilePlan]) -> str:
+    names = ", ".join(each.file.relative for each in pending[:3])
+    return (
+        f"{len(pending)} source files keep taking their worker process down and no single sample does it alone "
+        f"({names}); a smaller compute.batch_size or output.shard_size may help. Run the job again to go on"
+    )
