@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from methods.errors import first_line
 from pipeline.job import Job
 from pipeline.metrics.summary import Summary
-from pipeline.records import Receipt, Translated
+from pipeline.records import Receipt, Rejection, Row, Translated
 from pipeline.sink.files import from_data, loose_paths, put_pictures
-from pipeline.sink.index import part_path, write_index
+from pipeline.sink.index import PartNote, part_path, write_index
 from pipeline.sink.parquet import write_parquet
 from pipeline.sink.webdataset import write_webdataset
+from pipeline.uris import printable
 
 DATA = "data"
 FEATURES = "_sceneshift/features"
@@ -28,36 +31,24 @@ def commit(job: Job, shard: Translated) -> Receipt:
     """Write one translated shard.
 
     Names and bytes depend on the shard alone, so that a retry, or a worker that was thought dead, writes the same
-    again. A shard without a single ok row has an index part and no data file.
+    again. A shard without a single ok row has an index part and no data file. This is the border of the stage `write`:
+    a row that no file can hold becomes a rejected one, and only what the store fails at is raised.
     """
-    output = job.spec.output
-    good = [(number, row) for number, row in enumerate(shard.rows) if row.status == "ok"]
-    places, written = {}, 0
-    if good:
-        rows = [row for _, row in good]
-        if output.format == "webdataset":
-            data, found = write_webdataset(rows, job.layout, output.image.suffix, output.pairs, job.spec.variants)
-        else:
-            loose: list[str] | None = None
-            if output.format == "files":
-                paths = loose_paths(rows, shard.shard, output.image.suffix, job.spec.variants)
-                written += put_pictures(job.store, paths, rows)
-                loose = [from_data(path) for path in paths]
-            data, found = write_parquet(rows, job.layout, output.image.suffix, output.pairs, loose)
-        places = {number: place for (number, _), place in zip(good, found, strict=True)}
-        job.store.put(data_path(shard.shard, output.format), data)
-        written += len(data)
-    for name in sorted({name for _, row in good for name in row.features}):
-        vectors = np.stack([row.features[name] for _, row in good if name in row.features])
-        buffer = io.BytesIO()
-        np.save(buffer, vectors.astype(np.float32), allow_pickle=False)
-        job.store.put(f"{FEATURES}/{name}/{shard.shard}.npy", buffer.getvalue())
-    part, note = write_index(shard, places, job.metric_columns, job.method_label, job.fingerprint)
-    job.store.put(part_path(shard.shard), part)
+    try:
+        files = _files(job, shard)
+    except Exception:
+        shard = replace(shard, rows=tuple(_writable(job, shard, row) for row in shard.rows))
+        files = _files(job, shard)
+    good = [row for row in shard.rows if row.status == "ok"]
+    loose = put_pictures(job.store, files.loose, good) if files.loose else 0
+    for path, data in files.before:
+        job.store.put(path, data)
+    job.store.put(part_path(shard.shard), files.part)
+    note = files.note
     metrics = {}
     for name in job.metric_columns:
         summary = Summary()
-        summary.add([row.metrics[name] for _, row in good if name in row.metrics])
+        summary.add([row.metrics[name] for row in good if name in row.metrics])
         metrics[name] = summary
     return Receipt(
         shard=shard.shard,
@@ -68,7 +59,7 @@ def commit(job: Job, shard: Translated) -> Receipt:
         filtered=note.filtered,
         rejected=note.rejected,
         bytes_in=shard.bytes_in,
-        bytes_out=written + len(part),
+        bytes_out=loose + files.written + len(files.part),
         started=shard.started,
         translated=shard.finished,
         committed=time.time(),
@@ -79,3 +70,58 @@ def commit(job: Job, shard: Translated) -> Receipt:
         undeclared=shard.undeclared,
         notices=shard.notices,
     )
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a shard is written as: loose pictures, data file and features, and after them the index part."""
+
+    before: list[tuple[str, bytes]]
+    part: bytes
+    note: PartNote
+    written: int
+    loose: list[str] = field(default_factory=list)
+
+
+def _files(job: Job, shard: Translated) -> _Files:
+    output = job.spec.output
+    good = [(number, row) for number, row in enumerate(shard.rows) if row.status == "ok"]
+    places, before, written = {}, [], 0
+    paths: list[str] = []
+    if good:
+        rows = [row for _, row in good]
+        if output.format == "webdataset":
+            data, found = write_webdataset(rows, job.layout, output.image.suffix, output.pairs, job.spec.variants)
+        else:
+            if output.format == "files":
+                paths = loose_paths(rows, shard.shard, output.image.suffix, job.spec.variants)
+            loose = [from_data(path) for path in paths] or None
+            data, found = write_parquet(rows, job.layout, output.image.suffix, output.pairs, loose)
+        places = {number: place for (number, _), place in zip(good, found, strict=True)}
+        before.append((data_path(shard.shard, output.format), data))
+        written = len(data)
+    for name in sorted({name for _, row in good for name in row.features}):
+        vectors = np.stack([row.features[name] for _, row in good if name in row.features])
+        buffer = io.BytesIO()
+        np.save(buffer, vectors.astype(np.float32), allow_pickle=False)
+        before.append((f"{FEATURES}/{name}/{shard.shard}.npy", buffer.getvalue()))
+    part, note = write_index(shard, places, job.metric_columns, job.method_label, job.fingerprint)
+    return _Files(before, part, note, written, paths)
+
+
+def _writable(job: Job, shard: Translated, row: Row) -> Row:
+    """The row, or a rejected one in its place if no file can hold it (half a surrogate pair, 2**70 in a label)."""
+    try:
+        _files(job, replace(shard, rows=(row,)))
+    except Exception as error:
+        message = f"what belongs to this sample cannot be written ({type(error).__name__}: {first_line(error)})"
+        return Row(
+            key=printable(row.key),
+            variant=row.variant,
+            status="rejected",
+            source_uri=row.source_uri,
+            source_sha256=row.source_sha256,
+            seed=row.seed,
+            rejection=Rejection("write", "unwritable", printable(message)),
+        )
+    return row

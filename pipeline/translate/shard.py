@@ -133,7 +133,15 @@ class ShardTranslation:
 
     def _send(self, items: list[Item]) -> None:
         """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""
-        batch = self.translator.batch_of(items)
+        try:
+            batch = self.translator.batch_of(items)
+        except Exception as error:
+            if len(items) > 1:
+                for item in items:
+                    self._send([item])
+            else:
+                self._refuse(items[0], rejected("prepare", error))
+            return
         call = in_context(self.translator.run_device, key=_keys(items))
         self.sent.append((items, self.translator.device.submit(partial(call, items, self._held, batch))))
         if len(self.sent) > 1:
