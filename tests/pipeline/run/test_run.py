@@ -100,13 +100,13 @@ def test_a_data_file_without_index_part_is_not_there(tmp_path, monkeypatch):
     write_tars(tmp_path / "in", 1, 4)
     import pipeline.sink.commit as sink
 
-    real = sink.write_index
-    monkeypatch.setattr(sink, "write_index", lambda *a: (_ for _ in ()).throw(RuntimeError("cut between the puts")))
+    real = sink.part_path
+    monkeypatch.setattr(sink, "part_path", lambda *a: (_ for _ in ()).throw(RuntimeError("cut between the puts")))
     with pytest.raises(JobFailed):
         run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
     assert len(read_tree(tmp_path / "out", "data")) == 1
     assert read_tree(tmp_path / "out", "index") == {}
-    monkeypatch.setattr(sink, "write_index", real)
+    monkeypatch.setattr(sink, "part_path", real)
     assert run_job(job(tmp_path / "in", tmp_path / "out"), local=True).progress.ok == 4
 
 
