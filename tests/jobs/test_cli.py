@@ -167,6 +167,10 @@ def test_sample_data_renders_and_runs(tmp_path):
     coco = json.loads((tmp_path / "coco.json").read_text())
     assert len(coco["images"]) == 3
     assert coco["annotations"]
+    exported = cli("export", tmp_path / "out", tmp_path / "yolo", "-f", "yolo", "--splits", "0.67,0.33", "--json")
+    assert exported.returncode == 0, exported.stderr
+    assert json.loads(exported.stdout)["splits"] == {"train": 2, "val": 1}
+    assert len(list((tmp_path / "yolo/labels/train").iterdir())) == 2
 
 
 def test_too_many_rejects_is_exit_code_1(tmp_path):
@@ -189,6 +193,10 @@ def test_too_many_rejects_is_exit_code_1(tmp_path):
         (["plan", "{spec}", "--set", "metrics=[pnsr]"], "psnr"),
         (["status", "/no/such/output"], "no sceneshift output"),
         (["verify", "/no/such/output"], "no sceneshift output"),
+        (["export", "/no/such/output", "{out}"], "no sceneshift output"),
+        (["export", "{spec}", "{out}", "--format", "yool"], "did you mean 'yolo'"),
+        (["push", "/no/such/output", "hf://owner/name"], "no sceneshift output"),
+        (["push", "{spec}", "owner/name"], "hf://owner/name"),
         (["methods", "cyclegan_trubo"], "did you mean 'cyclegan_turbo'"),
         (["sample-data", "{out}", "--conditions", "nihgt"], "night"),
         (["sample-data", "{out}", "--size", "big"], "--size"),

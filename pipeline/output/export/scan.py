@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from pipeline.labels.categories import Class
 from pipeline.output.export.rows import Rows
 from pipeline.output.export.splits import key_hash
 from pipeline.sink.names import UniqueNames, file_stem
+
+# Its functions are made when it is imported, where type checkers do not see them.
+pc: Any = pyarrow.compute
 
 
 @dataclass

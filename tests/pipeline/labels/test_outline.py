@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,8 +40,8 @@ def test_other_programs_fill_the_joined_polygon_alike() -> None:
     y, x = np.mgrid[0:120, 0:160]
     ring = ((x - 50) ** 2 + (y - 60) ** 2 < 40**2) & ((x - 50) ** 2 + (y - 60) ** 2 > 15**2)
     mask = ring | ((x > 110) & (x < 150) & (y > 20) & (y < 100))
-    polygon = join(outlines(mask))
-    theirs = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], 120, 160))).astype(bool)
+    polygons: Any = [join(outlines(mask))]
+    theirs = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 120, 160))).astype(bool)
     assert (theirs & mask).sum() / (theirs | mask).sum() > 0.98
 
 

@@ -173,3 +173,11 @@ def test_shares_hold_to_within_one_sample(keys: set[str], seed: int, tenths: int
     splitter = Splitter(splits, seed, hashes)
     train = sum(splitter.of(key) == "train" for key in keys)
     assert abs(train - share * len(keys)) <= 0.5 + 1e-9
+
+
+def test_to_a_store_that_is_no_disk(output: Path, tmp_path: Path) -> None:
+    target = Store(f"memory://{tmp_path.name}/e")
+    export_folder(made(output), target, ExportOptions(format="coco"))
+    export(output, tmp_path / "e", format="coco")
+    assert {entry.path: target.read(entry.path) for entry in target.list()} == read_tree(tmp_path / "e", ".")
+    assert export_folder(made(output), target, ExportOptions(format="coco")).pictures == 24

@@ -40,7 +40,7 @@ def boxes(draw: st.DrawFn, width: int, height: int) -> Box:
 
 
 @st.composite
-def annotations(draw: st.DrawFn, width: int, height: int, kinds: tuple[str, ...]) -> Annotation:
+def objects_in(draw: st.DrawFn, width: int, height: int, kinds: tuple[str, ...]) -> Annotation:
     category = draw(st.sampled_from(DECLARED))
     kind = draw(st.sampled_from(kinds))
     name, number, crowd = str(category["name"]), int(category["id"]), draw(st.booleans())
@@ -67,7 +67,7 @@ def pictures(draw: st.DrawFn, *kinds: str) -> list[Picture]:
     made = []
     for number in range(draw(st.integers(1, 3))):
         width, height = draw(st.integers(4, 90)), draw(st.integers(4, 90))
-        found = draw(st.lists(annotations(width, height, kinds or ("box", "polygon", "mask")), max_size=4))
+        found = draw(st.lists(objects_in(width, height, kinds or ("box", "polygon", "mask")), max_size=4))
         name = f"b_{number}_ö.png"
         made.append(Picture("train", name, f"b_{number}_ö", width, height, None, Labels(width, height, found)))
     return made

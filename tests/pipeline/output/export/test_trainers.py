@@ -196,7 +196,8 @@ def test_datasets_loads_the_folder_with_its_features(output: Path, tmp_path: Pat
     category = features["objects"].feature["category"]
     assert isinstance(category, datasets.ClassLabel)
     assert category.names == [each["name"] for each in CATEGORIES]
-    rows = {row["key"]: row for rows in loaded.values() for row in rows}
+    every: list[Any] = [row for rows in loaded.values() for row in rows]
+    rows = {row["key"]: row for row in every}
     expected = {each["id"]: each["bbox"] for each in SOURCE["annotations"]}
     for row in rows.values():
         assert row["image"].size == (WIDTH, HEIGHT)
