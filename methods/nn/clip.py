@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from methods import weights as store
 from methods.errors import InputError, first_line
 from methods.nn.clip_names import released_uri
+from methods.nn.clip_vocabulary import merges_in, tokenizer_of
 from methods.nn.tensor_file import read_tensors
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -65,7 +66,7 @@ def load_clip(name: str, vocabulary: str | None = None) -> Clip:
     Args:
         name: ``RN50``, ``RN50x4``, ``RN50x16``, ``ViT-B/32``, ``ViT-B/16``; or the URI of a state dict in OpenAI's
             layout; or a local folder of a transformers ``CLIPModel`` with its tokenizer.
-        vocabulary: URI of a ``bpe_*.txt.gz``; none is the one of the released models.
+        vocabulary: URI of a ``bpe_*.txt.gz``; none is the one that the file carries, else that of the released models.
 
     Raises:
         InputError: weights that cannot be found or do not fit.
@@ -84,13 +85,17 @@ def load_clip(name: str, vocabulary: str | None = None) -> Clip:
             f"{path}: found {', '.join(list(state)[:3])}, expected a CLIP by OpenAI ({first_line(error)})"
         ) from None
     size = built.visual.image_size
-    bpe = None if vocabulary is None else str(store.fetch(vocabulary))
-    return Clip(built.float(), _OpenTokenizer(bpe), size if isinstance(size, int) else size[0])
+    merges = merges_in(path)
+    if vocabulary is not None or merges is None:
+        tokenizer = _bpe(None if vocabulary is None else str(store.fetch(vocabulary)))
+    else:
+        tokenizer = tokenizer_of(merges)
+    return Clip(built.float(), _OpenTokenizer(tokenizer), size if isinstance(size, int) else size[0])
 
 
 class _OpenTokenizer:
-    def __init__(self, vocabulary: str | None) -> None:
-        self.tokenizer = _bpe(vocabulary)
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         for text in texts:

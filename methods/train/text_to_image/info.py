@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from methods.train.objective import ObjectiveInfo, ObjectiveParams
 
@@ -19,6 +19,10 @@ class TextToImageParams(ObjectiveParams):
     """Pixels a side that pictures are brought to, a multiple of 32."""
     vae_steps: Annotated[int, Field(ge=0)] = 8_000
     """The first so many steps train the autoencoder, the others text encoder and UNet on its latents."""
+    vae_crop: Annotated[int, Field(ge=32, multiple_of=32)] | None = None
+    """Side of the crops that the autoencoder learns on, which makes its steps cheaper. None: whole pictures."""
+    latent_channels: Annotated[int, Field(ge=1, le=64)] = 4
+    """Channels of the latents; Stable Diffusion has 4."""
     vae_widths: Annotated[tuple[Width, ...], Field(min_length=2)] = (24, 40, 40)
     """Channels by level; the autoencoder halves the sides between levels."""
     unet_widths: Annotated[tuple[Width, ...], Field(min_length=2)] = (40, 64, 72)
@@ -45,6 +49,12 @@ class TextToImageParams(ObjectiveParams):
     """Learning rate of AdamW in this stage."""
     lr: Positive = 3e-4
     """Learning rate of AdamW in this stage."""
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.vae_crop is not None and self.vae_crop > self.size:
+            raise ValueError(f"vae_crop is {self.vae_crop}, expected at most the size, {self.size}")
+        return self
 
 
 INFO = ObjectiveInfo(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""(B, 3, H, W) pictures -> mean and deviation of their latents, (B, 4, h, w) each."""
+"""(B, 3, H, W) pictures -> mean and deviation of their latents, (B, C, h, w) each."""
 
 
 class LatentCache:
@@ -24,7 +24,7 @@ class LatentCache:
         self._kept: dict[bytes, Tensor] = {}
 
     def of(self, images: Tensor, encode: Encode) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of a batch, (B, 4, h, w) float32 each, on the device of ``images``."""
+        """Mean and deviation of a batch, (B, C, h, w) float32 each, on the device of ``images``."""
         if not self.limit:
             return encode(images)
         found = torch.stack([self._one(image, encode) for image in images]).to(images.device).float()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
@@ -27,21 +28,27 @@ SCHEDULER = {
 TOKENS = 77
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _HEADS = 4
+_LOG_VARIANCE = -5.0
 
 
 def build_vae(params: TextToImageParams) -> AutoencoderKL:
-    """An autoencoder with four latent channels."""
+    """An autoencoder whose latents begin with little noise: it only blurs what is learned first."""
     levels = len(params.vae_widths)
     config = {
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "block_out_channels": list(params.vae_widths),
         "layers_per_block": 1,
-        "latent_channels": 4,
+        "latent_channels": params.latent_channels,
         "norm_num_groups": 8,
         "sample_size": params.size,
     }
-    return cast(AutoencoderKL, AutoencoderKL.from_config(config))
+    vae = cast(AutoencoderKL, AutoencoderKL.from_config(config))
+    assert vae.quant_conv is not None
+    assert vae.quant_conv.bias is not None
+    with torch.no_grad():
+        vae.quant_conv.bias[params.latent_channels :] = _LOG_VARIANCE
+    return vae
 
 
 def build_unet(params: TextToImageParams) -> UNet2DConditionModel:
@@ -49,6 +56,8 @@ def build_unet(params: TextToImageParams) -> UNet2DConditionModel:
     levels = len(params.unet_widths)
     unet = UNet2DConditionModel(
         sample_size=params.size >> (len(params.vae_widths) - 1),
+        in_channels=params.latent_channels,
+        out_channels=params.latent_channels,
         down_block_types=("CrossAttnDownBlock2D",) * levels,
         up_block_types=("CrossAttnUpBlock2D",) * levels,
         block_out_channels=tuple(params.unet_widths),
@@ -82,6 +91,23 @@ def write_tokenizer(folder: Path, sentences: Sequence[str], merges_wanted: int) 
 
     Printable ASCII in the two forms (inside a word, at its end), the merges, and the two special tokens.
     """
+    merges = learned_merges(sentences, merges_wanted)
+    ascii_letters = [chr(code) for code in range(33, 127)]
+    tokens = [*ascii_letters, *(f"{letter}</w>" for letter in ascii_letters)]
+    tokens += [joined for merge in merges if (joined := merge.replace(" ", "")) not in tokens]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*tokens, _START, _END]))}
+    special = {"bos_token": _START, "eos_token": _END, "unk_token": _END, "pad_token": _END}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": TOKENS, **special}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{merge}\n" for merge in merges))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return len(vocabulary)
+
+
+def learned_merges(sentences: Sequence[str], wanted: int) -> list[str]:
+    """At most ``wanted`` merges of byte-pair encoding, most useful first, each two tokens apart by a blank."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     words = [" ".join(re.findall(r"[a-z]+|[0-9]", sentence.lower())) for sentence in sentences]
@@ -89,20 +115,8 @@ def write_tokenizer(folder: Path, sentences: Sequence[str], merges_wanted: int) 
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
     letters = len({letter for sentence in words for letter in sentence.replace(" ", "")})
     trainer = trainers.BpeTrainer(  # type: ignore[call-arg]
-        vocab_size=2 * letters + merges_wanted, end_of_word_suffix="</w>", show_progress=False, min_frequency=1
+        vocab_size=2 * letters + wanted, end_of_word_suffix="</w>", show_progress=False, min_frequency=1
     )
     learner.train_from_iterator(words, trainer)
     found = json.loads(learner.to_str())["model"]["merges"]
-    merges = [tuple(pair.split(" ")) if isinstance(pair, str) else tuple(pair) for pair in found][:merges_wanted]
-    ascii_letters = [chr(code) for code in range(33, 127)]
-    tokens = [*ascii_letters, *(f"{letter}</w>" for letter in ascii_letters)]
-    tokens += [a + b for a, b in merges if a + b not in tokens]
-    vocabulary = {token: number for number, token in enumerate(dict.fromkeys([*tokens, _START, _END]))}
-    special = {"bos_token": _START, "eos_token": _END, "unk_token": _END, "pad_token": _END}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": TOKENS, **special}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
-    (folder / "tokenizer_config.json").write_text(json.dumps(config))
-    return len(vocabulary)
+    return [pair if isinstance(pair, str) else " ".join(pair) for pair in found][:wanted]

@@ -101,7 +101,7 @@ class TextToImageTraining:
         assert isinstance(images, Tensor)
         assert isinstance(ids, Tensor)
         if step < self.params.vae_steps:
-            losses, loss = self._vae_loss(images, generator)
+            losses, loss = self._vae_loss(self._cropped(images, generator), generator)
             networks, optimizer = [self.vae], self.vae_optimizer
         else:
             losses, loss = self._noise_loss(self.latents.of(images, self._encoded), ids, generator)
@@ -113,6 +113,14 @@ class TextToImageTraining:
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         return losses
+
+    def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """The same square of every picture, somewhere."""
+        side = self.params.vae_crop
+        if side is None:
+            return images
+        top, left = torch.randint(self.params.size - side + 1, (2,), generator=generator).tolist()
+        return images[..., top : top + side, left : left + side]
 
     def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
         posterior = self._posterior(images)
@@ -177,7 +185,7 @@ class TextToImageTraining:
 
     def _paint(self, ids: Tensor, generator: torch.Generator) -> Tensor:
         side = self.params.size >> (len(self.params.vae_widths) - 1)
-        x = self._noise((len(ids), 4, side, side), generator)
+        x = self._noise((len(ids), self.params.latent_channels, side, side), generator)
         nothing = self._ids("").to(self.device).expand(len(ids), -1)
         embeddings = self.text(torch.cat([nothing, ids]))[0]
         for each in sampling_plan(SCHEDULER, _SHOWN_STEPS):
