@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.errors import InputError
-from methods.nn.tensor_file import fill, read_pickle
+from methods.nn.tensor_file import fill, is_safetensors, read_pickle, read_tensors
 
 DeltaBlock = nn.Module
 """(B, C, h, w) features and (B, E) time embedding before its activation -> (B, C, h, w) shift."""
@@ -74,7 +74,7 @@ def read_delta_block(
 
     Args:
         path: the release's format: a dictionary with a state dict under ``"0"`` (``"1"``, ... for more of them), beside
-            optimizer and scheduler.
+            optimizer and scheduler; or safetensors with one block's tensors.
         channels: of the UNet's bottleneck.
         groups: of its GroupNorms; 32 in every released file.
 
@@ -83,7 +83,8 @@ def read_delta_block(
     """
     if path.is_dir():
         raise InputError(f"{path}: found a folder, expected a DeltaBlock file (.pth)")
-    content: Any = read_pickle(path)
+    # a file of ours holds the one state dict and nothing beside it
+    content: Any = {"0": read_tensors(path)} if is_safetensors(path) else read_pickle(path)
     blocks = [key for key in content if str(key).isdigit()] if isinstance(content, dict) else []
     if not blocks:
         found = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content).__name__

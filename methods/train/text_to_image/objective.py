@@ -36,6 +36,7 @@ from methods.train.text_to_image.networks import (
 )
 
 _SCALE_MEMORY = 0.99
+_COLOUR = 3.0
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
 
 
@@ -131,6 +132,8 @@ class TextToImageTraining:
         difference = (decoded - images).abs().mean()
         for axis in (2, 3):
             difference = difference + (decoded.diff(dim=axis) - images.diff(dim=axis)).abs().mean()
+        # small against brightness, and seen at once: without it skies stay grey for thousands of steps
+        difference = difference + _COLOUR * (_chroma(decoded) - _chroma(images)).abs().mean()
         divergence = posterior.kl().mean() / images[0].numel()
         self.deviation += (1 - _SCALE_MEMORY) * (float(latents.detach().std()) - self.deviation)
         losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
@@ -244,6 +247,10 @@ class TextToImageTraining:
 
     def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         return torch.randn(tuple(shape), generator=generator).to(self.device)
+
+
+def _chroma(images: Tensor) -> Tensor:
+    return images - images.mean(1, keepdim=True)
 
 
 def _tensor(value: Any) -> Tensor:
