@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo gallery test check bench s3-demo street-day2night lock clean
+.PHONY: demo gallery test soak check bench s3-demo street-day2night lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -16,6 +16,10 @@ gallery: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# What takes many minutes: twenty thousand damaged label files.
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -
     if stream.kind == "object" and not frames:
         alone |= {key: [] for key in stream.lists if key not in alone}
         if not {"labels", "frames", "attributes", "name"} & alone.keys():
-            raise ValueError(f"it has {', '.join(list(alone)[:6]) or 'nothing'} and no frames")
+            raise ValueError(f"it has {fields.listed(alone)} and no frames")
         if not isinstance(alone.get("frames", []), list):
             raise ValueError("frames is not a list")
         if alone.get("frames") == [] and "name" not in alone:

@@ -124,7 +124,8 @@ def _merge_categories(known: dict[str, dict[str, Any]], found: list[dict[str, An
             known[key] = category
             writer.categories.append(category)
         elif before.get("name") != category.get("name"):
-            raise ValueError(f"category {key} is '{category.get('name')}' here and '{before.get('name')}' before")
+            names = [fields.listed([each.get("name")]) for each in (category, before)]
+            raise ValueError(f"category {fields.listed([key])} is '{names[0]}' here and '{names[1]}' before")
 
 
 def _merged(texts: list[str]) -> str:

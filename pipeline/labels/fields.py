@@ -161,6 +161,12 @@ def text_values(value: Any, what: str) -> dict[str, str]:
     return {key: each if isinstance(each, str) else json.dumps(each, ensure_ascii=False) for key, each in found.items()}
 
 
+def listed(names: Iterable[Any], most: int = 6) -> str:
+    """The first few of some foreign names on one line; ``nothing`` where there are none."""
+    shown = [" ".join(str(name).split())[:40] for name, _ in zip(names, range(most), strict=False)]
+    return ", ".join("".join(c if c.isprintable() else "?" for c in name) for name in shown) or "nothing"
+
+
 def _list(value: Any, what: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{what} is {_short(value)}, not a list of numbers")

@@ -122,7 +122,7 @@ def _recognise_json(files: LabelFiles, name: str) -> FormatName:
             return "coco"
         if stream.kind == "list" or stream.lists & {"frames", "labels"}:
             return "bdd100k"
-    has = ", ".join(sorted(keys | stream.lists)[:6]) or "nothing"
+    has = fields.listed(sorted(keys | stream.lists))
     raise InputError(
         f"{files.where(name)} holds no labels that are known: it has {has}; COCO has images and annotations, "
         "BDD100K a list of frames"
@@ -167,7 +167,7 @@ def _kind(record: dict[str, Any]) -> LabelFormat:
         return "cityscapes"
     if "labels" in record or "frames" in record or {"name", "attributes"} <= record.keys():
         return "bdd100k"
-    raise ValueError(f"neither a BDD100K frame nor a COCO record (it has: {', '.join(list(record)[:6]) or 'nothing'})")
+    raise ValueError(f"neither a BDD100K frame nor a COCO record (it has: {fields.listed(record)})")
 
 
 def _record(text: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
 _SPACE = " \t\n\r"
+_NUMBER = "+-.eE0123456789"
 _LONGEST_TOKEN = 16
 """Characters of the longest token but strings (``-Infinity``, an escape): one may be cut at the buffer's end."""
 
@@ -130,8 +131,10 @@ class JsonStream:
                 raise self._error(error.msg, self._at + into) from None
             except RecursionError:
                 raise ValueError("nested too deeply") from None
-            # A number at the end of the buffer may go on in the next chunk.
-            if end == len(self._buffer) and self._buffer[end - 1] not in '}]"' and self._more():
+            # A number at the end of the buffer may go on in the next chunk, as "1", "1." and "1e-" do.
+            rest = self._buffer[end : end + 3]
+            at_end = end + len(rest) == len(self._buffer)
+            if at_end and self._buffer[end - 1] not in '}]"' and not rest.strip(_NUMBER) and self._more():
                 continue
             text = self._buffer[self._at : end]
             self._at = end

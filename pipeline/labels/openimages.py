@@ -33,11 +33,10 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
     names = [name for name in files.named(".csv") if "class-descriptions" not in posixpath.basename(name)]
     if not names:
         raise InputError(f"{files.where('')}: no Open Images annotation (.csv) here; check labels.uri")
-    classes: dict[str, str] = {}
-    for name in BESIDE:
-        text = files.beside(name, levels=2)
-        if text is not None:
-            classes |= {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) == 2}
+    try:
+        classes = _class_names(files)
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{files.where('')}: the names of the classes cannot be read: {error}") from None
     writer.categories = [{"id": machine, "name": name} for machine, name in classes.items()]
     seen: set[str] = set()
     for name in names:
@@ -55,11 +54,21 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
     writer.finish(lambda head, parts, categories: f"[{','.join(parts)}]")
 
 
+def _class_names(files: LabelFiles) -> dict[str, str]:
+    """Names by the machine names of the classes."""
+    classes: dict[str, str] = {}
+    for name in BESIDE:
+        text = files.beside(name, levels=2)
+        if text is not None:
+            classes |= {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) == 2}
+    return classes
+
+
 def _rows(raw: Any) -> Any:
     reader = csv.DictReader(io.TextIOWrapper(raw, "utf-8-sig", newline=""))
     columns = reader.fieldnames or []
     if not {"ImageID", "LabelName"} <= set(columns):
-        raise ValueError(f"it has the columns {', '.join(columns[:8]) or 'none'}, not ImageID and LabelName")
+        raise ValueError(f"it has the columns {fields.listed(columns, 8)}, not ImageID and LabelName")
     for row in reader:
         row.pop(None, None)  # type: ignore[call-overload]
         yield row
