@@ -85,7 +85,7 @@ def test_what_is_not_committed_is_not_there_and_a_rerun_gives_the_same_bytes(
 ) -> None:
     import pipeline.sink.commit as sink
 
-    real = sink.write_index
+    real = sink.part_path
     left = [1]
 
     def cut(*arguments):
@@ -94,13 +94,13 @@ def test_what_is_not_committed_is_not_there_and_a_rerun_gives_the_same_bytes(
         left[0] -= 1
         return real(*arguments)
 
-    monkeypatch.setattr(sink, "write_index", cut)
+    monkeypatch.setattr(sink, "part_path", cut)
     with pytest.raises(JobFailed):
         run_job(spec_of(tmp_path), local=True)
     out = tmp_path / "out"
     assert len(read_tree(out, "index")) == 1
     assert len(read_tree(out, "images")) > 2
-    monkeypatch.setattr(sink, "write_index", real)
+    monkeypatch.setattr(sink, "part_path", real)
     assert run_job(spec_of(tmp_path), local=True).state == "done"
     whole = {name: data for name, data in read_tree(output, ".").items() if name.startswith(PARTS)}
     again = {name: data for name, data in read_tree(out, ".").items() if name.startswith(PARTS)}
