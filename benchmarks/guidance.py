@@ -45,7 +45,7 @@ class OfficialOrder:
         self.images = batch.inputs[sample : sample + 1]
         self.one = Batch(self.images, seeds=[batch.seeds[sample]])
         # the text and source features of CLIP are computed once in the official program too
-        clip = method.judges.clip
+        clip = method.networks.clip
         self.targets = clip.targets(self.images) if clip is not None else []
         self.previous = self.images
 
@@ -79,14 +79,14 @@ class OfficialOrder:
         return following + (index > 0) * (0.5 * log_variance).exp() * fresh, clean
 
     def gradient(self, x: Tensor, place: Tensor, call: int) -> Tensor:
-        method, params, judges = self.method, self.method.params, self.method.judges
+        method, params, networks = self.method, self.method.params, self.method.networks
         x = x.detach().requires_grad_()
         predicted = method.unet(x, method.diffusion.original(place, 1, x.device)).chunk(2, dim=1)[0]
         clean = method.diffusion.predict_clean(x, predicted, place)
         share = at(np.sqrt(1 - method.diffusion.alphas_cumprod), place, x)
         mixed = share * clean + (1 - share) * x
         seen = mixed if params.use_noise_aug_all else clean
-        dino = judges.dino
+        dino = networks.dino
         total = params.range_lambda * range_loss(clean)
         with torch.no_grad():
             similarity = self_similarity(dino(self.images).keys)
@@ -98,14 +98,14 @@ class OfficialOrder:
             with torch.no_grad():
                 before = dino(self.previous).cls
             total = total + params.lambda_dir_cls * semantic_divergence(dino(seen).cls, before)
-        if judges.target is not None:
+        if networks.target is not None:
             with torch.no_grad():
-                wanted = dino(judges.target).cls
+                wanted = dino(networks.target).cls
             total = total + params.lambda_trg * style_loss(dino(seen).cls, wanted)
-            total = total + params.l2_trg_lambda * target_loss(seen, judges.target)
-        if judges.clip is not None:
+            total = total + params.l2_trg_lambda * target_loss(seen, networks.target)
+        if networks.clip is not None:
             cuts = method._cuts(self.one, torch.tensor([0]), torch.tensor([call]))
-            total = total + params.clip_guidance_lambda * judges.clip.loss(mixed, self.targets, cuts)
+            total = total + params.clip_guidance_lambda * networks.clip.loss(mixed, self.targets, cuts)
         self.previous = seen.detach()
         return -torch.autograd.grad(total.sum(), x)[0]
 
@@ -175,7 +175,8 @@ def main() -> None:
         batch = Batch(images, seeds=list(range(chosen.batch)))
 
         def ours(batch: Batch, method: DiffuseIT = method) -> Tensor:
-            guidance = Guidance(method.judges, method.params, batch.inputs, method.signal, partial(method._cuts, batch))
+            cuts = partial(method._cuts, batch)
+            guidance = Guidance(method.networks, method.params, batch.inputs, method.signal, cuts)
             return method.sampler()(batch.inputs, guidance, partial(batch.noise, batch.inputs.shape[1:]))
 
         first = Batch(images[:1], seeds=[0])

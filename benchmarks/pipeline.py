@@ -154,7 +154,7 @@ class Bench:
         said = json.loads(done.output)
         if said["this_run"]["ok"] != case.images:
             raise RuntimeError(f"{case.name}: {said['this_run']} of {case.images} images")
-        measured = judge(out, done)
+        measured = measure(out, done)
         shutil.rmtree(out)
         self.start.rows.append(
             (
@@ -250,7 +250,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
 
 
-def judge(out: Path, done: process_tree.Finished) -> Measured:
+def measure(out: Path, done: process_tree.Finished) -> Measured:
     """Read the run log of a fresh output."""
     from pipeline.runlog import read_runs
     from pipeline.storage import Store

@@ -36,7 +36,7 @@ def run(
 ) -> Finished:
     """Run a command to its end, then see that nothing it started is left. Raises RuntimeError if it fails.
 
-    Processes are told by a mark in their environment, which children inherit: some daemons leave their parent.
+    Processes are recognised by a mark in their environment, which children inherit: some daemons leave their parent.
     """
     mark = secrets.token_hex(8)
     peak = 0

@@ -288,7 +288,7 @@ app.add_typer(directions_app, name="directions")
 @directions_app.command("make")
 def directions_make(
     source: Annotated[str, typer.Argument(help="What the pictures show, such as cat.")],
-    target: Annotated[str, typer.Argument(help="What they shall show, such as dog.")],
+    target: Annotated[str, typer.Argument(help="What they are to show, such as dog.")],
     sentences: Annotated[
         list[Path] | None,
         typer.Option("--sentences", help="A file of sentences, one a line, about the source; twice: source, target."),

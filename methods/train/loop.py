@@ -109,8 +109,8 @@ def fit(
         objective: built, on its device.
         batches: see :data:`Batches`.
         config: see :class:`FitConfig`.
-        watch: told where the run is after every ``log_every`` iterations.
-        published: told of every file that was written (rank 0), for copying it elsewhere.
+        watch: called with where the run is after every ``log_every`` iterations.
+        published: called with every file that was written (rank 0), for copying it elsewhere.
         stop: asked after every iteration; true writes a checkpoint and returns early.
 
     Raises:

@@ -135,7 +135,7 @@ def _annotation(value: Any, what: str) -> Annotation:
     label = found.get("label")
     if not isinstance(label, str) or not label:
         raise ValueError(f"{what} has no label")
-    # A group of things that cannot be told apart carries its class with "group" behind it.
+    # A group of things whose members are not separated carries its class with "group" behind it.
     crowd = label not in _IDS and label.removesuffix("group") in _IDS
     category = label.removesuffix("group") if crowd else label
     extra = {key: each for key, each in found.items() if key not in ("label", "polygon", "bbox", "id", "deleted")}

@@ -143,7 +143,7 @@ def _forget(folder: Path) -> None:
 
 
 def _beside(files: LabelFiles, name: str) -> str:
-    """A side file's text; what is no text cannot be read later either, and is told apart by its presence alone."""
+    """A side file's text; what is no text cannot be read later either, and is identified by its presence alone."""
     try:
         return files.beside(name) or ""
     except ValueError:

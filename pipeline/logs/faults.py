@@ -1,6 +1,6 @@
 """An exception as what becomes of a sample or a step, with its first full traceback in the log.
 
-A fault is told apart by stage, reason and place (file, line and function that raised). Handlers of a run keep the
+A fault is identified by stage, reason and place (file, line and function that raised). Handlers of a run keep the
 traceback of the first of each and drop the others (:mod:`pipeline.logs.handler`).
 """
 

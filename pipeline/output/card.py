@@ -205,7 +205,7 @@ def _members(layout: Layout, output: Mapping[str, Any]) -> list[tuple[str, str]]
 
 
 def _storage_options(storage: Mapping[str, Any]) -> dict[str, Any]:
-    """What fsspec has to be told to reach the output; credentials are not in a spec."""
+    """What fsspec needs to reach the output; credentials are not in a spec."""
     options: dict[str, Any] = {key: storage[key] for key in ("endpoint_url", "profile", "anon") if storage.get(key)}
     if storage.get("region"):
         options["client_kwargs"] = {"region_name": storage["region"]}

@@ -1,4 +1,4 @@
-"""What Hugging Face `datasets` has to be told, in a dataset card's front matter, to open an output as it is meant.
+"""What Hugging Face `datasets` needs in a dataset card's front matter to open an output as it is meant.
 
 Pictures are plain binary columns in our Parquet files, which every reader understands. `datasets` turns a binary column
 into pictures when the card declares it an ``image``. (Its own metadata in the Parquet file would not do: it is ignored

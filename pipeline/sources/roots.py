@@ -38,7 +38,7 @@ class Root:
 
 
 def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
-    """The source with its pictures and labels told apart, and a line that says what was taken.
+    """The source with its pictures and labels separated, and a line that says what was taken.
 
     A source that says where its labels are, that has several URIs or that is no folder is left as it is.
 

@@ -11,7 +11,7 @@ def shown_caption(caption: str, clauses: float, templates: float, rng: np.random
     """One form of ``caption``, by chance.
 
     Args:
-        caption: parts are told by commas ("a street with cars, at night in the rain").
+        caption: parts are separated by commas ("a street with cars, at night in the rain").
         clauses: probability of some of the parts instead of all; the last one always stays.
         templates: probability of a sentence around it.
         rng: decides.

@@ -72,7 +72,7 @@ def test_night_is_dark_and_lamps_shine(frames: list[Frame]) -> None:
 
 
 def test_lit_windows_show_by_day() -> None:
-    """Which windows are lit at night can be told from the day picture."""
+    """Which windows are lit at night can be seen in the day picture."""
     lit_by_day, dark_by_day = [], []
     for seed in SEEDS:
         frame = Frame(Scene(seed), 128, 128)

@@ -39,7 +39,7 @@ def prepared(method: Any, count: int) -> Tensor:
 
 @pytest.mark.parametrize(("name", "ddim"), [("image_run", False), ("image_run", True), ("text_run", False)])
 def test_a_batch_is_its_samples(load, name: str, ddim: bool) -> None:
-    # the tiny ResNet's ReLUs amplify rounding: the transformer alone is the judge here
+    # the tiny ResNet's ReLUs amplify rounding: the transformer alone decides here
     changes: dict[str, Any] = {"ddim": ddim, "use_colormatch": False}
     if name == "text_run":
         changes["clip_models"] = [load(name).params.clip_models[0]]

@@ -228,7 +228,7 @@ def test_labels_of_the_stored_picture_are_turned_along(orientation: int) -> None
     stored = box_mask(box)
     moved = align(labelled(box), orientation, (W, H))
     expected = codec.upright(stored, orientation)
-    check(moved, expected if orientation >= 5 else stored)  # flips keep the size, so they cannot be told from upright
+    check(moved, expected if orientation >= 5 else stored)  # flips keep the size, so they look like upright ones
 
 
 def test_labels_of_the_upright_picture_stay() -> None:

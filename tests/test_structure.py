@@ -1,0 +1,105 @@
+"""The shape of the code: imports run one way, rooms stay small, retired words do not come back."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("methods", "pipeline", "jobs")
+RETIRED = {
+    r"\bshall\b": "will, or the plain present",
+    r"\b[Jj]udges?\b": "discriminator, or compares",
+    r"\btold\b": "called with, annotations",
+    r"\bRefusal\b": "Rejection",
+    r"\bsettle(d|s)?_": "resolve",
+    r"\bSeen\(": "DuplicateFinder",
+    r"\bBoard\(": "Activity",
+    r"\btones_apart\b": "(gone)",
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at the top or inside a function."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("methods", ("pipeline", "jobs", "ray")), ("pipeline", ("jobs",)), ("jobs", ("tests", "benchmarks"))],
+)
+def test_imports_run_one_way(package: str, forbidden: tuple[str, ...]) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources(package)
+        for module in imports(path)
+        if module.split(".")[0] in forbidden
+    ]
+    assert wrong == []
+
+
+def test_the_pipeline_names_no_method() -> None:
+    methods = {path.parent.name for path in (ROOT / "methods").glob("*/info.py")}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {module}"
+        for path in sources("pipeline")
+        for module in imports(path)
+        if module.startswith("methods.") and module.split(".")[1] in methods
+    ]
+    assert wrong == []
+
+
+def test_no_import_circle_between_modules() -> None:
+    """At import time, that is: what is imported inside a function or for types alone makes no circle."""
+    graph: dict[str, set[str]] = {}
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for p in PACKAGES for path in sources(p)}
+    known = set(names.values())
+    for path, name in names.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module in known]
+        graph[name] = {str(node.module) for node in top}
+    done: set[str] = set()
+
+    def walk(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail, name))
+        if name not in done:
+            for following in graph[name]:
+                walk(following, (*trail, name))
+            done.add(name)
+
+    for name in graph:
+        walk(name, ())
+
+
+def test_no_module_is_longer_than_a_room() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for p in PACKAGES for path in sources(p)}
+    assert {name: lines for name, lines in long.items() if lines > 450} == {}
+
+
+@pytest.mark.parametrize("word", RETIRED, ids=lambda word: re.sub(r"\W", "", word))
+def test_retired_words_do_not_come_back(word: str) -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md", "*.j2", "*.yaml"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    found = []
+    for name in tracked.stdout.split():
+        path = ROOT / name
+        if "golden" in name or name == "tests/test_structure.py" or not path.exists():
+            continue
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(word, line):
+                found.append(f"{name}:{number}: {line.strip()[:80]}")
+    assert found == [], f"write {RETIRED[word]}"
