@@ -84,10 +84,10 @@ class CycleGANTurboTraining(CycleGANTurboState):
         return self.iterate(a, b, draws, sync)
 
     def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
-        """:meth:`step` with its random numbers handed in; a, b: (B, 3, H, W) in [-1, 1].
+        """:meth:`step` with its random numbers given; a, b: (B, 3, H, W) in [-1, 1].
 
-        Each part of a sum is carried back as soon as it is known, so that one translation chain is held in memory
-        where the release holds two.
+        The backward pass of each part of a sum runs as soon as the part is known, so that one translation chain is held
+        in memory where the release holds two.
         """
         params, found = self.params, dict[str, float]()
 

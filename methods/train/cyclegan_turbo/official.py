@@ -1,4 +1,4 @@
-"""The official CycleGAN-Turbo file and a training: which modules carry LoRA, reading a start, writing an export."""
+"""The official CycleGAN-Turbo file and a training: which modules have LoRA, reading a start, writing an export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from methods.turbo.vae import SkipVAE
 
 
 def cyclegan_adapters(unet: nn.Module) -> list[str]:
-    """Full names of the UNet's modules with LoRA: weights whose names hold one of 14 patterns, but "norm"."""
+    """Full names of the UNet's modules with LoRA: weights whose name contains one of 14 patterns, and not "norm"."""
     patterns = (*UNET_TARGETS, "conv_in")
     return [
         name.removesuffix(".weight")

@@ -35,7 +35,7 @@ class MultiLevelHead(nn.Module):
     """Logits from every level of a backbone; parameter names are the official ones.
 
     A map goes through 3x3 convolution, LeakyReLU 0.2, blur, 1x1 convolution of stride 2; the vector through two linear
-    layers. Spectral norm everywhere, with one power iteration a training call: the head changes with every call.
+    layers. Spectral norm everywhere, with one power iteration per training call: the head changes with every call.
 
     Args:
         channels: of the maps, then the width of the vector.

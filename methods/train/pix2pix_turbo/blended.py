@@ -1,4 +1,4 @@
-"""A forward pass at any gamma through networks that still carry their LoRA, for stochastic training."""
+"""A forward pass at any gamma through networks with LoRA still in place, for stochastic training."""
 
 from __future__ import annotations
 

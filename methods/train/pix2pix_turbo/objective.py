@@ -308,7 +308,7 @@ class Pix2PixTurboTraining:
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
     ) -> Path:
-        """``.safetensors``: our file (LoRA merged; kept apart when stochastic). ``.pkl``: the official one.
+        """``.safetensors``: our file (LoRA merged; stored separately when stochastic). ``.pkl``: the official one.
 
         Raises:
             InputError: another ending, or an official file of networks without LoRA.

@@ -74,7 +74,7 @@ def mini_vae() -> SkipVAE:
 
 
 def mini_caption(caption: str) -> Tensor:
-    """(L, D): random numbers in place of a text encoder's output, which tell captions apart.
+    """(L, D): random numbers in place of a text encoder's output, different for every caption.
 
     A function of the text alone: embeddings are not trained, so a run that goes on elsewhere must find the same.
     """

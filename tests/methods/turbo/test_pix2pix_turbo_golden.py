@@ -49,9 +49,9 @@ def test_the_recorded_output(golden: Path, base: str, name: str) -> None:
     x = torch.stack([method.prepare(Inputs("key", image.numpy())) for image in inputs["image_uint8"]])
     output = method.translate(Batch(x, [0] * len(x), draws=draws_of(inputs)))
     torch.testing.assert_close(output, expected["output"], atol=5e-4, rtol=0)
-    apart = np.abs(to_uint8(output).astype(int) - expected["output_uint8"].numpy().astype(int))
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.01
+    difference = np.abs(to_uint8(output).astype(int) - expected["output_uint8"].numpy().astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -103,9 +103,9 @@ def test_the_script_end_to_end(golden: Path, base: str) -> None:
     np.testing.assert_array_equal(255 - edges[:, :, None].repeat(3, 2), expected["canny_inverted_uint8"].numpy())
     x = method.prepare(Inputs("key", image))[None]
     output = to_uint8(method.translate(Batch(x, [0], draws={"latent": inputs["vae_noise"]})))[0]
-    apart = np.abs(output.astype(int) - expected["output_uint8"].numpy().astype(int))
-    assert apart.max() <= 1
-    assert (apart > 0).mean() < 0.01
+    difference = np.abs(output.astype(int) - expected["output_uint8"].numpy().astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
 
 
 @pytest.mark.parametrize(("low", "high"), [(100, 200), (50, 120)])

@@ -48,9 +48,11 @@ class TinyBackbone(nn.Module):
 
 
 def tiny_discriminator(state: dict[str, Tensor], name: str, real_target: float) -> VisionAidedDiscriminator:
-    judge = VisionAidedDiscriminator(TinyBackbone(state), hidden=8, real_target=real_target)
-    judge.head.load_state_dict({n.removeprefix(f"{name}."): v for n, v in state.items() if n.startswith(f"{name}.")})
-    return judge
+    discriminator = VisionAidedDiscriminator(TinyBackbone(state), hidden=8, real_target=real_target)
+    discriminator.head.load_state_dict(
+        {n.removeprefix(f"{name}."): v for n, v in state.items() if n.startswith(f"{name}.")}
+    )
+    return discriminator
 
 
 AUGMENT = ("brightness", "saturation", "contrast", "translation_x", "translation_y", "cutout_x", "cutout_y")
@@ -83,8 +85,8 @@ def golden_objective(golden: Path, base: str, **changes: Any) -> CycleGANTurboTr
     chosen = params(base, start=f"{base}/cyclegan_turbo.pkl", **changes)
     parts = adapted_parts(chosen)
     parts.vaes["b2a"].load_state_dict(parts.vaes["a2b"].state_dict())
-    judges = {name: tiny_discriminator(standins, name, 1.0) for name in ("disc_a", "disc_b")}
-    return CycleGANTurboTraining(chosen, parts, tiny_lpips(standins), judges, CPU, torch.float32)
+    discriminators = {name: tiny_discriminator(standins, name, 1.0) for name in ("disc_a", "disc_b")}
+    return CycleGANTurboTraining(chosen, parts, tiny_lpips(standins), discriminators, CPU, torch.float32)
 
 
 def golden_draws(inputs: dict[str, Tensor]) -> Draws:
@@ -179,9 +181,9 @@ def test_both_exports_do_what_training_does(base: str, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = objective.generate(x[None], "a2b", noise)
     torch.testing.assert_close(translated(own, base), wanted, atol=1e-3, rtol=0)
-    apart = (translated(official, base, caption="picture of a zebra") - wanted).norm() / wanted.norm()
+    distance = (translated(official, base, caption="picture of a zebra") - wanted).norm() / wanted.norm()
     # the bias, which the format cannot hold
-    assert apart < 2e-2
+    assert distance < 2e-2
     # what the official script would have written forgets the first layer
     forgetful = torch.load(official, weights_only=True)
     state = objective.unet.state_dict()
@@ -189,7 +191,7 @@ def test_both_exports_do_what_training_does(base: str, tmp_path: Path) -> None:
         forgetful["sd_encoder"][f"conv_in.{half}.weight"] = state[f"conv_in.{half}.default.weight"]
     torch.save(forgetful, tmp_path / "forgetful.pkl")
     lost = (translated(tmp_path / "forgetful.pkl", base, caption="picture of a zebra") - wanted).norm() / wanted.norm()
-    assert lost > 2 * apart
+    assert lost > 2 * distance
     with pytest.raises(InputError, match="expected a name ending in"):
         objective.export(tmp_path / "m.onnx", None, {})
 
@@ -275,8 +277,8 @@ def test_bfloat16_keeps_latents_and_weights_in_float32(base: str) -> None:
     whole = trained(base, 0)
     whole.load_state_dict(objective.state_dict())
     with torch.no_grad():
-        apart = (objective.generate(x, "a2b", noise) - whole.generate(x, "a2b", noise)).norm()
-        assert apart / whole.generate(x, "a2b", noise).norm() < 0.15
+        distance = (objective.generate(x, "a2b", noise) - whole.generate(x, "a2b", noise)).norm()
+        assert distance / whole.generate(x, "a2b", noise).norm() < 0.15
 
 
 def test_the_mini_networks_learn_a_tone_from_nothing() -> None:

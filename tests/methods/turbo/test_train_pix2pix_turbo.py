@@ -64,9 +64,9 @@ def test_the_recorded_iteration(golden: Path, base: str, checkpointing: bool, mo
         feature = nn.functional.adaptive_avg_pool2d(x, 4).flatten(1) @ standins["clip.image_proj.weight"].T
         return 1 - (100 * nn.functional.normalize(feature, dim=-1) @ text.T).mean() / 100
 
-    judge = tiny_discriminator(standins, "disc_a", 0.8)
+    discriminator = tiny_discriminator(standins, "disc_a", 0.8)
     objective = Pix2PixTurboTraining(
-        chosen, adapted_parts(chosen), tiny_lpips(standins), judge, similarity, CPU, torch.float32
+        chosen, adapted_parts(chosen), tiny_lpips(standins), discriminator, similarity, CPU, torch.float32
     )
     ordered = {int(key[4:7]): value for key, value in inputs.items() if key.startswith("draw")}
     recorded = {"reconstruction.latent": ordered[0], "gan.latent": ordered[2]}
