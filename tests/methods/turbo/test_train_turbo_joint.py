@@ -143,8 +143,9 @@ def test_pairs_teach_both_directions(base: str) -> None:
 
 
 def test_mixed_precision_changes_little(base: str) -> None:
-    small = {"networks": "mini", "adapt": "full", "checkpointing": False, "lambda_patch": 0.1}
-    chosen = cyclegan_params(base, **{**JOINT, **SILENT, **small}, lambda_rec=1.0, lambda_rec_lpips=0.1)
+    small: dict[str, Any] = {"networks": "mini", "adapt": "full", "checkpointing": False}
+    changes = JOINT | SILENT | small | {"lambda_patch": 0.1, "lambda_rec": 1.0, "lambda_rec_lpips": 0.1}
+    chosen = cyclegan_params(base, **changes)
     found = []
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
