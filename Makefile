@@ -36,7 +36,7 @@ s3-demo: $(STAMP)
 # The model behind bundled://street-day2night, from nothing: its scenes, its training, its scores. Hours on a CPU; when
 # interrupted, the same command goes on from where it was.
 DAY2NIGHT := demo-out/train/day2night
-PAIRS = $(BIN)/sceneshift sample-data $(@D) --conditions day --truth night
+PAIRS = $(BIN)/sceneshift sample-data $(@D) --conditions day --truth night --lossless
 
 street-day2night: $(DAY2NIGHT)/pairs/128/README.md $(DAY2NIGHT)/pairs/256/README.md $(DAY2NIGHT)/test/README.md
 	$(BIN)/sceneshift train jobs/examples/train_street_day2night.yaml

@@ -251,6 +251,7 @@ def sample_data(
     truth: Annotated[
         str | None, typer.Option(help="Put this condition's true picture beside every other one (night, ...).")
     ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Pictures as PNG instead of JPEG.")] = False,
     json: Json = False,
 ) -> None:
     """Render labelled street scenes with exact truth."""
@@ -258,7 +259,7 @@ def sample_data(
 
     run_safely(
         Console(json),
-        lambda console: sample_data_command(console, out, scenes, size, conditions, seed, format, truth),
+        lambda console: sample_data_command(console, out, scenes, size, conditions, seed, format, truth, lossless),
     )
 
 

@@ -12,7 +12,15 @@ from methods.errors import InputError
 
 
 def sample_data_command(
-    console: Console, out: str, scenes: int, size: str, conditions: str, seed: int, format: str, truth: str | None
+    console: Console,
+    out: str,
+    scenes: int,
+    size: str,
+    conditions: str,
+    seed: int,
+    format: str,
+    truth: str | None,
+    lossless: bool,
 ) -> int:
     """Render street scenes on all cores."""
     from jobs.streets.dataset import write_dataset
@@ -23,7 +31,9 @@ def sample_data_command(
     pixels = (int(match[1]), int(match[2] or match[1]))
     names = [name.strip() for name in conditions.split(",") if name.strip()]
     with _bar(console, scenes) as advance:
-        summary = write_dataset(out, scenes, pixels, names, seed, format, paired_with=truth, progress=advance)
+        summary = write_dataset(
+            out, scenes, pixels, names, seed, format, paired_with=truth, lossless=lossless, progress=advance
+        )
     console.result({"out": out, "scenes": scenes, "conditions": names, "format": format, "summary": str(summary)})
     console.say(f"Rendered {scenes} scenes in {', '.join(names)} to {out}")
     return DONE

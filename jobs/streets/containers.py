@@ -9,6 +9,7 @@ from typing import Any, Protocol
 FORMATS = ("webdataset", "parquet", "folder")
 COLUMNS = {
     "jpg": "image",
+    "png": "image",
     "txt": "caption",
     "json": "labels",
     "seg.png": "seg",
@@ -16,6 +17,7 @@ COLUMNS = {
     "depth.png": "depth",
     "edges.png": "edges",
     "target.jpg": "target",
+    "target.png": "target",
 }
 """Parquet column of each member; captions and labels are text, the rest bytes."""
 _TEXT = ("caption", "labels")

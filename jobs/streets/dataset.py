@@ -48,6 +48,7 @@ def write_dataset(
     progress: Callable[[int], None] | None = None,
     scenes_per_file: int = 64,
     paired_with: str | None = None,
+    lossless: bool = False,
 ) -> DatasetSummary:
     """Render ``scenes`` scenes under every condition into the folder ``out``.
 
@@ -62,6 +63,7 @@ def write_dataset(
         progress: called with the number of scenes done so far, after each.
         scenes_per_file: samples in a tar or Parquet file.
         paired_with: a condition whose true picture every sample of the other conditions carries as its target.
+        lossless: pictures as PNG instead of JPEG, whose subsampled colours small pictures suffer from.
 
     Raises:
         InputError: something is asked for that cannot be done.
@@ -79,9 +81,10 @@ def write_dataset(
         "width": width,
         "height": height,
         "scenes_per_file": scenes_per_file,
+        **({"pictures": "png"} if lossless else {}),
     }
     root = _claim(out, declared)
-    jobs = [RenderJob(seed + i, width, height, chosen, paired_with) for i in range(scenes)]
+    jobs = [RenderJob(seed + i, width, height, chosen, paired_with, lossless) for i in range(scenes)]
     annotations: list[bytes] = []
     with ExitStack() as stack:
         writers = {name: _ConditionWriter(root / name, format, scenes_per_file, stack) for name in chosen}
@@ -215,7 +218,7 @@ def _write_coco(path: Path, jobs: list[RenderJob], annotations: list[bytes], des
         file.write(b'{"info":' + to_json({"description": description}) + b',"licenses":[],"categories":')
         file.write(to_json(coco_categories()) + b',\n"images":[\n')
         for i, job in enumerate(jobs, 1):
-            image = {"id": i, "file_name": f"{job.key}.jpg", "width": job.width, "height": job.height}
+            image = {"id": i, "file_name": f"{job.key}.{job.suffix}", "width": job.width, "height": job.height}
             file.write(to_json(image) + (b",\n" if i < len(jobs) else b"\n"))
         file.write(b'],\n"annotations":[\n' + b",\n".join(annotations) + b"\n]}\n")
         file.close()

@@ -21,7 +21,7 @@ _LAYOUTS = {
 
 _MEMBERS = """| suffix | column | what it is |
 | --- | --- | --- |
-| `.jpg` | `image` | the picture, JPEG |
+| `.{suffix}` | `image` | the picture |
 | `.txt` | `caption` | one sentence with time and weather |
 | `.json` | `labels` | boxes, one BDD100K frame |
 | `.seg.png` | `seg` | Cityscapes train ids, 8 bit (sky is 10, every pixel has a class) |
@@ -40,9 +40,10 @@ def dataset_card(declared: dict[str, Any], boxes: int) -> str:
         lines = [f"- config_name: {name}\n  data_files: {name}/*.{ending}" for name in conditions]
         matter = _FRONT_MATTER.format(configs="\n".join(lines)) + "\n"
     paired = declared["paired_with"]
-    members = _MEMBERS
+    suffix = declared.get("pictures", "jpg")
+    members = _MEMBERS.replace("{suffix}", suffix)
     if paired:
-        members += f"| `.target.jpg` | `target` | the same scene under `{paired}` (not in `{paired}` itself) |\n"
+        members += f"| `.target.{suffix}` | `target` | the same scene under `{paired}` (not in `{paired}` itself) |\n"
     return f"""{matter}# Procedural street scenes
 
 {declared["scenes"]} scenes ({declared["width"]} x {declared["height"]} pixels) under {len(conditions)} conditions:

@@ -22,13 +22,22 @@ CENTIMETRES = 100
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One scene to render: its seed, picture size, conditions, and the condition whose picture is everyone's target."""
+    """One scene to render: its seed, picture size, conditions, and the condition whose picture is everyone's target.
+
+    ``lossless``: pictures as PNG instead of JPEG.
+    """
 
     seed: int
     width: int
     height: int
     conditions: tuple[str, ...]
     paired_with: str | None
+    lossless: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Of the picture's member."""
+        return "png" if self.lossless else "jpg"
 
     @property
     def key(self) -> str:
@@ -51,7 +60,8 @@ def render_scene(job: RenderJob) -> EncodedScene:
     frame = Frame(scene, job.width, job.height)
     truth = truth_of(frame)
     names = {*job.conditions, *([job.paired_with] if job.paired_with else [])}
-    pictures = {name: jpeg(frame.render(name)) for name in names}
+    encode = png if job.lossless else jpeg
+    pictures = {name: encode(frame.render(name)) for name in names}
     maps = {
         "seg.png": png(truth.label),
         "instance.png": png(truth.instance),
@@ -61,15 +71,15 @@ def render_scene(job: RenderJob) -> EncodedScene:
     members = {}
     for name in job.conditions:
         condition = CONDITIONS[name]
-        labels = bdd100k_frame(scene, truth, condition, f"{job.key}.jpg", (job.width, job.height))
+        labels = bdd100k_frame(scene, truth, condition, f"{job.key}.{job.suffix}", (job.width, job.height))
         members[name] = {
-            "jpg": pictures[name],
+            job.suffix: pictures[name],
             "txt": caption(scene, truth, condition).encode(),
             "json": to_json(labels),
             **maps,
         }
         if job.paired_with and name != job.paired_with:
-            members[name]["target.jpg"] = pictures[job.paired_with]
+            members[name][f"target.{job.suffix}"] = pictures[job.paired_with]
     return EncodedScene(job.key, members, truth.things)
 
 
@@ -81,7 +91,7 @@ def jpeg(picture: Array) -> bytes:
 
 
 def png(field: Array) -> bytes:
-    """Greyscale PNG of uint8 or uint16 (height, width)."""
+    """PNG of a map, uint8 or uint16 (height, width), or of an RGB picture, uint8 (height, width, 3)."""
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(field)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()

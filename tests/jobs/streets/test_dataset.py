@@ -74,6 +74,16 @@ def tars(written: dict[str, Path]) -> dict[str, dict[str, dict[str, bytes]]]:
     }
 
 
+def test_lossless_pictures_are_the_rendered_pixels(tmp_path: Path) -> None:
+    write_dataset(str(tmp_path), format="webdataset", **_changed(scenes=1, lossless=True))
+    sample = _tar_samples(tmp_path / "day" / "day-000000.tar")[KEYS[0]]
+    frame = Frame(Scene(20), 48, 32)
+    for suffix, condition in (("png", "day"), ("target.png", "night")):
+        assert np.array_equal(_image(sample[suffix]), frame.render(condition))
+    assert json.loads((tmp_path / "day" / "labels_coco.json").read_text())["images"][0]["file_name"] == f"{KEYS[0]}.png"
+    assert "| `.target.png` | `target` |" in (tmp_path / "README.md").read_text()
+
+
 def test_workers_do_not_matter(written: dict[str, Path], tmp_path: Path) -> None:
     write_dataset(str(tmp_path), format="webdataset", **_changed(workers=2))
     assert _files(tmp_path) == _files(written["webdataset"])

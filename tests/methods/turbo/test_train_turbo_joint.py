@@ -170,13 +170,22 @@ def test_a_checkpoint_of_other_networks_is_refused_in_one_line(base: str) -> Non
         objective.load_state_dict({"networks": {}, "optimizer": {}, "judge_optimizer": {}})
 
 
-def test_a_pair_is_cut_alike(base: str) -> None:
-    objective = unpaired(base, lambda_rec=1.0, image_prep="resize_32_randomcrop_16x16_hflip")
+@pytest.mark.parametrize(
+    ("image_prep", "side"), [("resize_32_randomcrop_16x16_hflip", 16), ("no_resize_hflip", 32), ("no_resize", 32)]
+)
+def test_a_pair_is_cut_alike(base: str, image_prep: str, side: int) -> None:
+    objective = unpaired(base, lambda_rec=1.0, image_prep=image_prep)
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    sample = objective.transform("a", Inputs("k", picture, None, {"target": 255 - picture}), np.random.default_rng(0))
-    image, target = torch.as_tensor(sample["image"]), torch.as_tensor(sample["target"])
-    assert image.shape == (3, 16, 16)
-    torch.testing.assert_close(target, -image)
+    seen = set()
+    for number in range(8):
+        columns = {"target": 255 - picture}
+        sample = objective.transform("a", Inputs("k", picture, None, columns), np.random.default_rng(number))
+        image, target = torch.as_tensor(sample["image"]), torch.as_tensor(sample["target"])
+        assert image.shape == (3, side, side)
+        torch.testing.assert_close(target, -image)
+        seen.add(image.numpy().tobytes())
+    if side == 32:
+        assert len(seen) == 1 + image_prep.endswith("_hflip")
 
 
 @pytest.mark.parametrize(
