@@ -90,7 +90,10 @@ class CycleGANTurboState:
         return {"unet": self.unet, **vaes, **self.discriminator_networks()}
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision where the training asks for it."""
+        """Mixed precision where the training asks for it.
+
+        Plain autocast: it is what torch restores where gradient checkpointing computes blocks again.
+        """
         return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def generate(self, images: Tensor, direction: str, noise: Tensor) -> Tensor:

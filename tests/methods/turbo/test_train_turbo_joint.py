@@ -142,8 +142,9 @@ def test_pairs_teach_both_directions(base: str) -> None:
         assert after.metrics[f"{stream}.rec_l1"] < before.metrics[f"{stream}.rec_l1"]
 
 
-def test_mixed_precision_changes_little(base: str) -> None:
-    small: dict[str, Any] = {"networks": "mini", "adapt": "full", "checkpointing": False}
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_mixed_precision_changes_little(base: str, checkpointing: bool) -> None:
+    small: dict[str, Any] = {"networks": "mini", "adapt": "full", "checkpointing": checkpointing}
     changes = JOINT | SILENT | small | {"lambda_patch": 0.1, "lambda_rec": 1.0, "lambda_rec_lpips": 0.1}
     chosen = cyclegan_params(base, **changes)
     found = []
