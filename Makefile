@@ -33,7 +33,7 @@ bench: $(STAMP)
 s3-demo: $(STAMP)
 	$(BIN)/python deploy/s3_demo.py
 
-# The model behind bundled://street-day2night, from nothing: its scenes, its training, its scores. Hours on a CPU; when
+# The model behind bundled://street-day2night, from scratch: its scenes, its training, its scores. Hours on a CPU; when
 # interrupted, the same command goes on from where it was.
 DAY2NIGHT := demo-out/train/day2night
 PAIRS = $(BIN)/sceneshift sample-data $(@D) --conditions day --truth night --lossless

@@ -22,11 +22,11 @@ DIRECTIONS = ("a2b", "b2a")
 
 
 def adapted_parts(params: CycleGANTurboTrainParams) -> Parts:
-    """The networks that ``params`` name, with LoRA put in and with what is trained marked. Raises InputError."""
+    """The networks that ``params`` name, with LoRA inserted and trained parameters marked. Raises InputError."""
     kind, path = start_kind(params.start)
     if params.networks == "mini":
         if path is not None or params.adapt != "full":
-            raise InputError("networks: mini starts from nothing and trains every weight: set adapt: full and no start")
+            raise InputError("networks: mini trains every weight from scratch: set adapt: full and no start")
         parts = mini_parts(DIRECTIONS, {"a2b": params.caption_b, "b2a": params.caption_a})
     elif kind == "native":
         assert path is not None

@@ -172,7 +172,7 @@ class Pix2PixTurboTraining:
     def iterate(
         self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, sync: Sync
     ) -> dict[str, float]:
-        """:meth:`step` with its random numbers handed in.
+        """:meth:`step` with its random numbers given.
 
         The discriminator learns from its own steps alone; the release also leaves it the generator's gradients.
         """

@@ -24,13 +24,13 @@ DIRECTION = "translate"
 
 
 def adapted_parts(params: Pix2PixTurboTrainParams) -> Parts:
-    """The networks that ``params`` name, with LoRA put in and with what is trained marked. Raises InputError."""
+    """The networks that ``params`` name, with LoRA inserted and trained parameters marked. Raises InputError."""
     kind, path = start_kind(params.start)
     if params.stochastic and params.adapt == "full":
         raise InputError("stochastic: true blends LoRA by gamma: set adapt: lora")
     if params.networks == "mini":
         if path is not None or params.adapt != "full" or params.caption is None:
-            raise InputError("networks: mini starts from nothing: set adapt: full and a caption, and no start")
+            raise InputError("networks: mini trains from scratch: set adapt: full and a caption, and no start")
         parts = mini_parts([DIRECTION], {DIRECTION: params.caption})
     elif kind == "native":
         assert path is not None

@@ -22,7 +22,7 @@ from methods.weights import BUNDLED
 
 
 def bundle(source: Path, target: Path, about: dict[str, Any]) -> Path:
-    """Write ``source`` to ``target`` in float16, with ``about`` added to what it says of itself.
+    """Write ``source`` to ``target`` in float16, with ``about`` added to its metadata.
 
     Raises:
         InputError: not one of our Turbo files.

@@ -1,4 +1,4 @@
-"""The networks of a Turbo training: built from a base or a released model, LoRA put in, merged and written out."""
+"""The networks of a Turbo training: built from a base or a released model, with LoRA inserted, merged and exported."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def native_parts(path: Path, method: str, vaes: Mapping[str, str], base: str) ->
 
 
 def mini_parts(vaes: Sequence[str], captions: Mapping[str, str]) -> Parts:
-    """Small networks from nothing; ``captions`` by VAE name."""
+    """Small networks with fresh weights; ``captions`` by VAE name."""
     unet, made = mini_unet(), {name: mini_vae() for name in vaes}
     stored = {captions[name]: mini_caption(captions[name]) for name in vaes}
     return Parts(unet, made, SCHEDULER, Captions(stored, None, "the mini networks", torch.device("cpu")))
@@ -171,7 +171,7 @@ def load_lora(network: nn.Module, tensors: Mapping[str, Tensor], rank: int, adap
 
 
 def merged(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Plain weights from an adapted network's state dictionary: LoRA merged, PEFT's names taken away."""
+    """Plain weights from an adapted network's state dictionary: LoRA merged, without the names that PEFT adds."""
     weights = {
         name.replace(".base_layer.", "."): value.float().cpu() for name, value in state.items() if ".lora_" not in name
     }

@@ -1,4 +1,4 @@
-"""Training small Turbo networks from nothing: one forward pass for all losses, warm-up, auto-encoder phase."""
+"""Training small Turbo networks from scratch: one forward pass for all losses, warm-up, auto-encoder phase."""
 
 from __future__ import annotations
 
