@@ -27,8 +27,10 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     store, tree = open_output(output)
     why = rejection_reasons(store) if errors else []
     paths = [entry.path for entry in store.list(FOLDER)]
+    info = read_info(store)
+    totals = LabelTotals(None if info is None else info.pictures)
     with ThreadPoolExecutor(8) as pool:
-        notes = list(pool.map(lambda path: read_note(store.read(path)), paths))
+        notes = [totals.taken(note) for note in pool.map(lambda path: read_note(store.read(path)), paths)]
     files = read_plan(store)
     numbers = [each.shards for each in files]
     total = None if not files or any(n is None for n in numbers) else sum(n or 0 for n in numbers)
@@ -37,8 +39,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     for note in notes:
         for reason, number in note.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + number
-    info = read_info(store)
-    labels = LabelTotals.of((note.labels for note in notes), None if info is None else info.pictures).as_tree()
+    labels = totals.as_tree()
     lock = holder(store)
     finished = store.exists(SUCCESS_FILE)
     state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"

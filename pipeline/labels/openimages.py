@@ -37,7 +37,7 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
         classes = _class_names(files)
     except (ValueError, csv.Error) as error:
         raise InputError(f"{files.where('')}: the names of the classes cannot be read: {error}") from None
-    writer.categories = [{"id": machine, "name": name} for machine, name in classes.items()]
+    writer.options = {"classes": classes}
     seen: set[str] = set()
     for name in names:
         with files.open(name) as raw:
@@ -82,7 +82,7 @@ def parse_openimages(text: str, size: tuple[int, int] | None, info: TableInfo) -
     """
     if size is None:
         raise ValueError("Open Images labels need their picture's size")
-    names = {str(each["id"]): str(each["name"]) for each in info.categories}
+    names: dict[str, str] = info.options.get("classes", {})
     rows = fields.items(parse_json(decoded(text)), "rows")
 
     def read(row: dict[str, Any], what: str) -> Annotation:

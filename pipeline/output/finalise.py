@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,8 +42,7 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
     """
     store = job.store
     paths = [entry.path for entry in store.list(FOLDER)]
-    with ThreadPoolExecutor(8) as pool:
-        notes = list(pool.map(lambda path: read_note(store.read(path)), paths))
+    notes, labels = _notes(job, paths)
     rows = sum(note.attempted for note in notes)
     merged: pa.Table | None = None
     if rows <= MERGE_LIMIT:
@@ -53,7 +52,7 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
             order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
             merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
             store.put("index.parquet", parquet_bytes(merged))
-    summary = _summary(job, store, paths, merged, notes)
+    summary = {"labels": labels, **_summary(job, store, paths, merged, notes)}
     if job.spec.output.format == "files":
         write_labels(job)
     store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
@@ -87,7 +86,6 @@ def _summary(
             table = read_part(store.read(path))
             _add(columns, table.filter(pc.field("status") == "ok"))
     return {
-        "labels": _label_totals(job, notes),
         "rows": {"attempted": sum(counts.values()), **counts},
         "reasons": reasons,
         "columns": {name: summary.as_dict() for name, summary in columns.items()},
@@ -96,14 +94,16 @@ def _summary(
     }
 
 
-def _label_totals(job: Job, notes: Iterable[PartNote]) -> dict[str, Any]:
-    """Counts of labels, with the names of a few that matched no picture."""
-    table = job_table(job)
-    totals = LabelTotals.of((note.labels for note in notes), None if table is None else len(table))
+def _notes(job: Job, paths: Sequence[str]) -> tuple[list[PartNote], dict[str, Any]]:
+    """The notes of all parts, and their counts of labels with the names of a few that matched no picture."""
+    store, table = job.store, job_table(job)
+    totals = LabelTotals(None if table is None else len(table))
+    with ThreadPoolExecutor(8) as pool:
+        notes = [totals.taken(note) for note in pool.map(lambda path: read_note(store.read(path)), paths)]
     if table is None:
-        return totals.as_tree()
+        return notes, totals.as_tree()
     try:
-        return totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
+        return notes, totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
     finally:
         table.close()
 

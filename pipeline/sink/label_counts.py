@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pipeline.records import Row
+
+if TYPE_CHECKING:
+    from pipeline.sink.index import PartNote
 
 _NAMES = 3
 
@@ -35,7 +39,7 @@ def count_labels(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 class LabelTotals:
-    """The counts of many shards, added up. A bit per picture of the label table is all that is kept."""
+    """The counts of many shards, added up. A byte per picture of the label table is all that is kept."""
 
     def __init__(self, table_size: int | None) -> None:
         self._counts = dict.fromkeys(("samples", "pictures", "annotations", "boxes", "left_out"), 0)
@@ -43,16 +47,9 @@ class LabelTotals:
         self._left_out_of: list[str] = []
         self._found = None if table_size is None else bytearray(table_size)
 
-    @classmethod
-    def of(cls, notes: Iterable[Mapping[str, Any]], table_size: int | None) -> LabelTotals:
-        """The totals of the notes of all index parts."""
-        totals = cls(table_size)
-        for note in notes:
-            totals.add(note)
-        return totals
-
-    def add(self, note: Mapping[str, Any]) -> None:
-        """Take one shard's counts in."""
+    def taken(self, part: PartNote) -> PartNote:
+        """Take a shard's counts in; its note comes back without what it says of single samples."""
+        note = part.labels
         for name in self._counts:
             self._counts[name] += note.get(name, 0)
         self._without = [*self._without, *note.get("without", ())][:_NAMES]
@@ -61,6 +58,7 @@ class LabelTotals:
             for number in note.get("records", ()):
                 if number < len(self._found):
                     self._found[number] = 1
+        return replace(part, labels={})
 
     def unmatched(self) -> list[int]:
         """The first few pictures of the label table that no picture of the source was found for, by number."""

@@ -24,6 +24,7 @@ from pipeline.output.report.reasons import Reason, reasons
 from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
 from pipeline.plan import PLAN_FILE
 from pipeline.sink.index import FOLDER, read_part
+from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
 from pipeline.storage import Store, redact
 
@@ -142,6 +143,7 @@ def _notes(store: Store, metrics: Mapping[str, Any], partly: bool, sampled: int)
         notes.append("The job is not finished: some source files have not been read to their end.")
     elif committed < planned:
         notes.append(f"The job is not finished: {planned - committed:,} of {planned:,} shards are not committed.")
+    notes += [f"{line[0].upper()}{line[1:]}." for line in describe_labels(metrics.get("labels", {}))]
     if duplicates := metrics.get("duplicate_keys"):
         notes.append(f"{duplicates:,} keys occur more than once, in different source files.")
     if partly:
