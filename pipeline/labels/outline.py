@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -40,13 +41,12 @@ def outlines(mask: np.ndarray) -> list[Polygon]:
 
 def _walk(first: _Point, following: dict[_Point, list[_Point]]) -> Polygon:
     loop: list[_Point] = []
-    at, heading = first, None
+    at: _Point = first
+    heading: _Point | None = None
     while True:
         ways = following[at]
         # Two pixels that touch at a corner stay apart: the way that turns right is the same pixel's next edge.
-        best = (
-            min(ways, key=lambda point: _turn(heading, at, point)) if heading is not None and len(ways) > 1 else ways[0]
-        )
+        best = ways[0] if heading is None or len(ways) == 1 else min(ways, key=partial(_turn, heading, at))
         ways.remove(best)
         going = (best[0] - at[0], best[1] - at[1])
         if going != heading:
