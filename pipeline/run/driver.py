@@ -29,7 +29,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
 from pipeline.sink.index import FOLDER, part_path
-from pipeline.sink.label_counts import describe_labels
+from pipeline.sink.label_counts import label_warnings
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
@@ -80,7 +80,7 @@ def run_job(
     job, plan = resolve(spec, fresh=fresh)
     if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
-    warnings = [*job.notes, *check_labels(job, plan)]
+    mismatches = check_labels(job, plan)
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
     say(f"working {executor.where}")
@@ -88,9 +88,8 @@ def run_job(
         outcome = _locked_run(job, logs, executor, fresh, steal_lock, watch)
     finally:
         executor.close()
-    outcome.warnings[:0] = warnings
-    if outcome.summary["labels"]["left_out"]:
-        outcome.warnings += describe_labels(outcome.summary["labels"])[-1:]
+    counted = label_warnings(outcome.summary["labels"], matched=not mismatches)
+    outcome.warnings[:0] = [*job.notes, *mismatches, *counted]
     return outcome
 
 

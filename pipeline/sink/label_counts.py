@@ -90,17 +90,38 @@ def describe_labels(tree: Mapping[str, Any]) -> list[str]:
         f"{tree['boxes']} with a box"
     ]
     if tree["without"]:
-        lines.append(f"{tree['without']} pictures without labels ({_some(tree['without_names'], tree['without'])})")
+        lines.append(_without(tree))
     if tree["unmatched"]:
         names = _some(tree.get("unmatched_names", []), tree["unmatched"])
-        lines.append(f"{tree['unmatched']} of {tree['table']} labels match no picture ({names})")
+        lines.append(f"{tree['unmatched']} of {tree['table']} labels match no picture" + names)
     if tree["left_out"]:
-        lines.append(
-            f"{tree['left_out']} annotations, or parts of them, could not be used and are left out "
-            f"({_some(tree['left_out_of'], tree['left_out'])}); the index says why, in label_problems"
-        )
+        lines.append(_left_out(tree))
     return lines
 
 
+def label_warnings(tree: Mapping[str, Any], *, matched: bool) -> list[str]:
+    """What of the counts a user must hear of: labels for less than half of the pictures, and annotations left out.
+
+    Args:
+        matched: whether the labels matched the first samples; where they did not, that has been said.
+    """
+    few = tree["table"] is not None and 2 * tree["pictures"] < tree["samples"]
+    lines = [_without(tree)] if few and matched else []
+    return [*lines, _left_out(tree)] if tree["left_out"] else lines
+
+
+def _without(tree: Mapping[str, Any]) -> str:
+    return f"{tree['without']} of {tree['samples']} pictures have no labels" + _some(
+        tree["without_names"], tree["without"]
+    )
+
+
+def _left_out(tree: Mapping[str, Any]) -> str:
+    return (
+        f"{tree['left_out']} annotations, or parts of them, could not be used and are left out"
+        f"{_some(tree['left_out_of'], tree['left_out'])}; the index says why, in label_problems"
+    )
+
+
 def _some(names: Sequence[str], count: int) -> str:
-    return ", ".join(names) + (", ..." if count > len(names) else "")
+    return f" ({', '.join(names)}{', ...' if count > len(names) else ''})" if names else ""
