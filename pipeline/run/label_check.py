@@ -36,23 +36,26 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
     labels = job.spec.source.labels
     table = job_table(job)
     if table is None and job.layout.labels is None:
-        return [_nothing(job)] if labels.required else []
+        if labels.required:
+            raise InputError(
+                f"{redact(job.spec.source.uris[0])}: source.labels.required is set, but the samples have no labels and "
+                "source.labels.uri names none"
+            )
+        return []
     try:
         samples = list(_first_samples(job, plan))
-        _check_size(job, samples, table)
-        if table is None:
-            return []
-        return _check_matches(job, plan, samples, table)
+        labelled = _check_size(job, samples, table)
+        if table is not None:
+            return _check_matches(job, plan, samples, table)
+        if labels.required and 2 * labelled < len(samples):
+            raise InputError(
+                f"{_place(job)}: {len(samples) - labelled} of the first {len(samples)} samples have no labels that can "
+                "be read; source.labels.required is set"
+            )
+        return []
     finally:
         if table is not None:
             table.close()
-
-
-def _nothing(job: Job) -> str:
-    raise InputError(
-        f"{redact(job.spec.source.uris[0])}: source.labels.required is set, but the samples have no labels and "
-        "source.labels.uri names none"
-    )
 
 
 def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
@@ -70,8 +73,8 @@ def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
             continue
 
 
-def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> None:
-    """Raise InputError when the labels of the first samples lie outside their pictures."""
+def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> int:
+    """How many of the first samples have labels. Raises InputError when those lie outside their pictures."""
     found: list[tuple[Labels, tuple[int, int]]] = []
     for sample in samples:
         if sample.image is None:
@@ -87,7 +90,7 @@ def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> No
             found.append((labels, upright_size(decoded)))
     guess = guess_size(found)
     if guess is None:
-        return
+        return len(found)
     likely = guess.likely
     scaled = "" if likely is None else f", probably {likely[0]}x{likely[1]}; set source.labels.size: {list(likely)}"
     raise InputError(

@@ -129,6 +129,18 @@ def test_labels_that_match_nothing_are_said_and_with_required_an_error(tmp_path)
     assert "2 of 2 labels match no picture" in card
 
 
+def test_required_labels_of_the_samples_themselves(tmp_path):
+    write_files(tmp_path, {f"data/{n}.png": photo() for n in range(3)})
+    with pytest.raises(InputError, match=r"the samples have no labels and source\.labels\.uri names none"):
+        run(tmp_path, {"labels": {"required": True}})
+    write_files(tmp_path, {"data/0.json": {"note": 1}, "data/1.json": {"labels": [], "name": "1"}, "data/2.json": "x"})
+    with pytest.raises(InputError, match="2 of the first 3 samples have no labels that can be read"):
+        run(tmp_path, {"labels": {"required": True}})
+    write_files(tmp_path, {"data/0.json": {"labels": [], "name": "0"}})
+    outcome, _ = run(tmp_path, {"labels": {"required": True}})
+    assert outcome.summary["labels"]["pictures"] == 2
+
+
 def test_status_and_plan_count_labels(tmp_path, capsys):
     from jobs.commands.plan import plan_command
     from jobs.commands.status import status_command
