@@ -1,105 +1,123 @@
-"""Progress of a run: a live line on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of a command: a bar on a terminal, a plain line every ten seconds elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.run.progress import Progress
+from pipeline.quantity import duration
+
+if TYPE_CHECKING:
+    from methods.train.loop import Progress as TrainingProgress
+    from pipeline.run.progress import Progress as RunProgress
 
 EVERY_SECONDS = 10.0
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a person sees of some progress: how much of how much, and one line about it."""
+
+    done: int
+    total: int
+    text: str
 
 
 @contextlib.contextmanager
-def progress_view(quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """Yield the function that shows running totals; nothing is shown when ``quiet``."""
+def progress_view(quiet: bool, look: Callable[[P], Shown], waiting: str) -> Iterator[Callable[[P], None]]:
+    """Yield the function that takes progress and shows it.
+
+    Args:
+        quiet: show nothing.
+        look: what a person sees of it.
+        waiting: what is said before there is any.
+    """
     if quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
-        with _live() as show:
-            yield show
+        with _bar(waiting) as show:
+            yield lambda progress: show(look(progress))
     else:
-        with _lines() as show:
-            yield show
+        with _lines(waiting) as show:
+            yield lambda progress: show(look(progress))
 
 
 @contextlib.contextmanager
 def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, in all): a bar on a terminal, a plain line every ten seconds elsewhere."""
-    if quiet:
-        yield lambda done, total: None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+    """Yield a function of (done, in all) that shows how many of ``what`` are done."""
 
-        columns = (BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn(what))
-        with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as bar:
-            task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
-    else:
-        last = [time.monotonic()]
+    def look(count: tuple[int, int]) -> Shown:
+        return Shown(*count, f"{count[0]}/{count[1]} {what}")
 
-        def show(done: int, total: int) -> None:
-            if time.monotonic() - last[0] >= EVERY_SECONDS:
-                last[0] = time.monotonic()
-                print(f"sceneshift: {done}/{total} {what}", file=sys.stderr, flush=True)
-
-        yield show
+    with progress_view(quiet, look, what) as show:
+        yield lambda done, total: show((done, total))
 
 
-def describe(progress: Progress) -> str:
-    """Counts, rate, rejects and time left in one line."""
+def run_shown(progress: RunProgress) -> Shown:
+    """Of a run: images, rate, shards, rejections and time left."""
     about = "" if progress.exact else "~"
+    total = max(progress.attempted, progress.samples_total)
     shards = f"{progress.shards}/{about}{max(progress.shards, progress.shards_total)}"
-    samples = f"{progress.attempted}/{about}{max(progress.attempted, progress.samples_total)}"
     left = progress.eta_seconds
-    return (
-        f"{samples} images, {progress.images_per_second:.1f} images/s, {shards} shards, "
-        f"{progress.rejected} rejected" + (f", {_duration(left)} left" if left is not None else "")
+    text = (
+        f"{progress.attempted}/{about}{total} images, {progress.images_per_second:.1f} images/s, {shards} shards, "
+        f"{progress.rejected} rejected" + (f", {duration(left)} left" if left is not None else "")
     )
+    return Shown(progress.attempted, total, text)
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds + 0.5), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def training_shown(progress: TrainingProgress) -> Shown:
+    """Of a training: steps, rate, losses and time left."""
+    rate = progress.steps_per_second
+    left = f", {duration((progress.steps - progress.step) / rate)} left" if rate > 0 else ""
+    text = f"step {progress.step}/{progress.steps}, {rate:.3g} steps/s, {losses(progress)}{left}"
+    return Shown(progress.step, progress.steps, text)
+
+
+def losses(progress: TrainingProgress) -> str:
+    """The first eight losses by name."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in list(progress.losses.items())[:8])
 
 
 @contextlib.contextmanager
-def _lines() -> Iterator[Callable[[Progress], None]]:
-    latest: list[Progress] = []
+def _lines(waiting: str) -> Iterator[Callable[[Shown], None]]:
+    """A line every ten seconds, and the last one at the end."""
+    latest = waiting
+    printed = ""
     stop = threading.Event()
 
     def tell() -> None:
+        nonlocal printed
         while not stop.wait(EVERY_SECONDS):
-            line = describe(latest[0]) if latest else "starting workers"
-            print(f"sceneshift: {line}", file=sys.stderr, flush=True)
+            printed = latest
+            print(f"sceneshift: {printed}", file=sys.stderr, flush=True)
+
+    def show(shown: Shown) -> None:
+        nonlocal latest
+        latest = shown.text
 
     thread = threading.Thread(target=tell, name="progress", daemon=True)
     thread.start()
     try:
-        yield lambda progress: latest.__setitem__(slice(None), [progress])
+        yield show
     finally:
         stop.set()
         thread.join()
+        if latest not in (waiting, printed):
+            print(f"sceneshift: {latest}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def _live() -> Iterator[Callable[[Progress], None]]:
+def _bar(waiting: str) -> Iterator[Callable[[Shown], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), BarColumn(bar_width=30), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting workers", total=None)
-
-        def show(progress: Progress) -> None:
-            total = max(progress.attempted, progress.samples_total)
-            bar.update(task, total=total, completed=progress.attempted, description=describe(progress))
-
-        yield show
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(waiting, total=None)
+        yield lambda shown: bar.update(task, total=shown.total, completed=shown.done, description=shown.text)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 from jobs.console import DONE, Console
-from jobs.verbosity import verbosity
-from methods.train.loop import Progress
-from pipeline.logs.run import RunLogs, new_run
+from jobs.training import STOPPED, run_training
+from pipeline.quantity import duration
 from pipeline.storage import Store, redact
 from pipeline.training.distillation import DistillSpec, judge, open_teacher, split, training_spec, write_report
-
-_EVERY_SECONDS = 10.0
 
 
 def distill_command(console: Console, path: Path, overrides: list[str], *, fresh: bool, steal_lock: bool) -> int:
@@ -22,31 +17,11 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
     store, teacher = open_teacher(spec)
     files = split(store, spec.held_out)
     training = training_spec(spec, store, files)
-    shown = -_EVERY_SECONDS
-
-    def watch(progress: Progress) -> None:
-        nonlocal shown
-        if not console.quiet and (time.monotonic() - shown >= _EVERY_SECONDS or progress.step == progress.steps):
-            shown = time.monotonic()
-            losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
-            print(f"sceneshift: step {progress.step}/{progress.steps}, {losses}", file=sys.stderr, flush=True)
-
-    if training.compute.workers > 1 or training.compute.address:
-        from pipeline.training.ray import train_on_ray
-
-        train_on_ray(
-            training,
-            fresh=fresh,
-            steal_lock=steal_lock,
-            watch=watch,
-            say=console.progress,
-            log_options=verbosity().log_files,
-        )
-    else:
-        from pipeline.training.run import train
-
-        logs = RunLogs(Store(spec.output.uri, spec.output.storage), new_run(), spec.name, verbosity().log_files)
-        train(training, fresh=fresh, steal_lock=steal_lock, watch=watch, logs=logs)
+    step = run_training(console, training, fresh=fresh, steal_lock=steal_lock).step
+    if step < training.total_steps:
+        console.problem(f"stopped after step {step} of {training.total_steps}; run it again to go on from there")
+        console.result({"state": "stopped", "step": step, "steps": training.total_steps})
+        return STOPPED
     output = Store(spec.output.uri, spec.output.storage)
     weights = output.uri("model.safetensors")
     verdict = judge(spec, store, files, weights, console.problem)
@@ -63,8 +38,8 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
     console.table(["against the teacher", "student", "source untouched"], rows)
     if verdict.speedup is not None and verdict.teacher_seconds is not None:
         console.say(
-            f"  {1000 * verdict.student_seconds:.3g} ms a picture, the teacher took "
-            f"{1000 * verdict.teacher_seconds:.3g} ms: {verdict.speedup:.3g} times as fast"
+            f"  {duration(verdict.student_seconds)} per picture, the teacher took "
+            f"{duration(verdict.teacher_seconds)}: {verdict.speedup:.3g} times as fast"
         )
     console.say(f"  weights  {redact(weights)}")
     return DONE

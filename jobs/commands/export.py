@@ -29,13 +29,13 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
             raise InputError(f"--format {options.format}: one file is coco or bdd100k; give a folder: {out[:-5]}")
         if not only_labels:
             raise InputError(f"{out}: one file has neither pictures nor splits; give a folder: {out[:-5]}")
-        with counting("pictures", quiet=console.as_json) as watch:
+        with counting("pictures", quiet=console.quiet) as watch:
             summary = export_file(job, Path(out), options.format, options.where, watch)
         console.result({"file": out, **asdict(summary)})
         console.say(f"Wrote the labels of {summary.pictures} pictures to {out}")
     else:
         target = Store(absolute(out), store.options)
-        with counting("pictures", quiet=console.as_json) as watch:
+        with counting("pictures", quiet=console.quiet) as watch:
             summary = export_folder(job, target, options, watch)
         console.result({"folder": target.uri(), **asdict(summary)})
         shares = ", ".join(f"{name} {count}" for name, count in summary.splits.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.console import DONE, Console
+from pipeline import quantity
 from pipeline.job import Job
 from pipeline.run.cluster import capacity
 from pipeline.run.driver import resolve
@@ -51,11 +52,11 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         ("workers", f"{_range(room.workers)} {room.where}"),
         ("output", redact(job.store.uri())),
         ("shards", f"{approx}{guess['shards']} of {job.shard_size} samples; {plan.committed} committed already"),
-        ("bytes to read", f"{approx}{_size(guess['bytes_in'])}"),
+        ("bytes to read", f"{approx}{quantity.size(guess['bytes_in'])}"),
         ("fingerprint", job.fingerprint),
     ]
     if guess["seconds"] is not None:
-        rows.insert(-1, ("time", f"about {guess['seconds']:.0f} s, from {guess['seconds_from']}"))
+        rows.insert(-1, ("time", f"about {quantity.duration(guess['seconds'])}, from {guess['seconds_from']}"))
     else:
         rows.insert(-1, ("time", "not known before a first run of this output; try one with --set source.limit=32"))
     console.table(["", spec.name], rows)
@@ -82,11 +83,3 @@ def _labels(job: Job) -> str:
 
 def _range(workers: tuple[int, int]) -> str:
     return str(workers[0]) if workers[0] == workers[1] else f"{workers[0]} to {workers[1]}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"

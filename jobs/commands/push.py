@@ -18,7 +18,7 @@ def push_command(console: Console, output: str, target: str, *, private: bool) -
     repository_of(target)
     folder = Path(output)
     store = Store(absolute(output)) if (folder / MANIFEST).is_file() else open_output(output)[0]
-    with counting("files", quiet=console.as_json) as watch:
+    with counting("files", quiet=console.quiet) as watch:
         summary = push(store, target, private=private, watch=watch)
     console.result(asdict(summary))
     already = f", {summary.already} were there already" if summary.already else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import DONE, OVER_LIMIT, Console
-from jobs.progress import progress_view
+from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline.run.driver import Outcome, run_job
@@ -22,7 +22,7 @@ def run_command(
     spec = JobSpec.load(path, overrides)
     if not local:
         quiet_native_stderr()
-    with progress_view(console.quiet) as watch:
+    with progress_view(console.quiet, run_shown, "starting workers") as watch:
         outcome = run_job(
             spec,
             local=local,

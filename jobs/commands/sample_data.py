@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sys
-from collections.abc import Callable, Iterator
 
 from jobs.console import DONE, Console
+from jobs.progress import counting
 from methods.errors import InputError
 
 
@@ -30,23 +28,18 @@ def sample_data_command(
         raise InputError(f"--size {size}: write pixels a side (256) or WIDTHxHEIGHT (320x192)")
     pixels = (int(match[1]), int(match[2] or match[1]))
     names = [name.strip() for name in conditions.split(",") if name.strip()]
-    with _bar(console, scenes) as advance:
+    with counting("scenes", console.quiet) as show:
         summary = write_dataset(
-            out, scenes, pixels, names, seed, format, paired_with=truth, lossless=lossless, progress=advance
+            out,
+            scenes,
+            pixels,
+            names,
+            seed,
+            format,
+            paired_with=truth,
+            lossless=lossless,
+            progress=lambda done: show(done, scenes),
         )
     console.result({"out": out, "scenes": scenes, "conditions": names, "format": format, "summary": str(summary)})
     console.say(f"Rendered {scenes} scenes in {', '.join(names)} to {out}")
     return DONE
-
-
-@contextlib.contextmanager
-def _bar(console: Console, total: int) -> Iterator[Callable[[int], None]]:
-    if console.as_json or not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console as Rich
-    from rich.progress import Progress
-
-    with Progress(console=Rich(stderr=True), transient=True) as bar:
-        task = bar.add_task("rendering scenes", total=total)
-        yield lambda done: bar.update(task, completed=done)

@@ -14,7 +14,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import metrics as known_metrics
-from pipeline.output.report import quantity
+from pipeline import quantity
 from pipeline.sink.commit import DATA
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.label_counts import describe_labels

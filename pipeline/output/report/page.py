@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.output.report import quantity
+from pipeline import quantity
 from pipeline.output.report.choose import choose
 from pipeline.output.report.gallery import load_gallery
 from pipeline.output.report.plots import histogram, rate, spans

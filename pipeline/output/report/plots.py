@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from pipeline.output.report.quantity import count, duration, measured
+from pipeline.quantity import count, duration, measured
 
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 26.0
 _DURATIONS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)

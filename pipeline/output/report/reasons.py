@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.output.report.quantity import measured
+from pipeline.quantity import measured
 from pipeline.sink.schema import METRIC
 
 EXAMPLES = 3

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.output.report import originals, quantity, write_report
+from pipeline import quantity
+from pipeline.output.report import originals, write_report
 from pipeline.output.report.originals import read_originals
 from pipeline.run.driver import run_job
 from pipeline.runlog import read_runs

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.output.report import quantity
+from pipeline import quantity
 from pipeline.output.report.choose import choose
 from pipeline.output.report.plots import histogram, rate, spans, ticks
 from pipeline.output.report.reasons import reasons
