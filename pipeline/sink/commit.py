@@ -10,8 +10,9 @@ import numpy as np
 
 from methods.errors import first_line
 from pipeline.job import Job
+from pipeline.logs.faults import rejected
 from pipeline.metrics.summary import Summary
-from pipeline.records import Receipt, Rejection, Row, Translated
+from pipeline.records import Receipt, Row, Translated
 from pipeline.sink.files import from_data, loose_paths, put_pictures
 from pipeline.sink.index import PartNote, part_path, write_index
 from pipeline.sink.parquet import write_parquet
@@ -122,6 +123,6 @@ def _writable(job: Job, shard: Translated, row: Row) -> Row:
             source_uri=row.source_uri,
             source_sha256=row.source_sha256,
             seed=row.seed,
-            rejection=Rejection("write", "unwritable", printable(message)),
+            rejection=rejected("write", error, key=printable(row.key), reason="unwritable", message=printable(message)),
         )
     return row

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from methods.errors import BadSample, InputError, first_line
+from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.layout import Kind, Layout
 from pipeline.storage import Unreachable
@@ -184,10 +186,12 @@ def _to_the_end(file: SourceFile, pending: Iterable[Pending]) -> Iterator[Pendin
     except Unreachable:
         raise
     except Exception as error:
+        reason = "unreadable" if isinstance(error, InputError) else "damaged_file"
+        log_fault(logging.INFO, f"{file.relative} breaks off: {_said(error)}", "read", reason, error)
         if isinstance(error, InputError):
-            yield broken_file(file, "unreadable", str(error))
+            yield broken_file(file, reason, str(error))
         else:
-            yield broken_file(file, "damaged_file", f"cannot be read any further ({_said(error)})")
+            yield broken_file(file, reason, f"cannot be read any further ({_said(error)})")
 
 
 def _fetched(file: SourceFile, pending: Pending) -> tuple[Sample, tuple[str, ...]]:
@@ -197,9 +201,10 @@ def _fetched(file: SourceFile, pending: Pending) -> tuple[Sample, tuple[str, ...
     except Unreachable:
         raise
     except BadSample as error:
-        problem = Rejection("read", error.reason, str(error))
+        problem = rejected("read", error, key=_printable(pending.key))
     except Exception as error:
-        problem = Rejection("read", "unreadable", f"cannot be read ({_said(error)})")
+        message = f"cannot be read ({_said(error)})"
+        problem = rejected("read", error, key=_printable(pending.key), reason="unreadable", message=message)
     return Sample(key=_printable(pending.key), source_uri=file.uri, problem=problem), ()
 
 

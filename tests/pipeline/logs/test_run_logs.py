@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,26 +100,37 @@ def broken(*arguments: object, **more: object) -> object:
 
 
 @pytest.mark.parametrize(
-    ("place", "name", "stage"),
+    ("place", "stage", "reason", "rows"),
     [
-        (WebDatasetSource, "read", "read"),
-        ("pipeline.sink.commit.write_parquet", None, "write"),
+        ("pipeline.sources.webdataset.assemble", "read", "unreadable", 7),
+        ("pipeline.sources.webdataset.WebDatasetSource._pending", "read", "damaged_file", 1),
+        ("pipeline.sink.commit.write_parquet", "write", "unwritable", 7),
     ],
 )
-def test_a_bug_in_a_source_or_a_writer_names_the_log_that_has_its_traceback(tmp_path, monkeypatch, place, name, stage):
-    if isinstance(place, str):
-        monkeypatch.setattr(place, broken)
-    else:
-        monkeypatch.setattr(place, name, broken)
+def test_a_bug_in_a_source_or_a_writer_is_a_rejection_with_its_traceback(
+    tmp_path, monkeypatch, place, stage, reason, rows
+):
+    monkeypatch.setattr(place, broken if "_pending" not in place else broken_later)
+    run_job(faulty(tmp_path, method__name="null"), local=True)
+    (found,) = rejection_reasons(Store(str(tmp_path / "out")))
+    assert (found.stage, found.reason, found.count) == (stage, reason, rows)
+    assert "KeyError: 'right'" in found.traces[0].text
+    assert "test_run_logs.py" in found.traces[0].text
+    assert "in broken" in found.traces[0].text
+
+
+def broken_later(*arguments: object) -> Iterator[object]:
+    yield broken()
+
+
+def test_a_bug_outside_of_every_sample_ends_the_run_and_names_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(WebDatasetSource, "read", broken)
     with pytest.raises(JobFailed, match=r"KeyError: 'right'.*\(why: .*_sceneshift/logs/"):
         run_job(faulty(tmp_path, method__name="null"), local=True)
-    reasons = rejection_reasons(Store(str(tmp_path / "out")))
-    (reason,) = [each for each in reasons if each.stage == stage]
-    assert reason.failure
-    assert reason.reason == "KeyError"
-    assert reason.count == 1
-    assert "test_run_logs.py" in reason.traces[0].text
-    assert "in broken" in reason.traces[0].text
+    failures = rejection_reasons(Store(str(tmp_path / "out")))
+    found = next(each for each in failures if each.stage == "read")
+    assert (found.failure, found.reason, found.count) == (True, "KeyError", 1)
+    assert "in broken" in found.traces[0].text
 
 
 @pytest.mark.slow
