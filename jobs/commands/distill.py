@@ -8,7 +8,7 @@ from jobs.console import DONE, Console
 from jobs.training import STOPPED, run_training
 from pipeline.quantity import duration
 from pipeline.storage import Store, redact
-from pipeline.training.distillation import DistillSpec, judge, open_teacher, split, training_spec, write_report
+from pipeline.training.distillation import DistillSpec, compare, open_teacher, split, training_spec, write_report
 
 
 def distill_command(console: Console, path: Path, overrides: list[str], *, fresh: bool, steal_lock: bool) -> int:
@@ -24,7 +24,7 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
         return STOPPED
     output = Store(spec.output.uri, spec.output.storage)
     weights = output.uri("model.safetensors")
-    verdict = judge(spec, store, files, weights, console.problem)
+    verdict = compare(spec, store, files, weights, console.problem)
     report = write_report(spec, teacher, weights, verdict)
     console.result(report)
     rows = [

@@ -202,14 +202,14 @@ def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
     )
 
 
-def judge(
+def compare(
     spec: DistillSpec, store: Store, files: Split, weights: str, note: Callable[[str], None] = lambda text: None
 ) -> Verdict:
     """Run the student on the held-out pairs and compare.
 
     Args:
         weights: what training wrote.
-        note: told of pairs that the student refuses.
+        note: called with a line about each pair that the student refuses.
 
     Raises:
         InputError: the weights do not load as the student's method, or it refuses every pair.

@@ -73,8 +73,8 @@ def test_a_run_cut_short_ends_as_a_whole_one(tmp_path: Path) -> None:
     assert train(spec).started_at == 3
     assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "out" / "model.safetensors")
     assert (tmp_path / "out" / "validation" / "step-00000006").is_dir()
-    told = json.loads((tmp_path / "out" / "_sceneshift" / "train.json").read_text())
-    assert told["fingerprint"] == spec.fingerprint
+    stored = json.loads((tmp_path / "out" / "_sceneshift" / "train.json").read_text())
+    assert stored["fingerprint"] == spec.fingerprint
 
 
 def test_every_epoch_shows_every_sample_once_and_positions_are_fixed(tmp_path: Path, monkeypatch: Any) -> None:
@@ -247,10 +247,10 @@ def test_two_workers_train_one_model(tmp_path: Path, ray_cluster: None) -> None:
 
     folder_of(tmp_path / "in", 6)
     spec = TrainSpec.parse(tree(tmp_path, compute={"workers": 2, "cpus": 0.5}))
-    told: list[Progress] = []
-    train_on_ray(spec, fresh=False, steal_lock=False, watch=told.append)
-    assert told[-1].step == 6
-    assert np.isfinite(told[-1].losses["mse"])
+    seen: list[Progress] = []
+    train_on_ray(spec, fresh=False, steal_lock=False, watch=seen.append)
+    assert seen[-1].step == 6
+    assert np.isfinite(seen[-1].losses["mse"])
     assert saved_steps(tmp_path / "out") == [4, 6]
     assert (tmp_path / "out" / "model.safetensors").exists()
     # the same steps by one worker see other batches, so two workers must end elsewhere
