@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=40)
 ONE_LINE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Zl", "Zp")), max_size=40)
 
 
-def record(message: str, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
+def record(message: str, level: int = logging.INFO, **fields: Any) -> logging.LogRecord:
     made = logging.LogRecord("sceneshift.test", level, __file__, 1, message, (), None)
     made.__dict__.update(fields)
     return made
