@@ -18,7 +18,7 @@ def sample_data_command(
     seed: int,
     format: str,
     truth: str | None,
-    lossless: bool,
+    lossless: bool = False,
 ) -> int:
     """Render street scenes on all cores."""
     from jobs.streets.dataset import write_dataset
