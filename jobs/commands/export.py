@@ -37,7 +37,8 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         target = Store(absolute(out), store.options)
         with counting("pictures", quiet=console.quiet) as watch:
             summary = export_folder(job, target, options, watch)
-        console.result({"folder": target.uri(), **asdict(summary)})
+        # asdict() makes pairs of the keys of a Counter
+        console.result({"folder": target.uri(), **asdict(summary), "splits": dict(summary.splits)})
         shares = ", ".join(f"{name} {count}" for name, count in summary.splits.items())
         console.say(f"Wrote {summary.pictures} pictures as {options.format} to {redact(target.uri())}: {shares}")
         if options.images != "none" and summary.written < summary.pictures:
