@@ -12,8 +12,7 @@ from jobs.console import Console
 from jobs.progress import progress_view, training_shown
 from jobs.verbosity import verbosity
 from methods.train.loop import Progress
-from pipeline.logs.run import RunLogs, new_run
-from pipeline.storage import Store
+from pipeline.training import place
 from pipeline.training.spec import TrainSpec
 
 STOPPED = 130
@@ -22,8 +21,9 @@ STOPPED = 130
 
 @dataclass(frozen=True)
 class Trained:
-    """How far a training came: its last step, and the last progress that was seen."""
+    """How far a training came: where it began, its last step, and the last progress that was seen."""
 
+    started_at: int
     step: int
     last: Progress | None
 
@@ -32,7 +32,7 @@ def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: 
     """Train, or go on from the last checkpoint.
 
     Raises:
-        InputError, JobFailed: as :func:`pipeline.training.run.train` and ``train_on_ray``.
+        InputError, JobFailed: as :func:`pipeline.training.place.run_training`.
     """
     last: Progress | None = None
     with progress_view(console.quiet, training_shown, "loading") as show:
@@ -42,19 +42,17 @@ def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: 
             last = progress
             show(progress)
 
-        if spec.compute.workers > 1 or spec.compute.address:
-            from pipeline.training.ray import train_on_ray
-
-            options = verbosity().log_files
-            say = console.progress
-            train_on_ray(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, say=say, log_options=options)
-            return Trained(spec.total_steps, last)
-        from pipeline.training.run import train
-
-        logs = RunLogs(Store(spec.output.uri, spec.output.storage), new_run(), spec.name, verbosity().log_files)
         with _asked_to_stop() as stop:
-            step = train(spec, fresh=fresh, steal_lock=steal_lock, watch=watch, stop=stop, logs=logs).step
-    return Trained(step, last)
+            fitted = place.run_training(
+                spec,
+                fresh=fresh,
+                steal_lock=steal_lock,
+                watch=watch,
+                stop=stop,
+                say=console.progress,
+                log_options=verbosity().log_files,
+            )
+    return Trained(fitted.started_at, fitted.step, last)
 
 
 @contextlib.contextmanager

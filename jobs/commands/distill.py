@@ -24,22 +24,22 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
         return STOPPED
     output = Store(spec.output.uri, spec.output.storage)
     weights = output.uri("model.safetensors")
-    verdict = compare(spec, store, files, weights, console.problem)
-    report = write_report(spec, teacher, weights, verdict)
+    comparison = compare(spec, store, files, weights, console.problem)
+    report = write_report(spec, teacher, weights, comparison)
     console.result(report)
     rows = [
-        (name, f"{value:.4g}", f"{verdict.untouched.get(name, float('nan')):.4g}")
-        for name, value in verdict.agreement.items()
+        (name, f"{value:.4g}", f"{comparison.untouched.get(name, float('nan')):.4g}")
+        for name, value in comparison.agreement.items()
     ]
     console.say(
         f"[bold]Done[/bold]: {report['method']['name']} learned from {teacher.method_label}; "
-        f"{verdict.pictures} held-out pictures"
+        f"{comparison.pictures} held-out pictures"
     )
     console.table(["against the teacher", "student", "source untouched"], rows)
-    if verdict.speedup is not None and verdict.teacher_seconds is not None:
+    if comparison.speedup is not None and comparison.teacher_seconds is not None:
         console.say(
-            f"  {duration(verdict.student_seconds)} per picture, the teacher took "
-            f"{duration(verdict.teacher_seconds)}: {verdict.speedup:.3g} times as fast"
+            f"  {duration(comparison.student_seconds)} per picture, the teacher took "
+            f"{duration(comparison.teacher_seconds)}: {comparison.speedup:.3g} times as fast"
         )
     console.say(f"  weights  {redact(weights)}")
     return DONE

@@ -29,6 +29,11 @@ def train_command(
     step, last = trained.step, trained.last
     store = Store(spec.output.uri, spec.output.storage)
     finished = step == spec.total_steps
+    if finished and trained.started_at == step:
+        console.result({"state": "nothing_to_do", "step": step, "output": redact(store.uri())})
+        console.say(f"Nothing to do: all {step} steps are done.")
+        console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
+        return DONE
     console.result(
         {
             "state": "done" if finished else "stopped",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,14 @@ from methods.errors import InputError
 from methods.files import replacing
 from methods.nn.tensor_file import read_pickle
 
+if TYPE_CHECKING:
+    from methods.train.objective import Objective
+
 FORMAT = "sceneshift.train/1"
 FOLDER = "checkpoints"
 _NAME = re.compile(r"step-(\d+)\.pt")
+_SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\(\[([\d, ]*)\]\).*?torch\.Size\(\[([\d, ]*)\]\)")
+_MISSING = re.compile(r"(Missing|Unexpected) key\(s\) in state_dict: \"([^\"]+)\"")
 
 
 @dataclass(frozen=True)
@@ -78,3 +83,31 @@ def forget_old(folder: Path, keep: int) -> None:
     """Delete all but the ``keep`` newest checkpoints."""
     for step in saved_steps(folder)[:-keep]:
         checkpoint_path(folder, step).unlink()
+
+
+def restore(objective: Objective, checkpoint: Checkpoint, where: str, changed: Sequence[str] = ()) -> None:
+    """Go on from a checkpoint.
+
+    Args:
+        where: what the message calls the checkpoint.
+        changed: parameters in which the objective differs from the one that wrote it, for the message.
+
+    Raises:
+        InputError: its networks are not of the objective's layout; the first tensor that does not fit is named.
+    """
+    try:
+        objective.load_state_dict(checkpoint.state)
+    except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+        because = f" (objective.params: {', '.join(changed[:3])})" if changed else ""
+        raise InputError(f"{where}: does not fit the networks of this spec: {_misfit(error)}{because}") from error
+
+
+def _misfit(error: Exception) -> str:
+    """What torch says of a state that does not fit, as one line about one tensor."""
+    text = str(error)
+    if found := _SIZES.search(text):
+        there, here = (f"({sizes})" for sizes in (found[2], found[3]))
+        return f"tensor {found[1]} is {there} there and {here} here"
+    if found := _MISSING.search(text):
+        return f"tensor {found[2]} is {'not there' if found[1] == 'Missing' else 'not expected here'}"
+    return f"{type(error).__name__}: {(text.strip() or 'no reason given').splitlines()[0][:200]}"

@@ -32,13 +32,14 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (LOG, VALIDATION):
             _cut(folder / name, start)
+        self._seconds_before = _last_seconds(folder / LOG)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
 
     def losses(self, step: int, values: Mapping[str, float], seconds: float) -> None:
-        """Mean losses since the last call."""
+        """Mean losses since the last call; ``seconds`` of this attempt, to which those of earlier ones are added."""
         for name, value in values.items():
             self.board.add_scalar(f"train/{name}", value, step)
-        self._line(LOG, {"step": step, "seconds": round(seconds, 2), **values})
+        self._line(LOG, {"step": step, "seconds": round(self._seconds_before + seconds, 2), **values})
 
     def validation(self, step: int, found: Validation) -> None:
         """Metrics and pictures; pictures also go to ``validation/step-.../`` as PNG."""
@@ -74,3 +75,8 @@ def _cut(path: Path, start: int) -> None:
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= start]
         path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _last_seconds(path: Path) -> float:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0

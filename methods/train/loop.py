@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,19 +18,17 @@ from methods.train.checkpoint import (
     checkpoint_path,
     forget_old,
     load_checkpoint,
+    restore,
     save_checkpoint,
     saved_steps,
 )
+from methods.train.divergence import DivergenceGuard
 from methods.train.journal import Journal
 from methods.train.objective import Objective, Sample, Streams
-from methods.train.workers import agree_on, alone, average_gradients, same_start
+from methods.train.workers import agree_on, alone, any_of, average_gradients, same_start
 
 Batches = Callable[[int], Streams]
 """The batch of iteration ``step`` (from 0), a function of that number alone: a resumed run gets what it would have."""
-
-
-class Diverged(RuntimeError):
-    """A loss is no number any more; the message says which, when, and where the last good checkpoint is."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def fit(
         stop: asked after every iteration; true writes a checkpoint and returns early.
 
     Raises:
-        Diverged: a loss became infinite or not a number.
+        Diverged: a loss is not finite, or has been far above what it was; the last good checkpoint is kept.
         InputError: a checkpoint that cannot be read or belongs to another objective.
     """
     lead = config.rank == 0
@@ -122,13 +119,14 @@ def fit(
     networks = objective.networks()
     _lay_out(networks, torch.channels_last if config.channels_last else torch.contiguous_format)
     start = max(saved_steps(config.folder), default=0)
+    device = next(iter(next(iter(networks.values())).parameters())).device
     if config.world > 1:
-        device = next(iter(next(iter(networks.values())).parameters())).device
         start = agree_on(start, device)
     average = Average(networks, config.ema) if config.ema is not None else None
     if start:
-        found = load_checkpoint(checkpoint_path(config.folder, start), objective.info.name)
-        objective.load_state_dict(found.state)
+        path = checkpoint_path(config.folder, start)
+        found = load_checkpoint(path, objective.info.name)
+        restore(objective, found, str(path))
         if average is not None:
             average.load(found.averaged)
     elif config.world > 1:
@@ -136,9 +134,10 @@ def fit(
         if average is not None:
             average = Average(networks, average.decay)
     journal = Journal(config.folder, start, published) if lead else None
+    guard = DivergenceGuard(config.folder)
 
     def save(step: int) -> None:
-        if journal is None:
+        if journal is None or guard.suspicious:
             return
         averaged = average.values if average is not None else {}
         path = save_checkpoint(config.folder, Checkpoint(step, objective.info.name, objective.state_dict(), averaged))
@@ -162,7 +161,7 @@ def fit(
             torch.manual_seed(generator.initial_seed())
             losses = objective.step(batch, step, generator, sync)
             step += 1
-            _refuse_divergence(losses, step, config.folder)
+            guard.check(losses, step)
             if average is not None:
                 average.update(step)
             for name, value in losses.items():
@@ -174,7 +173,7 @@ def fit(
                 if journal is not None:
                     journal.losses(step, means, seconds)
                 sums = {}
-            stopping = stop() and step < config.steps
+            stopping = step < config.steps and (any_of(stop(), device) if config.world > 1 else stop())
             if step % config.validate_every == 0 or step == config.steps:
                 validate(step)
             if step % config.checkpoint_every == 0 or step == config.steps or stopping:
@@ -198,12 +197,3 @@ def fit(
 def _lay_out(networks: Mapping[str, nn.Module], order: torch.memory_format) -> None:
     for network in networks.values():
         network.to(memory_format=order)  # type: ignore[call-overload]
-
-
-def _refuse_divergence(losses: Mapping[str, float], step: int, folder: Path) -> None:
-    bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
-    if bad:
-        name, value = next(iter(bad.items()))
-        last = max(saved_steps(folder), default=None)
-        where = f"the last good checkpoint is of step {last}" if last else "no checkpoint was written before"
-        raise Diverged(f"loss '{name}' became {value} at step {step}; {where}: try a smaller learning rate or float32")

@@ -45,3 +45,10 @@ def agree_on(number: int, device: torch.device) -> int:
     tensor = torch.tensor([number], device=device)
     dist.broadcast(tensor, src=0)
     return int(tensor)
+
+
+def any_of(asked: bool, device: torch.device) -> bool:
+    """Whether any worker says so, on every worker: they must leave their loops at the same step."""
+    tensor = torch.tensor([int(asked)], device=device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return bool(tensor)

@@ -24,6 +24,7 @@ from pipeline.metrics.base import Pictures
 from pipeline.runlog import read_runs
 from pipeline.spec import read_tree, validated
 from pipeline.storage import StorageOptions, Store
+from pipeline.training.held_out import HeldOut, hold_out
 from pipeline.training.spec import TrainComputeSpec, TrainOutputSpec, TrainSpec
 
 REPORT = "distill.json"
@@ -68,7 +69,7 @@ class DistillSpec(_Block):
     output: TrainOutputSpec
     """Where the student, its checkpoints and the comparison go."""
     held_out: Every = 16
-    """Pairs at least that are held out from training; whole data files, from the last one."""
+    """Pairs that are held out from training, chosen by their keys; the student is compared with the teacher on them."""
     metrics: list[str] = ["psnr", "ssim", "structure"]
     """Metrics that compare student and teacher on the held-out pairs."""
     steps: Literal["auto"] | Every = "auto"
@@ -101,14 +102,21 @@ class DistillSpec(_Block):
 
 @dataclass(frozen=True)
 class Split:
-    """The teacher's data files, cut in two; names within its output."""
+    """The teacher's pairs, divided by their keys.
 
-    training: tuple[str, ...]
-    held_out: tuple[str, ...]
+    Attributes:
+        files: its data files, names within its output.
+        held_out: the keys that are kept from training.
+        size: pairs in all.
+    """
+
+    files: tuple[str, ...]
+    held_out: HeldOut
+    size: int
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """Student against teacher on held-out pairs.
 
     Attributes:
@@ -148,24 +156,30 @@ def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
 
 
 def split(store: Store, held_out: int) -> Split:
-    """Whole data files from the end are held out until ``held_out`` pairs are.
+    """Hold out ``held_out`` of the teacher's pairs; training reads the others, and finds the same division by itself.
 
     Raises:
         InputError: nothing would be left to train on.
     """
-    files = [entry.path for entry in store.list("data") if entry.path.endswith(".parquet")]
-    kept: list[str] = []
-    count = 0
-    while files and count < held_out:
-        kept.append(files.pop())
-        with store.fs.open(store.path(kept[-1]), "rb") as file:
-            count += pq.read_metadata(file).num_rows
-    if not files:
+    files = tuple(entry.path for entry in store.list("data") if entry.path.endswith(".parquet"))
+    size = sum(_metadata(store, name).num_rows for name in files)
+    if size <= held_out:
         raise InputError(
-            f"teacher {store.uri()}: {count} pairs in {len(kept)} data files; holding {held_out} out leaves no file to "
-            "train on: make more pairs, or lower held_out or the teacher's output.shard_size"
+            f"teacher {store.uri()}: {size} pairs, of which held_out keeps {held_out} from training: make more pairs, "
+            "or lower held_out"
         )
-    return Split(tuple(files), tuple(sorted(kept)))
+    return Split(files, hold_out(held_out, size, lambda: _keys(store, files)), size)
+
+
+def _metadata(store: Store, name: str) -> pq.FileMetaData:
+    with store.fs.open(store.path(name), "rb") as file:
+        return pq.read_metadata(file)
+
+
+def _keys(store: Store, files: Sequence[str]) -> Iterable[str]:
+    for name in files:
+        with store.fs.open(store.path(name), "rb") as file:
+            yield from pq.read_table(file, columns=["key"], use_threads=False)["key"].to_pylist()
 
 
 def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
@@ -193,8 +207,8 @@ def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
     return TrainSpec.parse(
         {
             "objective": {"name": spec.student.objective, "params": spec.student.params},
-            "data": {stream: source(files.training)},
-            "validation": {"data": {stream: source(files.held_out)}, "count": min(spec.held_out, 8)},
+            "data": {stream: source(files.files)},
+            "validation": {"count": spec.held_out},
             "output": spec.output.model_dump(mode="json"),
             "compute": spec.compute.model_dump(mode="json"),
             **{name: getattr(spec, name) for name in (*copied, *every)},
@@ -204,7 +218,7 @@ def training_spec(spec: DistillSpec, store: Store, files: Split) -> TrainSpec:
 
 def compare(
     spec: DistillSpec, store: Store, files: Split, weights: str, note: Callable[[str], None] = lambda text: None
-) -> Verdict:
+) -> Comparison:
     """Run the student on the held-out pairs and compare.
 
     Args:
@@ -218,7 +232,7 @@ def compare(
     name = spec.student.method or spec.student.objective
     student = methods.load(name, weights=weights, device=device, **spec.student.method_params)
     sources, teachers, students, seconds = [], [], [], 0.0
-    for key, caption, before, after in _pairs(store, files.held_out):
+    for key, caption, before, after in _pairs(store, files):
         try:
             prepared = student.prepare(Inputs(key, before, caption))[None].to(student.device)
             batch = Batch(prepared, [sample_seed(spec.seed, key)], [key], [caption], [{}])
@@ -239,7 +253,7 @@ def compare(
     student_seconds = seconds / len(students)
     teacher_seconds = _teacher_seconds(store)
     built = metrics.build(spec.metrics, device=device)
-    return Verdict(
+    return Comparison(
         pictures=len(students),
         agreement=_compared(built, teachers, students),
         untouched=_compared(built, teachers, sources),
@@ -249,24 +263,26 @@ def compare(
     )
 
 
-def write_report(spec: DistillSpec, teacher: Job, weights: str, verdict: Verdict) -> dict[str, Any]:
-    """Put the verdict and the student's ``method`` block, ready for a job file, beside the weights."""
+def write_report(spec: DistillSpec, teacher: Job, weights: str, comparison: Comparison) -> dict[str, Any]:
+    """Put the comparison and the student's ``method`` block, ready for a job file, beside the weights."""
     method: dict[str, Any] = {"name": spec.student.method or spec.student.objective, "weights": weights}
     if spec.student.method_params:
         method["params"] = spec.student.method_params
-    report = {"teacher": teacher.method_label, "method": method, **asdict(verdict)}
+    report = {"teacher": teacher.method_label, "method": method, **asdict(comparison)}
     Store(spec.output.uri, spec.output.storage).put(REPORT, json.dumps(report, indent=1).encode())
     return report
 
 
-def _pairs(store: Store, files: Sequence[str]) -> Iterable[tuple[str, str | None, np.ndarray, np.ndarray]]:
-    for path in files:
+def _pairs(store: Store, files: Split) -> Iterable[tuple[str, str | None, np.ndarray, np.ndarray]]:
+    """Key, caption, source and the teacher's picture of every held-out pair."""
+    for path in files.files:
         with store.fs.open(store.path(path), "rb") as file:
             columns = ["key", "caption", "source_image", "image"]
             for batch in pq.ParquetFile(file).iter_batches(batch_size=16, columns=columns):
                 for row in batch.to_pylist():
-                    before, after = codec.decode(row["source_image"]), codec.decode(row["image"])
-                    yield row["key"], row["caption"], before.pixels, after.pixels
+                    if row["key"] in files.held_out:
+                        before, after = codec.decode(row["source_image"]), codec.decode(row["image"])
+                        yield row["key"], row["caption"], before.pixels, after.pixels
 
 
 def _timed(student: methods.Method, batch: Batch) -> tuple[np.ndarray, float]:

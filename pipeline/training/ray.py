@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Empty
 from typing import Any
 
 from methods.errors import InputError
-from methods.train.loop import Progress
+from methods.train.loop import Fitted, Progress
 from pipeline.errors import JobFailed
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
 from pipeline.run.cluster import Demand, open_cluster
 from pipeline.run.lock import locked
 from pipeline.storage import Store
-from pipeline.training.run import claim
+from pipeline.training.claim import claim
+from pipeline.training.run import check
 from pipeline.training.spec import TrainSpec
 
 _CALLER_S_FAULT = "wrong input: "
@@ -28,9 +30,10 @@ def train_on_ray(
     fresh: bool,
     steal_lock: bool,
     watch: Callable[[Progress], None],
+    stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
     log_options: LogOptions = DEFAULT_LOGS,
-) -> None:
+) -> Fitted:
     """Train with ``spec.compute.workers`` processes; a group that lost a worker goes on from the last checkpoint.
 
     Raises:
@@ -41,6 +44,7 @@ def train_on_ray(
     from ray.train.torch import TorchConfig, TorchTrainer
     from ray.util.queue import Queue
 
+    check(spec, fresh=fresh)
     store = Store(spec.output.uri, spec.output.storage)
     with locked(store, spec.name, steal=steal_lock):
         claim(store, spec, fresh=fresh)
@@ -49,13 +53,13 @@ def train_on_ray(
     demand = Demand((workers, workers), compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
     cluster = open_cluster(demand)
     say(f"working {cluster.where}")
-    reports = Queue(actor_options={"num_cpus": 0})
+    reports, orders = (Queue(actor_options={"num_cpus": 0}) for _ in range(2))
     resources = {"CPU": compute.cpus} | ({"GPU": 1} if compute.gpus else {})
     try:
         with tempfile.TemporaryDirectory(prefix="sceneshift-train-") as scratch:
             trainer = TorchTrainer(
                 _work,
-                train_loop_config={"spec": spec.as_tree(), "reports": reports, "logs": logs},
+                train_loop_config={"spec": spec.as_tree(), "reports": reports, "orders": orders, "logs": logs},
                 torch_config=TorchConfig(backend="nccl" if compute.gpus else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=workers, use_gpu=bool(compute.gpus), resources_per_worker=resources
@@ -67,8 +71,8 @@ def train_on_ray(
                     failure_config=FailureConfig(max_failures=compute.max_failures),
                 ),
             )
-            with _passed_on(reports, watch):
-                trainer.fit()
+            with _passed_on(reports, watch) as ended:
+                _fit(trainer, stop, orders)
     except Exception as error:
         text = _root_message(error)
         if _CALLER_S_FAULT in text:
@@ -76,26 +80,56 @@ def train_on_ray(
         raise JobFailed(f"training failed: {text.splitlines()[0][:400]} (why: {logs.uri})") from error
     finally:
         cluster.close()
+    if not ended:
+        raise JobFailed("the workers ended without a word; run it again to go on from the last checkpoint")
+    return ended[0]
+
+
+def _fit(trainer: Any, stop: Callable[[], bool], orders: Any) -> None:
+    """Train in a thread of its own: Ray Train's handling of Ctrl-C, which drops the workers, is for main threads."""
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="fit", daemon=True)
+    thread.start()
+    passed_on = False
+    while thread.is_alive():
+        thread.join(timeout=0.5)
+        if stop() and not passed_on:
+            orders.put("stop")
+            passed_on = True
+    if failure:
+        raise failure[0]
 
 
 @contextlib.contextmanager
-def _passed_on(reports: Any, watch: Callable[[Progress], None]) -> Iterator[None]:
-    """What the first worker puts into the queue is handed to ``watch``, to the last of it."""
+def _passed_on(reports: Any, watch: Callable[[Progress], None]) -> Iterator[list[Fitted]]:
+    """What the first worker puts into the queue is handed to ``watch``, to the last of it; yields how it ended."""
     done = threading.Event()
+    ended: list[Fitted] = []
 
     def pass_on() -> None:
         while True:
             ending = done.is_set()
             with contextlib.suppress(Empty):
                 while True:
-                    watch(reports.get(timeout=0.5))
+                    report = reports.get(timeout=0.5)
+                    if isinstance(report, Fitted):
+                        ended[:] = [report]
+                    else:
+                        watch(report)
             if ending:
                 return
 
     thread = threading.Thread(target=pass_on, name="progress", daemon=True)
     thread.start()
     try:
-        yield
+        yield ended
     finally:
         done.set()
         thread.join(timeout=30)
@@ -120,13 +154,28 @@ def _work(config: dict[str, Any]) -> None:
     from pipeline.training.run import train
 
     context = ray.train.get_context()
+    asked, looked_at = False, time.monotonic()
+
+    def stop() -> bool:
+        # the loop asks at every step, on every worker; one of them looks, once a second
+        nonlocal asked, looked_at
+        if context.get_world_rank() == 0 and not asked and time.monotonic() - looked_at > 1:
+            looked_at = time.monotonic()
+            asked = not config["orders"].empty()
+        return asked
+
+    reported = 0.0
 
     def report(progress: Progress) -> None:
-        if context.get_world_rank() == 0:
+        # a put costs more than many a step: the driver shows what is a second old
+        nonlocal reported
+        due = time.monotonic() - reported > 1 or progress.step == progress.steps
+        if context.get_world_rank() == 0 and due:
+            reported = time.monotonic()
             config["reports"].put(progress)
 
     try:
-        train(
+        fitted = train(
             TrainSpec.model_validate(config["spec"]),
             rank=context.get_world_rank(),
             world=context.get_world_size(),
@@ -135,6 +184,9 @@ def _work(config: dict[str, Any]) -> None:
             steal_lock=True,
             watch=report,
             logs=config["logs"],
+            stop=stop,
         )
+        if context.get_world_rank() == 0:
+            config["reports"].put(fitted)
     except InputError as error:
         raise RuntimeError(f"{_CALLER_S_FAULT}{error}") from None

@@ -5,34 +5,39 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import FOLDER as CHECKPOINTS
-from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
-from methods.train.journal import LOG, VALIDATION
-from methods.train.loop import Diverged, FitConfig, Fitted, Progress, fit
+from methods.train.checkpoint import (
+    Checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    restore,
+    save_checkpoint,
+    saved_steps,
+)
+from methods.train.divergence import Diverged
+from methods.train.loop import FitConfig, Fitted, Progress, fit
+from methods.train.objective import Objective, Sample
 from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
 from pipeline.storage import Store, redact
+from pipeline.training.claim import check_claim, claim, differences, stored_training
+from pipeline.training.folder import training_folder
 from pipeline.training.spec import TrainSpec
-from pipeline.training.streams import Loader, Stream, held_out
+from pipeline.training.streams import Loader, Stream, validation_samples
 from pipeline.translate.cpu import configure_cpu
 
+WEIGHTS = "model.safetensors"
 _log = logging.getLogger(f"sceneshift.{__name__}")
-
-TRAIN_FILE = "_sceneshift/train.json"
-_VERSION = 1
 
 
 def train(
@@ -69,38 +74,29 @@ def train(
         configure_cpu(spec.compute.torch_threads)
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
+    check_claim(store, spec, fresh=fresh)
     with contextlib.ExitStack() as open_things:
+        # Everything that can be refused is refused here, before the output is touched.
+        ready = open_things.enter_context(_prepared(spec, rank, device, resumes=_resumes(store, fresh)))
         if rank == 0:
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
             claim(store, spec, fresh=fresh)
         logs = logs or RunLogs(store, new_run(), spec.name)
         record = open_things.enter_context(logs.recording(DRIVER if world == 1 else f"worker-{rank}"))
         open_things.enter_context(failure_logged(logs.uri))
-        folder = open_things.enter_context(_folder(store))
-        if spec.continue_from is not None and not saved_steps(folder):
-            _begin_with(spec, Store(spec.continue_from, spec.output.storage), folder)
-        # networks that every worker makes must start the same on all of them
-        torch.manual_seed(spec.seed)
-        objective = registry.build(
-            spec.objective.name, spec.objective.params, device, getattr(torch, spec.precision), spec.total_steps
-        )
-        streams = {name: Stream(source, _mixed(spec.seed, rank)) for name, source in spec.data.items()}
-        loader = Loader(objective, streams, spec.worker_batch, _mixed(spec.seed, rank), device, spec.compute.threads)
-        open_things.callback(loader.close)
-        validation = {
-            name: held_out(objective, name, source, spec.validation.count)
-            for name, source in (spec.validation.data.items() if rank == 0 else ())
-        }
+        folder = open_things.enter_context(training_folder(store))
+        if ready.predecessor is not None and not saved_steps(folder):
+            save_checkpoint(folder, ready.predecessor)
         config = FitConfig(
             folder=folder,
             steps=spec.total_steps,
             seed=spec.seed,
             ema=spec.ema,
             checkpoint_every=spec.checkpoint_every,
-            validate_every=spec.validate_every,
+            validate_every=500 if spec.validate_every == "auto" else spec.validate_every,
             log_every=spec.log_every,
             keep=spec.keep_checkpoints,
-            validation=validation,
+            validation=ready.validation,
             metadata=_metadata(spec),
             channels_last=spec.memory_format == "channels_last",
             rank=rank,
@@ -124,38 +120,116 @@ def train(
                         store.delete(old.path)
 
         try:
-            return fit(objective, loader, config, watch=note, published=publish, stop=stop)
+            return fit(ready.objective, ready.loader, config, watch=note, published=publish, stop=stop)
         except Diverged as error:
             raise JobFailed(str(error)) from error
 
 
-def _predecessor(spec: TrainSpec, place: Path) -> Path:
-    """The newest checkpoint in ``place``, the folder of the training that this one goes on from.
+def check(spec: TrainSpec, *, fresh: bool = False) -> None:
+    """Everything that can be known before a training begins, without touching its output: data, networks, weights.
 
     Raises:
-        InputError: there is none, or it is of as many steps as this run is to have.
+        InputError: what cannot work, in one line.
     """
-    steps = saved_steps(place)
-    if not steps:
-        raise InputError(f"continue_from: {redact(spec.continue_from or '')}: no checkpoint here")
-    if steps[-1] >= spec.total_steps:
-        raise InputError(
-            f"continue_from: {redact(spec.continue_from or '')} is at step {steps[-1]}, this run ends at "
-            f"{spec.total_steps}: steps counts on from there, make it larger"
-        )
-    return checkpoint_path(place, steps[-1])
+    store = Store(spec.output.uri, spec.output.storage)
+    store.require_bucket()
+    check_claim(store, spec, fresh=fresh)
+    with _prepared(spec, 0, torch.device("cpu"), resumes=_resumes(store, fresh)):
+        pass
 
 
-def _begin_with(spec: TrainSpec, other: Store, folder: Path) -> None:
-    """Copy the checkpoint that this training goes on from into its own folder."""
-    with _folder(other) as place:
-        found = _predecessor(spec, place)
-        target = folder / found.relative_to(place)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # workers on one disk may all do this: each writes beside, and what they move in is the same
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
-        shutil.copyfile(found, beside)
-        os.replace(beside, target)
+def finished(store: Store, spec: TrainSpec) -> Path | None:
+    """The weights of a training that has reached its last step and wrote them; ``None`` while there is work left.
+
+    Raises InputError when the output belongs to another spec.
+    """
+    check_claim(store, spec)
+    name = f"{CHECKPOINTS}/{checkpoint_path(Path(), spec.total_steps).name}"
+    if stored_training(store) is None or not store.exists(name) or not store.exists(WEIGHTS):
+        return None
+    return Path(store.path(WEIGHTS))
+
+
+def _resumes(store: Store, fresh: bool) -> bool:
+    return not fresh and any(entry.path.endswith(".pt") for entry in store.list(CHECKPOINTS))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a training works with, built and checked."""
+
+    objective: Objective
+    loader: Loader
+    validation: dict[str, list[Sample]]
+    predecessor: Checkpoint | None
+
+
+@contextlib.contextmanager
+def _prepared(spec: TrainSpec, rank: int, device: torch.device, *, resumes: bool) -> Iterator[_Ready]:
+    """Networks, data and the checkpoint to begin with. Writes nothing. Raises InputError.
+
+    Args:
+        resumes: the output has checkpoints of its own, so that ``continue_from`` has been done with.
+    """
+    wanted = spec.validation.samples
+    held_out = wanted if spec.validation.from_training_data else 0
+    streams = {name: Stream(source, _mixed(spec.seed, rank), held_out) for name, source in spec.data.items()}
+    for name, stream in streams.items():
+        if stream.size < spec.worker_batch:
+            _log.warning(
+                "data.%s: %s has %d samples, fewer than batch_size %d: each is in every batch more than once",
+                *(name, stream.where, stream.size, spec.worker_batch),
+            )
+    # networks that every worker makes must start the same on all of them
+    torch.manual_seed(spec.seed)
+    objective = registry.build(
+        spec.objective.name, spec.objective.params, device, getattr(torch, spec.precision), spec.total_steps
+    )
+    predecessor = None
+    if spec.continue_from is not None and not resumes:
+        predecessor = load_predecessor(spec)
+        restore(objective, predecessor, f"continue_from: {redact(spec.continue_from)}", _other_params(spec))
+    loader = Loader(objective, streams, spec.worker_batch, _mixed(spec.seed, rank), device, spec.compute.threads)
+    try:
+        validation: dict[str, list[Sample]] = {}
+        if rank == 0 and wanted:
+            apart = {name: Stream(source, 0) for name, source in spec.validation.data.items()}
+            validation = {
+                name: validation_samples(objective, name, stream, wanted, of_training_data=not apart)
+                for name, stream in (apart or streams).items()
+            }
+        yield _Ready(objective, loader, validation, predecessor)
+    finally:
+        loader.close()
+
+
+def load_predecessor(spec: TrainSpec) -> Checkpoint:
+    """The newest checkpoint of the training that this one goes on from.
+
+    Raises:
+        InputError: there is none, it is of another objective, or of as many steps as this run is to have.
+    """
+    where = redact(spec.continue_from or "")
+    with training_folder(Store(spec.continue_from or "", spec.output.storage)) as place:
+        steps = saved_steps(place)
+        if not steps:
+            raise InputError(f"continue_from: {where}: no checkpoint here")
+        if steps[-1] >= spec.total_steps:
+            raise InputError(
+                f"continue_from: {where} is at step {steps[-1]}, this run ends at {spec.total_steps}: steps counts on "
+                "from there, make it larger"
+            )
+        return load_checkpoint(checkpoint_path(place, steps[-1]), spec.objective.name)
+
+
+def _other_params(spec: TrainSpec) -> list[str]:
+    """Parameters of the objective in which this spec differs from the training that it goes on from."""
+    try:
+        before = stored_training(Store(spec.continue_from or "", spec.output.storage))
+    except InputError:
+        return []
+    old = (before or {}).get("shaping", {}).get("objective", {}).get("params")
+    return differences(old, spec.shaping()["objective"]["params"]) if old is not None else []
 
 
 def export_checkpoint(spec: TrainSpec, path: Path) -> tuple[int, Path]:
@@ -167,7 +241,7 @@ def export_checkpoint(spec: TrainSpec, path: Path) -> tuple[int, Path]:
         InputError: no checkpoint there, or a format that the objective does not write.
     """
     store = Store(spec.output.uri, spec.output.storage)
-    with _folder(store) as folder:
+    with training_folder(store) as folder:
         steps = saved_steps(folder)
         if not steps:
             raise InputError(f"{store.uri()}: no checkpoint here to export")
@@ -189,63 +263,3 @@ def _metadata(spec: TrainSpec) -> dict[str, str]:
 def _mixed(seed: int, rank: int) -> int:
     # a worker walks the whole set in an order of its own
     return seed * 1_000_003 + rank
-
-
-def stored_training(store: Store) -> dict[str, Any] | None:
-    """The output's ``train.json``, or ``None`` for a fresh output."""
-    data = store.read_or_none(TRAIN_FILE)
-    if data is None:
-        return None
-    try:
-        return json.loads(data)
-    except ValueError:
-        raise InputError(f"{store.uri(TRAIN_FILE)}: not readable; the output is damaged or not one of ours") from None
-
-
-def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
-    """Write down whose output this is, or check that it is this spec's.
-
-    Raises:
-        InputError: the output belongs to another spec (what differs is named), or ``continue_from`` cannot be.
-    """
-    before = stored_training(store)
-    if (fresh or before is None) and spec.continue_from is not None:
-        with _folder(Store(spec.continue_from, spec.output.storage)) as place:
-            _predecessor(spec, place)
-    if fresh and before is not None:
-        for entry in store.list():
-            if not entry.path.endswith("lock.json"):
-                store.delete(entry.path)
-        before = None
-    now = {"version": _VERSION, "fingerprint": spec.fingerprint, "shaping": spec.shaping(), "spec": spec.as_tree()}
-    if before is not None and before.get("fingerprint") != spec.fingerprint:
-        differs = ", ".join(_differences(before.get("shaping", {}), now["shaping"])[:4])
-        raise InputError(
-            f"{store.uri()}: holds a training of another spec ({differs}); give another output, or pass --fresh"
-        )
-    store.put(TRAIN_FILE, json.dumps(now, indent=1).encode())
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = sorted(old.keys() | new.keys())
-        return [each for key in keys for each in _differences(old.get(key), new.get(key), f"{path}{key}.")]
-    return [] if old == new else [f"{path.rstrip('.')} was {old!r}, is {new!r}"]
-
-
-@contextlib.contextmanager
-def _folder(store: Store) -> Iterator[Path]:
-    """Where the loop writes: the output itself on a disk, else a scratch folder with what is needed to go on."""
-    if store.local:
-        yield Path(store.path())
-        return
-    scratch = Path(tempfile.mkdtemp(prefix="sceneshift-train-"))
-    try:
-        found = [entry.path for entry in store.list(CHECKPOINTS)]
-        for name in [*found[-1:], LOG, VALIDATION]:
-            if name in found or store.exists(name):
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                store.fs.get_file(store.path(name), str(scratch / name))
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

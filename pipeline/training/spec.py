@@ -30,12 +30,24 @@ class ObjectiveSpec(_Block):
 
 
 class ValidationSpec(_Block):
-    """Held-out samples: ``count`` from the beginning of each stream's source."""
+    """What is validated on: held-out sources, or samples of the training data that are held out by their keys."""
 
     data: dict[str, SourceSpec] = {}
-    """A source per stream of the objective, held out from training."""
-    count: Every = 8
-    """Samples of each held-out source that are validated on, from its beginning."""
+    """A source per stream of the objective, held out from training. Without any, ``count`` samples of each stream's
+    training data are held out.
+    """
+    count: Literal["auto"] | Every = "auto"
+    """Samples that are validated on; ``auto``: 8 of each source under ``data``, and no validation without any."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples of each stream are validated on; 0 for no validation."""
+        return (8 if self.data else 0) if self.count == "auto" else self.count
+
+    @property
+    def from_training_data(self) -> bool:
+        """Whether the samples are taken out of the training data."""
+        return not self.data and self.samples > 0
 
 
 class TrainOutputSpec(_Block):
@@ -97,8 +109,8 @@ class TrainSpec(_Block):
     """Decay of the averaged weights that are validated and exported; ``null`` for none."""
     checkpoint_every: Every = 500
     """Steps between checkpoints; the last step always writes one."""
-    validate_every: Every = 500
-    """Steps between validations; the last step always validates."""
+    validate_every: Literal["auto"] | Every = "auto"
+    """Steps between validations, if there is something to validate on; ``auto``: 500. The last step validates too."""
     log_every: Every = 20
     """Steps between lines of the log."""
     keep_checkpoints: Every = 2
@@ -129,6 +141,11 @@ class TrainSpec(_Block):
     def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> TrainSpec:
         """Validate a mapping, the objective's own parameters and streams included."""
         spec = validated(cls, tree, where)
+        if spec.validate_every != "auto" and not spec.validation.samples:
+            raise InputError(
+                f"{where}: validate_every: there is nothing to validate on: name held-out data under validation.data, "
+                "or give validation.count to hold samples of the training data out"
+            )
         try:
             info, _ = registry.resolve(spec.objective.name, spec.objective.params)
         except InputError as error:
@@ -167,6 +184,7 @@ class TrainSpec(_Block):
             "batch_size": self.worker_batch,
             "workers": self.compute.workers,
             **{key: tree[key] for key in ("seed", "precision", "ema", "continue_from")},
+            **({"held_out": self.validation.samples} if self.validation.from_training_data else {}),
             # trainings that began before there was a choice keep their fingerprint
             **({} if self.memory_format == "contiguous" else {"memory_format": self.memory_format}),
         }

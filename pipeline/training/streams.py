@@ -26,6 +26,7 @@ from pipeline.sources import detect, open_source
 from pipeline.sources.peek import resolve_layout
 from pipeline.spec import SourceSpec
 from pipeline.storage import redact
+from pipeline.training.held_out import HeldOut, hold_out
 
 WINDOW = 512
 _PIECE = 16
@@ -45,13 +46,14 @@ class Stream:
 
     Args:
         spec: the source.
-        seed: of the order; another seed a worker.
+        seed: of the order; every worker has another one.
+        hold_out_count: samples that are held out from training by their keys.
 
     Raises:
         InputError: nothing there, or nothing that is a picture.
     """
 
-    def __init__(self, spec: SourceSpec, seed: int) -> None:
+    def __init__(self, spec: SourceSpec, seed: int, hold_out_count: int = 0) -> None:
         self.where = redact(spec.uris[0])
         self.seed = seed
         format = detect(spec)
@@ -66,6 +68,14 @@ class Stream:
             raise InputError(f"{self.where}: no samples to train on")
         self._windows: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
         self._lock = threading.Lock()
+        if hold_out_count >= self.size:
+            raise InputError(
+                f"{self.where}: {self.size} samples, of which validation.count holds out {hold_out_count}: none are "
+                "left to train on"
+            )
+        self.held_out = HeldOut()
+        if hold_out_count:
+            self.held_out = hold_out(hold_out_count, self.size, lambda: (sample.key for sample in self.first()))
 
     def _known(self, counts: list[int | None]) -> list[int]:
         return [
@@ -84,8 +94,9 @@ class Stream:
         epoch, place = divmod(position, self.size)
         number, offset = divmod(place, WINDOW)
         window = self._window(epoch, number)
-        yield from window[offset:]
-        yield from window[:offset]
+        for sample in (*window[offset:], *window[:offset]):
+            if sample.key not in self.held_out:
+                yield sample
 
     def _window(self, epoch: int, number: int) -> list[Sample]:
         key = (epoch, number) if self.size > WINDOW else (0, 0)
@@ -214,21 +225,28 @@ class Loader:
         return batch
 
 
-def held_out(objective: Objective, name: str, spec: SourceSpec, count: int) -> list[TrainingSample]:
-    """The first ``count`` usable samples of a source, transformed with fixed random numbers.
+def validation_samples(
+    objective: Objective, name: str, stream: Stream, count: int, *, of_training_data: bool
+) -> list[TrainingSample]:
+    """The first ``count`` usable samples of a stream, transformed with fixed random numbers.
+
+    Args:
+        of_training_data: take those alone that the stream holds out from training.
 
     Raises:
         InputError: there is none.
     """
-    stream = Stream(spec, 0)
     found: list[TrainingSample] = []
     for number, sample in enumerate(stream.first()):
         if len(found) == count:
             break
+        if of_training_data and sample.key not in stream.held_out:
+            continue
         try:
             found.append(objective.transform(name, decoded(sample), np.random.default_rng(_seed("held out", number))))
         except BadSample:
             continue
     if not found:
-        raise InputError(f"validation.data.{name}: {stream.where}: not one usable sample")
+        where = "data" if of_training_data else "validation.data"
+        raise InputError(f"{where}.{name}: {stream.where}: not one held-out sample can be used")
     return found

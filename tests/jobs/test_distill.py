@@ -1,4 +1,4 @@
-"""`sceneshift distill` from the pairs of a run to a method checkpoint and its verdict."""
+"""`sceneshift distill` from the pairs of a run to a method checkpoint and its comparison."""
 
 from __future__ import annotations
 
@@ -67,16 +67,21 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
 
 def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
     from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, split, training_spec
+    from pipeline.training.streams import Stream
 
     spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
     store, _ = open_teacher(spec)
     files = split(store, spec.held_out)
-    assert len(files.training) == len(files.held_out) == 2
-    assert not set(files.training) & set(files.held_out)
+    assert files.size == 16
     training = training_spec(spec, store, files)
     assert training.data["pairs"].image == "source_image"
     assert training.data["pairs"].target == "image"
-    assert [Path(uri).name for uri in training.data["pairs"].uris] == [Path(name).name for name in files.training]
+    stream = Stream(training.data["pairs"], 0, training.validation.samples)
+    # training finds by itself what the comparison is made on
+    assert stream.held_out == files.held_out
+    kept = {sample.key for sample in stream.first() if sample.key in files.held_out}
+    assert len(kept) == 5
+    assert not kept & {next(stream.near(position)).key for position in range(32)}
     student = StudentSpec(objective="pix2pix_turbo", params={"networks": "mini"})
     turbo = training_spec(spec.model_copy(update={"student": student}), store, files)
     assert turbo.objective.name == "pix2pix_turbo"
@@ -86,7 +91,7 @@ def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"held_out": 100}, "leaves no file to train on"),
+        ({"held_out": 16}, "16 pairs, of which held_out keeps 16"),
         ({"student": {"objective": "pix3pix"}}, "unknown objective 'pix3pix'"),
         ({"student": {"objective": "cyclegan_turbo", "params": {"caption_a": "a", "caption_b": "b"}}}, "one stream"),
         ({"studnet": {}}, "unknown key 'studnet': did you mean 'student'"),

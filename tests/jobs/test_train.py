@@ -45,7 +45,6 @@ def tree(tmp_path: Path, **changes: Any) -> dict[str, Any]:
         "steps": 6,
         "ema": 0.9,
         "checkpoint_every": 2,
-        "validate_every": 3,
         "log_every": 1,
     }
     for path, value in changes.items():
@@ -64,10 +63,10 @@ def same(first: Path, second: Path) -> bool:
 
 def test_a_run_cut_short_ends_as_a_whole_one(tmp_path: Path) -> None:
     folder_of(tmp_path / "in", 5)
-    validation = {"a": {"uri": str(tmp_path / "in")}}
-    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "whole"), validation__data=validation)))
+    validated = {"validation__data": {"a": {"uri": str(tmp_path / "in")}}, "validate_every": 3}
+    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "whole"), **validated)))
     asked = iter([False, False, True])
-    spec = TrainSpec.parse(tree(tmp_path, validation__data=validation))
+    spec = TrainSpec.parse(tree(tmp_path, **validated))
     first = train(spec, stop=lambda: next(asked))
     assert first.step == 3
     assert train(spec).started_at == 3

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
-from methods.train.loop import Diverged, FitConfig, Progress, fit
+from methods.train.divergence import Diverged
+from methods.train.loop import FitConfig, Progress, fit
 from methods.train.objective import Objective, Streams
 
 

@@ -8,21 +8,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods.base import Inputs
 from methods.errors import BadSample
+from methods.nn.tensor_file import write_tensors
 from methods.train.objective import ObjectiveInfo, ObjectiveParams, Sample, Streams, Sync, Validation
 
 
 class ToyParams(ObjectiveParams):
-    """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step, ``bug`` raises."""
+    """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step, ``explode`` lets it
+    grow from there on, ``bug`` raises.
+    """
 
     lr: float = 0.05
     size: int = 8
     poison: int | None = None
     bug: int | None = None
+    explode: int | None = None
 
 
 INFO = ObjectiveInfo(
@@ -75,6 +78,8 @@ class ToyColour:
         loss.backward()
         sync(self.network)
         self.optimizer.step()
+        if self.params.explode is not None and step >= self.params.explode:
+            return {"mse": 3e6 * float(loss.detach() + 1)}
         return {"mse": float("nan") if step == self.params.poison else float(loss.detach())}
 
     def _weight_of(self, name: str) -> float:
@@ -101,5 +106,4 @@ class ToyColour:
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
     ) -> Path:
         weights = {**self.network.state_dict(), **(averaged or {}).get("toy", {})}
-        save_file({k: v.contiguous() for k, v in weights.items()}, path, dict(metadata))
-        return path
+        return write_tensors(path, weights, metadata)
