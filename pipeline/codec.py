@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
@@ -41,7 +43,11 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+    "PPM": PpmImagePlugin.PpmImageFile,
 }
+_FORMATS = (*_PLUGINS, "HEIC")
+_AVIF_BRANDS, _HEIC_BRANDS = {b"avif", b"avis"}, {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _TIFF_BITS_PER_SAMPLE = 258
 _EXIF_ORIENTATION = 274
@@ -63,26 +69,30 @@ class Decoded:
         pixels: (H, W, 3) uint8 RGB, upright.
         orientation: EXIF orientation 1 to 8 that was applied (1: none).
         raw_size: (width, height) as stored, before the orientation was applied.
+        doubt: what may be wrong with the pixels though they could be decoded, as a sentence; mostly ``None``.
     """
 
     pixels: np.ndarray
     orientation: int
     raw_size: tuple[int, int]
+    doubt: str | None = None
 
 
 def decode(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Decoded:
-    """Decode one JPEG, PNG, WebP, BMP, TIFF or single-frame GIF file.
+    """Decode one JPEG, PNG, WebP, BMP, TIFF, AVIF, PPM / PGM / PBM, HEIC (with pillow-heif) or single-frame GIF file.
 
-    16-bit samples are scaled to 8 bits, not clipped. TIFF is held to ``DEFAULT_MAX_PIXELS`` even where ``max_pixels``
-    allows more.
+    16-bit samples are scaled to 8 bits, not clipped: by the number of bits that the file says are in use (the sBIT
+    chunk of a PNG, BitsPerSample of a TIFF), else by 16, with a ``doubt`` where less than a sixteenth of that is used.
+    TIFF is held to ``DEFAULT_MAX_PIXELS`` even where ``max_pixels`` allows more.
 
     Raises:
-        BadSample: reason ``empty``, ``not_an_image``, ``truncated``, ``corrupt``, ``too_large``, ``animated`` or
-            ``unsupported_mode`` (floating point, 32-bit integers, CIELAB: their range cannot be known).
+        BadSample: reason ``empty``, ``not_an_image``, ``truncated``, ``corrupt``, ``too_large``, ``animated``,
+            ``no_reader`` (HEIC without pillow-heif) or ``unsupported_mode`` (floating point, 32-bit integers, CIELAB:
+            their range cannot be known).
     """
     kind, image, orientation = _load(data, max_pixels)
-    pixels = _rgb(kind, image)
-    return _decoded(pixels, kind, orientation)
+    pixels = _rgb(kind, image, data)
+    return replace(_decoded(pixels, kind, orientation), doubt=_doubt(kind, image, data, pixels))
 
 
 def decode_mask(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
@@ -185,9 +195,9 @@ def _load(data: bytes, max_pixels: int) -> tuple[str, ImageFile.ImageFile, int]:
     """Check the header, then decode: (format, loaded image, orientation)."""
     if not data:
         raise BadSample("empty", "the file is empty (0 bytes)")
-    kind = _sniff(data)
+    kind = kind_of(data)
     if kind is None:
-        raise BadSample("not_an_image", f"not a {', '.join(_PLUGINS)} file (it begins with {bytes(data[:8])!r})")
+        raise BadSample("not_an_image", f"not a {', '.join(_FORMATS)} file (it begins with {bytes(data[:8])!r})")
     if kind == "TIFF":
         max_pixels = min(max_pixels, DEFAULT_MAX_PIXELS)
     try:
@@ -196,7 +206,7 @@ def _load(data: bytes, max_pixels: int) -> tuple[str, ImageFile.ImageFile, int]:
             _check_size(_webp_size(data), max_pixels)
         elif kind == "GIF":
             _check_size(_gif_size(data), max_pixels)
-        image = _PLUGINS[kind](io.BytesIO(data))
+        image = _plugin(kind)(io.BytesIO(data))
         _check_size(image.size, max_pixels)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             tile = image.tag_v2.get(_TIFF_TILE_WIDTH, 1), image.tag_v2.get(_TIFF_TILE_LENGTH, 1)
@@ -220,7 +230,8 @@ def _load(data: bytes, max_pixels: int) -> tuple[str, ImageFile.ImageFile, int]:
     return kind, image, orientation
 
 
-def _sniff(data: bytes) -> str | None:
+def kind_of(data: bytes) -> str | None:
+    """The format of an image file by its first 32 bytes; ``None`` for what is none that is read."""
     if data[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if data[:8] == b"\x89PNG\r\n\x1a\n":
@@ -231,7 +242,22 @@ def _sniff(data: bytes) -> str | None:
         return "BMP"
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
+    if data[4:8] == b"ftyp":
+        brands = {data[8:12], data[16:20], data[20:24], data[24:28]}
+        return "AVIF" if brands & _AVIF_BRANDS else "HEIC" if brands & _HEIC_BRANDS else None
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3].isspace():
+        return "PPM"
     return "GIF" if data[:6] in (b"GIF87a", b"GIF89a") else None
+
+
+def _plugin(kind: str) -> type[ImageFile.ImageFile]:
+    if kind != "HEIC":
+        return _PLUGINS[kind]
+    try:
+        from pillow_heif.as_plugin import HeifImageFile
+    except ImportError:
+        raise BadSample("no_reader", "HEIC pictures need pillow-heif: pip install 'sceneshift[heic]'") from None
+    return HeifImageFile
 
 
 def _check_size(size: tuple[int, int], max_pixels: int) -> None:
@@ -291,15 +317,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _rgb(kind: str, image: ImageFile.ImageFile) -> np.ndarray:
+def _rgb(kind: str, image: ImageFile.ImageFile, data: bytes) -> np.ndarray:
     """(H, W, 3) uint8 of a loaded image of any mode."""
     mode = image.mode
-    if mode.startswith("I;16"):
-        bits = 16
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (16,))[0]
-        full = (1 << bits) - 1
-        grey = np.minimum((np.asarray(image).astype(np.uint32) * 255 + full // 2) // full, 255).astype(np.uint8)
+    if mode.startswith("I;16") or (kind == "PPM" and mode == "I"):
+        values = np.asarray(image)
+        full = (1 << _bits(image, data, int(values.max(initial=0)))) - 1
+        grey = np.minimum((values.astype(np.uint32) * 255 + full // 2) // full, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if mode in ("I", "F", "LAB", "HSV"):
         raise BadSample("unsupported_mode", f"{kind} with pixels of mode '{mode}': save it as 8 or 16 bit grey or RGB")
@@ -307,6 +331,38 @@ def _rgb(kind: str, image: ImageFile.ImageFile) -> np.ndarray:
         top = image.convert("RGBA")
         return np.array(Image.alpha_composite(Image.new("RGBA", top.size, "white"), top).convert("RGB"))
     return np.array(image if mode == "RGB" else image.convert("RGB"))  # array, not asarray: writable, as torch wants it
+
+
+def _bits(image: ImageFile.ImageFile, data: bytes, greatest: int) -> int:
+    """How many bits of a sample a 16-bit picture uses, as far as the file says.
+
+    The PNG standard wants samples of fewer bits spread over all 16, and sBIT to name how many there were; cameras also
+    write them as they are. Which of the two it is, the greatest value says.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (16,))[0])
+    bits = _significant_bits(data)
+    return bits if bits is not None and greatest < 1 << bits else 16
+
+
+def _significant_bits(data: bytes) -> int | None:
+    """The first number of a PNG's sBIT chunk, which stands before the palette and the pixels; ``None`` without one."""
+    at = 8
+    while data[:4] == b"\x89PNG" and at + 8 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name == b"sBIT" and length and 1 <= data[at + 8] <= 16:
+            return data[at + 8]
+        if name in (b"PLTE", b"IDAT"):
+            break
+        at += 12 + length
+    return None
+
+
+def _doubt(kind: str, image: ImageFile.ImageFile, data: bytes, pixels: np.ndarray) -> str | None:
+    """Whether a picture of 16 bits uses so few of them that its samples are likely to be of 10 or 12 bits."""
+    deep = image.mode.startswith("I;16") or (kind == "PNG" and data[24:25] == b"\x10")
+    dark = deep and 0 < int(pixels.max(initial=0)) < 16
+    return "16-bit picture that uses less than 1/16 of its range: 10 or 12 bits stored as they are?" if dark else None
 
 
 def _numbers(kind: str, image: ImageFile.ImageFile, data: bytes) -> np.ndarray:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.errors import InputError, first_line
+from pipeline.findings import Finding, merge
 from pipeline.job import Job
 from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
@@ -60,12 +61,13 @@ class Plan:
     """All source files of a job, sorted, with what is done.
 
     ``changed`` names the files that are not the ones any more that their shards were made from; ``outdated`` the shards
-    that are committed and have to be made again.
+    that are committed and have to be made again; ``findings`` say what of the source is not read.
     """
 
     files: tuple[FilePlan, ...]
     changed: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def pending(self) -> tuple[FilePlan, ...]:
@@ -97,7 +99,8 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     """
     recorded = {} if fresh else {row.file.relative: row for row in read_plan(job.store)}
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
-    files = job.source(known).plan()
+    survey = job.source(known).survey()
+    files = survey.files
     parts = {} if fresh else committed_parts(job.store)
     changed: list[str] = []
     outdated: list[str] = []
@@ -126,7 +129,8 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
                 plans[n] = replace(plans[n], done=plans[n].done - {last})
             elif note.last:
                 plans[n] = replace(plans[n], shards=note.part + 1)
-    return Plan(tuple(plans), tuple(changed), tuple(outdated))
+    findings = merge(survey.findings, job.layout.findings())
+    return Plan(tuple(plans), tuple(changed), tuple(outdated), findings)
 
 
 def is_changed(before: SourceFile, now: SourceFile) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from methods.notices import Notice
+from pipeline.findings import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Shard:
     """A run of consecutive samples of one source file: the unit of work, of commit and of resume.
 
     ``last`` is true for the file's final shard; it goes into the index part, so that a resumed run knows from the
-    parts alone that a file is complete. ``undeclared`` names members that no output column was planned for.
+    parts alone that a file is complete. ``findings`` say what of these samples' members and columns is left out.
     ``damaged`` is true when the file could not be read to its end: the next run tries that again.
     """
 
@@ -106,7 +107,7 @@ class Shard:
     part: int
     samples: tuple[Sample, ...]
     last: bool
-    undeclared: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     damaged: bool = False
 
 
@@ -138,6 +139,7 @@ class Row:
     passthrough: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     features: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +156,8 @@ class Translated:
     device_seconds: float
     worker: str
     bytes_in: int
-    undeclared: tuple[str, ...] = ()
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     damaged: bool = False
 
 
@@ -183,8 +185,8 @@ class Receipt:
     worker: str
     reasons: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    undeclared: tuple[str, ...] = ()
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     @property
     def attempted(self) -> int:

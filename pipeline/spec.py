@@ -81,10 +81,27 @@ class SourceSpec(_Block):
     """Other members or columns to pass through; ``auto`` keeps what the first source file has."""
     key: str = "auto"
     """The column that holds the sample key (Parquet and manifests)."""
+    key_from: Literal["auto", "first_dot", "last_dot"] = "auto"
+    """Where a file name stops to be the key and begins to say what the file is: in ``22.05.png`` the key is ``22`` by
+    the first dot, ``22.05`` by the last. ``auto`` takes the first dot in tars and the last in folders.
+    """
+    types: dict[str, str] = {}
+    """Types of columns of a CSV manifest that are not to stay text: ``int64``, ``double``, ``bool``, ``timestamp``."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Translate only the first so many samples of every source file; for trying out."""
     storage: StorageOptions = StorageOptions()
     """Options of the object store that holds the source."""
+
+    @field_validator("types")
+    @classmethod
+    def _known_types(cls, value: dict[str, str]) -> dict[str, str]:
+        # pyarrow, which knows the types, is only needed where a spec names some.
+        if value:
+            from pipeline.sources.columns import type_of
+
+            for kind in value.values():
+                type_of(kind)
+        return value
 
     @property
     def uris(self) -> list[str]:

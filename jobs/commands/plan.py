@@ -39,12 +39,13 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         "workers": list(room.workers),
         "fits": room.problem is None,
         "warnings": warnings,
+        "findings": [finding.as_dict() for finding in plan.findings],
         **guess,
     }
     console.result(tree)
     approx = "" if guess["exact"] else "about "
     rows = [
-        ("source", f"{len(plan.files)} {job.source_format} files, {approx}{guess['samples']} samples"),
+        ("source", f"{len(plan.files)} {_format(job)} files, {approx}{guess['samples']} samples"),
         ("pictures", f"'{job.layout.image}'" + (f", true target '{job.layout.target}'" if job.layout.target else "")),
         ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
@@ -64,6 +65,8 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         console.problem(f"note: {warning}")
     for uri in plan.changed:
         console.note(f"{redact(uri)} changed since its shards were made")
+    for finding in plan.findings:
+        console.note(finding.text())
     if room.problem:
         console.note(room.problem)
     return DONE
@@ -79,6 +82,11 @@ def _labels(job: Job) -> str:
         return f"{redact(job.spec.source.labels.uri or '')} ({table.info.format}), of {len(table)} pictures"
     finally:
         table.close()
+
+
+def _format(job: Job) -> str:
+    delimiter = job.layout.delimiter
+    return f"{job.source_format} ({delimiter} between columns)" if delimiter else job.source_format
 
 
 def _range(workers: tuple[int, int]) -> str:

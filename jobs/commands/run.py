@@ -34,6 +34,8 @@ def run_command(
         )
     for warning in outcome.warnings:
         console.note(warning)
+    for finding in outcome.findings:
+        console.note(finding.text())
     console.result(_document(outcome))
     _tell(console, outcome)
     return OVER_LIMIT if outcome.state == "too_many_rejects" else DONE
@@ -58,6 +60,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
         },
         "metrics": outcome.summary,
         "warnings": outcome.warnings,
+        "findings": [finding.as_dict() for finding in outcome.findings],
     }
 
 

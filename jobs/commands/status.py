@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from pipeline.findings import merge, read_findings
 from pipeline.labels.source import read_info
 from pipeline.output.finalise import SUCCESS_FILE
 from pipeline.output.rejections import RejectionReason, rejection_reasons
@@ -40,6 +41,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
         for reason, number in note.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + number
     labels = totals.as_tree()
+    findings = merge(read_findings(store), *(note.findings for note in notes))
     lock = holder(store)
     finished = store.exists(SUCCESS_FILE)
     state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"
@@ -56,6 +58,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
             "reasons": reasons,
             **({"errors": [asdict(each) for each in why]} if errors else {}),
             "labels": labels,
+            "findings": [finding.as_dict() for finding in findings],
             "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
         }
     )
@@ -74,6 +77,8 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
         _explain(console, why)
     elif reasons:
         console.table(["rejected because", "samples"], sorted(reasons.items(), key=lambda r: -r[1]))
+    for finding in findings:
+        console.note(finding.text())
     return DONE
 
 

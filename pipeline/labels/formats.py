@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from methods.errors import BadSample, InputError
 from pipeline.labels import bdd100k, cityscapes, coco, fields, kitti, openimages, voc, yolo
+from pipeline.labels import record as own
 from pipeline.labels.document import parse_text
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.json_stream import JsonStream
@@ -71,7 +72,8 @@ def parse_sample(data: bytes | str, format: LabelFormat = "auto") -> Labels:
     """Labels from the JSON that travels beside one picture: a BDD100K frame, a COCO record or Cityscapes polygons.
 
     ``auto`` takes what has ``annotations`` for COCO, what has ``objects`` and ``imgWidth`` for Cityscapes, and what has
-    ``labels``, ``frames`` or a frame's ``name`` and ``attributes`` for BDD100K.
+    ``labels``, ``frames`` or a frame's ``name`` and ``attributes`` for BDD100K. A record of an output of ours
+    (:mod:`pipeline.labels.record`) is known by itself, whatever ``format`` says.
 
     Raises:
         BadSample: reason ``bad_labels``, for anything else.
@@ -149,6 +151,8 @@ def _recognise_text(files: LabelFiles, names: list[str]) -> FormatName:
 def _parse_json(data: bytes | str, format: LabelFormat) -> Labels:
     _, text = parse_text(data)
     record = _record(text)
+    if own.is_record(record):
+        return own.parse_record(record, text)
     if format == "auto":
         format = _kind(record)
     if format == "coco":

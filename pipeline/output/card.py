@@ -19,6 +19,7 @@ from pipeline.sink.commit import DATA
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, data_schema
+from pipeline.sink.webdataset import tar_names
 from pipeline.sources.layout import Layout
 from pipeline.storage import protocol_of, redact
 
@@ -82,6 +83,7 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
         "keywords": "".join(f", {name}={_literal(value)}" for name, value in options.items()),
         "profile": options.get("profile"),
         "is_tar": is_tar,
+        "record": tar_names(layout, "").record,
         "suffix": "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"],
         "index": index,
         "index_uri": posixpath.join(uri, index),
@@ -93,6 +95,7 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
         "is_loose": is_loose,
         "labels": describe_labels(metrics.get("labels", {})),
         "changes": job_tree.get("label_changes") or {"set": {}, "caption": None},
+        "findings": metrics.get("findings", []),
         "data_columns": [] if is_tar else _described(data_schema(layout, output["pairs"], loose=is_loose), layout),
         "index_columns": _described(index_schema, layout) if index_schema is not None else [],
         "members": _members(layout, output) if is_tar else [],
@@ -144,7 +147,8 @@ def _front_matter(
         features = (
             webdataset_features(layout, suffix, pairs) if is_tar else parquet_features(layout, pairs, loose=loose)
         )
-        tree["dataset_info"] = [{"config_name": "default", "features": features}]
+        if features:
+            tree["dataset_info"] = [{"config_name": "default", "features": features}]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
 
 
@@ -191,17 +195,17 @@ def _described(schema: Iterable[pa.Field], layout: Layout) -> list[tuple[str, st
 def _members(layout: Layout, output: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(suffix, meaning) of a sample's members in a tar."""
     suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
+    names = tar_names(layout, suffix)
     members = [(suffix, "the translated picture")]
     if layout.caption is not None:
-        members.append(("txt", "caption, where there is one"))
+        members.append((names.caption, "caption, where there is one"))
     if output["pairs"]:
         members.append(("source.*", "the source picture, at the size of the translated one"))
     if layout.target is not None:
         members.append((layout.target, "the true picture in the other domain, from the source"))
     members += [(name, "from the source, resized with the picture (nearest pixel)") for name in layout.masks]
-    passthrough = [name for name, kind in layout.carry.items() if kind == "binary"]
-    members += [(name, "passed through from the source") for name in passthrough]
-    return [*members, ("json", "key, seed, size, labels in COCO's terms, and other columns of the source")]
+    members += [(name, "passed through from the source") for name in names.members.values()]
+    return [*members, (names.record, "key, seed, size, labels in COCO's terms, and other columns of the source")]
 
 
 def _storage_options(storage: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import metrics
+from pipeline.findings import merge, read_findings
 from pipeline.job import JOB_FILE, Job
 from pipeline.metrics.summary import Summary
 from pipeline.output.card import write_card
@@ -70,6 +71,7 @@ def _summary(
 ) -> dict[str, Any]:
     counts = {"ok": 0, "filtered": 0, "rejected": 0}
     reasons: dict[str, int] = {}
+    notes = list(notes)
     for note in notes:
         for name in counts:
             counts[name] += getattr(note, name)
@@ -91,6 +93,7 @@ def _summary(
         "columns": {name: summary.as_dict() for name, summary in columns.items()},
         "dataset": _dataset_metrics(job, store),
         "duplicate_keys": duplicates,
+        "findings": [each.as_dict() for each in merge(read_findings(store), *(note.findings for note in notes))],
     }
 
 

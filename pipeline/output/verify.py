@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
 from pipeline.job import JOB_FILE, stored_job
+from pipeline.labels.record import to_record
 from pipeline.output.duplicates import DuplicateFinder, digest
 from pipeline.output.finalise import MERGE_LIMIT, SUCCESS_FILE
 from pipeline.plan import read_plan
@@ -27,7 +28,8 @@ from pipeline.records import SourceFile
 from pipeline.sink.commit import DATA, data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.index import FOLDER, PartNote, read_note, read_part
-from pipeline.sink.webdataset import member_stem
+from pipeline.sink.webdataset import member_stem, tar_names
+from pipeline.sources.layout import Layout
 from pipeline.storage import Entry, Store, redact
 
 Watch = Callable[[int, int], None]
@@ -173,6 +175,10 @@ def _name_twice(store: Store, parts: Sequence[Entry], twice: set[bytes], verdict
         verdict.blame(f"sample '{key}'{f' variant {variant}' if variant else ''} is ok more than once: in {where}")
 
 
+_SHARED = ("key", "variant", "width", "height", "caption", "labels", "labels_raw")
+"""Columns that data files and the index have in common."""
+
+
 class _Checker:
     """Checks one part with its data file; called from several threads."""
 
@@ -183,6 +189,7 @@ class _Checker:
         output = job["spec"]["output"]
         self.format = output["format"]
         self.suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
+        self.record = tar_names(Layout.model_validate(job["layout"]), self.suffix).record
         self.variants = int(job["spec"]["variants"])
 
     def part(self, entry: Entry) -> _Part:
@@ -254,7 +261,9 @@ class _Checker:
             yield f"{path}: the index does not name each of its rows once"
             return
         shared = [
-            name for name in ("key", "variant", "width", "height", "caption", "labels") if name in rows.schema.names
+            name
+            for name in ("key", "variant", "width", "height", "caption", "labels", "labels_raw")
+            if name in rows.schema.names
         ]
         stored = file.read(columns=shared)
         for name in shared:
@@ -278,7 +287,7 @@ class _Checker:
         for row in rows.to_pylist():
             stem = member_stem(row["key"], row["variant"], self.variants)
             strangers.discard(stem)
-            picture, description = members.get(f"{stem}.{self.suffix}"), members.get(f"{stem}.json")
+            picture, description = members.get(f"{stem}.{self.suffix}"), members.get(f"{stem}.{self.record}")
             if picture is None or description is None:
                 yield f"{path}: sample '{row['key']}' is missing"
                 continue
@@ -288,7 +297,7 @@ class _Checker:
             tree = json.loads(_slice(data, description))
             if (tree["key"], tree["variant"]) != (row["key"], row["variant"]):
                 yield f"{path}: the description of '{row['key']}' is of another sample"
-            if tree.get("annotations") != (row["labels"] or {}).get("annotations"):
+            if tree.get("annotations") != (to_record(row["labels"])["annotations"] if row["labels"] else None):
                 yield f"{path}: the labels of '{row['key']}' are not what the index says"
         for stem in sorted(strangers):
             yield f"{path}: holds a sample '{stem}' that the index does not have"

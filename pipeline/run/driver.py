@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from methods.errors import InputError, first_line
 from pipeline.fence import Lease, LockLost, read_record
+from pipeline.findings import Finding, write_findings
 from pipeline.job import JOB_FILE, Job, prepare, stored_job
 from pipeline.labels import LabelTable, TableSource
 from pipeline.labels.source import converted, publish, withdraw, write_info
@@ -43,6 +44,7 @@ class Outcome:
     """How a run ended.
 
     ``state`` is ``done``, ``nothing_to_do``, or ``too_many_rejects`` (stopped or finished over ``max_rejects``).
+    ``findings`` say what of the source the whole output, not this run alone, does not hold.
     """
 
     state: Literal["done", "nothing_to_do", "too_many_rejects"]
@@ -51,6 +53,7 @@ class Outcome:
     progress: Progress
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    findings: tuple[Finding, ...] = ()
 
 
 def run_job(
@@ -171,6 +174,7 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
         for shard in plan.outdated:
             mine.store.delete(part_path(shard))
         write_plan(mine.store, plan.files)
+        write_findings(mine.store, plan.findings)
         mine.store.delete(SUCCESS_FILE)
         _share_labels(mine)
         amount = count(job, plan)
@@ -213,13 +217,10 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
             _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
     warnings = _warnings_of_place(job)
     warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
-    warnings += [
-        f"member '{name}' is in {count} shards but not in the first source file; name it under source.carry to keep it"
-        for name, count in progress.undeclared.items()
-    ]
     warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
     state = "too_many_rejects" if stopped else "done"
-    return Outcome(state, job, run, progress, summary, warnings)
+    findings = tuple(map(Finding.from_dict, summary["findings"]))
+    return Outcome(state, job, run, progress, summary, warnings, findings)
 
 
 def _share_labels(job: Job) -> None:

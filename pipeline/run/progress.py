@@ -7,6 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from methods.notices import Notice
+from pipeline.findings import Finding, merge
 from pipeline.metrics.summary import Summary
 from pipeline.records import Receipt
 
@@ -36,8 +37,8 @@ class Progress:
     first_started: float | None = None
     last_committed: float | None = None
     reasons: Counter[str] = field(default_factory=Counter)
-    undeclared: Counter[str] = field(default_factory=Counter)
     notices: dict[str, Notice] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
     metrics: dict[str, Summary] = field(default_factory=dict)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
 
@@ -55,9 +56,9 @@ class Progress:
         self.bytes_in += receipt.bytes_in
         self.bytes_out += receipt.bytes_out
         self.reasons.update(receipt.reasons)
-        self.undeclared.update(receipt.undeclared)
         for reason, notice in receipt.notices.items():
             self.notices.setdefault(reason, Notice(0, notice.example)).count += notice.count
+        self.findings = merge(self.findings, receipt.findings)
         for name, summary in receipt.metrics.items():
             self.metrics.setdefault(name, Summary()).merge(summary)
         started, committed = receipt.started, receipt.committed

@@ -68,8 +68,8 @@ def commit(job: Job, shard: Translated) -> Receipt:
         worker=shard.worker,
         reasons=note.reasons,
         metrics=metrics,
-        undeclared=shard.undeclared,
         notices=shard.notices,
+        findings=note.findings,
     )
 
 
@@ -97,7 +97,7 @@ def _files(job: Job, shard: Translated) -> _Files:
             if output.format == "files":
                 paths = loose_paths(rows, shard.shard, output.image.suffix, job.spec.variants)
             loose = [from_data(path) for path in paths] or None
-            data, found = write_parquet(rows, job.layout, output.image.suffix, output.pairs, loose)
+            data, found = write_parquet(rows, job.layout, output.pairs, loose, job.spec.variants)
         places = {number: place for (number, _), place in zip(good, found, strict=True)}
         before.append((data_path(shard.shard, output.format), data))
         written = len(data)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.findings import Finding, merge
 from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
@@ -29,7 +30,10 @@ def part_path(shard: str) -> str:
 
 @dataclass(frozen=True)
 class PartNote:
-    """What an index part's footer says of its shard; enough to resume and to count without reading rows."""
+    """What an index part's footer says of its shard; enough to resume and to count without reading rows.
+
+    ``findings`` say what of the shard's samples was left out.
+    """
 
     shard: str
     source: str
@@ -42,6 +46,7 @@ class PartNote:
     reasons: Mapping[str, int] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=dict)
     damaged: bool = False
+    findings: tuple[Finding, ...] = ()
 
     @property
     def attempted(self) -> int:
@@ -72,6 +77,7 @@ def write_index(
         reasons=reasons,
         labels=count_labels(shard.rows),
         damaged=shard.damaged,
+        findings=merge(shard.findings, *(row.findings for row in shard.rows)),
     )
     schema = index_schema(metric_columns)
     rows = [
@@ -119,7 +125,8 @@ def _index_row(
 def read_note(data: bytes) -> PartNote:
     """The note in an index part's footer."""
     metadata = pq.read_schema(io.BytesIO(data)).metadata or {}
-    return PartNote(**json.loads(metadata[_META]))
+    tree = json.loads(metadata[_META])
+    return PartNote(**tree | {"findings": tuple(map(Finding.from_dict, tree.get("findings", ())))})
 
 
 def read_part(data: bytes) -> pa.Table:

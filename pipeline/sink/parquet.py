@@ -42,13 +42,13 @@ def _codecs(schema: pa.Schema) -> dict[str, str]:
 
 
 def write_parquet(
-    rows: Sequence[Row], layout: Layout, suffix: str, pairs: bool, loose: Sequence[str] | None = None
+    rows: Sequence[Row], layout: Layout, pairs: bool, loose: Sequence[str] | None = None, variants: int = 1
 ) -> tuple[bytes, list[dict[str, int]]]:
     """(file bytes, {row: number} of each picture); ``rows`` are the ok ones, in order.
 
     ``loose`` gives the places of pictures that are files of their own, relative to this one.
     """
-    schema = data_schema(layout, pairs, loose=loose is not None)
+    schema = data_schema(layout, pairs, loose=loose is not None, variants=variants)
     columns: dict[str, list] = {
         "key": [row.key for row in rows],
         "variant": [row.variant for row in rows],
@@ -58,6 +58,7 @@ def write_parquet(
         "height": [row.height for row in rows],
         "caption": [row.caption for row in rows],
         "labels": [row.labels for row in rows],
+        "labels_raw": [row.labels_raw for row in rows],
     }
     for name, column in passthrough_columns(layout, pairs).items():
         columns[column] = [row.passthrough.get(name) if name in layout.carry else row.masks.get(name) for row in rows]

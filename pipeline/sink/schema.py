@@ -7,16 +7,11 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pipeline.labels.arrow import LABELS_TYPE
+from pipeline.sources.columns import type_of
 from pipeline.sources.layout import Layout
+from pipeline.sources.outputs import PARQUET_META, note_of
 
 METRIC = "metric."
-_KINDS = {
-    "string": pa.string(),
-    "binary": pa.binary(),
-    "int64": pa.int64(),
-    "double": pa.float64(),
-    "bool": pa.bool_(),
-}
 
 
 def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
@@ -50,15 +45,29 @@ def index_schema(metric_columns: Sequence[str]) -> pa.Schema:
     )
 
 
-def data_schema(layout: Layout, pairs: bool, *, loose: bool = False) -> pa.Schema:
+def data_schema(layout: Layout, pairs: bool, *, loose: bool = False, variants: int = 1) -> pa.Schema:
     """What one trains on: picture, labels, caption, and everything passed through.
 
-    With ``loose`` pictures ``image`` is a path relative to the data file.
+    With ``loose`` pictures ``image`` is a path relative to the data file. The schema's metadata say which column plays
+    which part, for a job that takes the file as its source.
     """
     passthrough = passthrough_columns(layout, pairs)
-    kinds = {name: _KINDS[layout.carry.get(name, "binary")] for name in passthrough}
-    own = [("image", pa.string()) if loose and name == "image" else (name, kind) for name, kind in _own_fields(pairs)]
-    return pa.schema([*own, *((column, kinds[name]) for name, column in passthrough.items())])
+    kinds = {column: layout.carry.get(name, "binary") for name, column in passthrough.items()}
+    carry = {column: layout.carry[name] for name, column in passthrough.items() if name in layout.carry}
+    own = Layout(
+        image="image",
+        target=passthrough.get(layout.target or ""),
+        caption="caption",
+        labels="labels",
+        labels_source="labels_raw",
+        masks=tuple(passthrough[name] for name in layout.masks),
+        carry=carry | ({"source_image": "binary"} if pairs else {}),
+        key="key",
+        variants=variants,
+    )
+    mine = [("image", pa.string()) if loose and name == "image" else (name, kind) for name, kind in _own_fields(pairs)]
+    fields = [*mine, *((column, type_of(kind)) for column, kind in kinds.items())]
+    return pa.schema(fields, {PARQUET_META: note_of(own)})
 
 
 def passthrough_columns(layout: Layout, pairs: bool) -> dict[str, str]:
@@ -78,4 +87,5 @@ def _own_fields(pairs: bool) -> list[tuple[str, pa.DataType]]:
     fields = [("key", pa.string()), ("variant", pa.int32()), ("image", pa.binary())]
     if pairs:
         fields.append(("source_image", pa.binary()))
-    return [*fields, ("width", pa.int32()), ("height", pa.int32()), ("caption", pa.string()), ("labels", LABELS_TYPE)]
+    fields += [("width", pa.int32()), ("height", pa.int32()), ("caption", pa.string())]
+    return [*fields, ("labels", LABELS_TYPE), ("labels_raw", pa.string())]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources.base import Source
+from pipeline.sources.endings import IMAGE_SUFFIXES
 from pipeline.sources.folder import FolderSource
-from pipeline.sources.layout import IMAGE_SUFFIXES, Layout, choose
+from pipeline.sources.layout import Layout, choose
 from pipeline.sources.listing import found_under
-from pipeline.sources.manifest import ManifestSource, uri_column
+from pipeline.sources.manifest import TEXT_SUFFIXES, ManifestSource, uri_column
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.webdataset import WebDatasetSource
 from pipeline.spec import SourceSpec
@@ -24,17 +25,17 @@ def detect(spec: SourceSpec) -> str:
     """
     if spec.format != "auto":
         return spec.format
-    base, sizes = found_under(spec.uris[0], spec)
-    names = [name.lower() for name in sizes]
+    found = found_under(spec.uris[0], spec)
+    names = [name.lower() for name in found.sizes]
     if any(name.endswith((".tar", ".tar.gz", ".tgz")) for name in names):
         return "webdataset"
     if any(name.endswith(tuple(f".{suffix}" for suffix in IMAGE_SUFFIXES)) for name in names):
         return "folder"
-    parquet = next((name for name in sorted(sizes) if name.lower().endswith((".parquet", ".pq"))), None)
+    parquet = next((name for name in sorted(found.sizes) if name.lower().endswith((".parquet", ".pq"))), None)
     if parquet is not None:
-        columns = ParquetSource(spec).peek(SourceFile(f"{base}/{parquet}", parquet))
+        columns = ParquetSource(spec).peek(SourceFile(f"{found.base}/{parquet}", parquet)).kinds
         return "manifest" if "binary" not in columns.values() and uri_column(columns) else "parquet"
-    if any(name.endswith(".csv") for name in names):
+    if any(name.endswith(TEXT_SUFFIXES) for name in names):
         return "manifest"
     what = f"{len(names)} files, none of them a tar, Parquet, CSV or image file" if names else "nothing here"
     raise InputError(f"{redact(spec.uris[0])}: {what}; check `source.uri`")

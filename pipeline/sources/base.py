@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from methods.errors import BadSample, InputError, first_line
+from pipeline.findings import Finding, merge
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.layout import Kind, Layout
+from pipeline.sources.columns import type_of
+from pipeline.sources.endings import IMAGE_SUFFIXES
+from pipeline.sources.layout import Kind, Layout, Seen
+from pipeline.sources.listing import Survey
 from pipeline.storage import Unreachable
 from pipeline.uris import printable, redact
 
@@ -21,14 +27,21 @@ TRUNCATED = "truncated_archive"
 
 
 class Source(Protocol):
-    """One format. ``plan`` lists without opening images; ``read`` streams a file once."""
+    """One format. ``survey`` lists without opening images; ``read`` streams a file once."""
 
-    def plan(self) -> list[SourceFile]:
-        """Every source file, sorted by relative name. Raises InputError when there is none."""
+    def survey(self) -> Survey:
+        """Every source file, sorted by relative name, and what beside them is not read.
+
+        Raises InputError when there is no file.
+        """
         ...
 
-    def peek(self, file: SourceFile) -> Mapping[str, Kind]:
-        """Names and kinds of the members or columns near the start of the file."""
+    def plan(self) -> list[SourceFile]:
+        """The files of the survey."""
+        ...
+
+    def peek(self, file: SourceFile) -> Seen:
+        """What there is near the start of the file: members or columns, and which of them hold labels."""
         ...
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
@@ -43,17 +56,23 @@ class Source(Protocol):
         ...
 
 
+Fetched = tuple[Sample, tuple[Finding, ...]]
+"""A sample, and what of its members or columns is left out."""
+
+
 @dataclass(frozen=True)
 class Pending:
     """A sample whose bytes have not been fetched: its key, and how to get it when its shard is wanted.
 
-    ``damaged`` marks one that stands for the rest of a file which cannot be read.
+    ``findings`` say what was passed over on the way to it; ``damaged`` marks one that stands for the rest of a file
+    which cannot be read.
     """
 
     key: str
-    fetch: Any
+    fetch: Callable[[], Fetched] | None
     problem: Rejection | None = None
     damaged: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 def key_problem(key: str) -> Rejection | None:
@@ -77,28 +96,56 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def assemble(key: str, uri: str, values: Mapping[str, Any], layout: Layout) -> tuple[Sample, tuple[str, ...]]:
-    """One sample from its members or columns, and the names of those that no part was planned for."""
-    image = _bytes(values.get(layout.image))
+def assemble(
+    key: str, uri: str, values: Mapping[str, Any], layout: Layout, doubtful: Mapping[str, Kind] | None = None
+) -> Fetched:
+    """One sample from its members or columns; names that no part was planned for are reported.
+
+    Args:
+        doubtful: the passed-through names whose values may not be of their kind; none given, all of them.
+    """
+    picture = layout.image if values.get(layout.image) is not None else _other_picture(values, layout)
+    image = _bytes(values.get(picture))
     if not isinstance(image, bytes):
         have = ", ".join(sorted(name for name, value in values.items() if value is not None)) or "nothing"
         problem = Rejection("read", "no_image", f"no '{layout.image}' in this sample; it has {have}")
         return Sample(key=key, source_uri=uri, problem=problem), ()
     target = _bytes(values.get(layout.target)) if layout.target else None
-    parts = {layout.image, layout.target, layout.caption, layout.labels, *layout.masks}
-    return (
-        Sample(
-            key=key,
-            source_uri=uri,
-            image=image,
-            target=target if isinstance(target, bytes) else None,
-            caption=_text(values.get(layout.caption)) if layout.caption else None,
-            labels_raw=_text(values.get(layout.labels)) if layout.labels else None,
-            masks={name: mask for name in layout.masks if isinstance(mask := _bytes(values.get(name)), bytes)},
-            passthrough={name: _typed(values.get(name), kind) for name, kind in layout.carry.items()},
-        ),
-        tuple(sorted(name for name in values if name not in parts and name not in layout.carry)),
+    labels = values.get(layout.labels) if layout.labels else None
+    findings: list[Finding] = []
+    passthrough: dict[str, Any] = {}
+    doubtful = layout.carry if doubtful is None else doubtful
+    for name, kind in layout.carry.items():
+        try:
+            value = values.get(name)
+            passthrough[name] = typed(value, kind) if name in doubtful or kind == "binary" else value
+        except ValueError as error:
+            passthrough[name] = None
+            findings.append(Finding("value", name, f"{error}; it is left empty", 1, (key,)))
+    parts = {picture, layout.target, layout.caption, layout.labels, layout.labels_source, *layout.masks}
+    for name in values:
+        if name not in parts and name not in layout.carry and name not in layout.left_out:
+            reason = "not in the first source file; name it under source.carry to keep it"
+            findings.append(Finding("member", name, reason, 1, (key,)))
+    sample = Sample(
+        key=key,
+        source_uri=uri,
+        image=image,
+        target=target if isinstance(target, bytes) else None,
+        caption=_text(values.get(layout.caption)) if layout.caption else None,
+        labels_raw=_text(labels),
+        masks={name: mask for name in layout.masks if isinstance(mask := _bytes(values.get(name)), bytes)},
+        passthrough=passthrough,
     )
+    return sample, tuple(findings)
+
+
+def _other_picture(values: Mapping[str, Any], layout: Layout) -> str:
+    """The picture of a sample that has it under another of the usual endings than the first samples."""
+    if not layout.any_image:
+        return layout.image
+    taken = {layout.target, *layout.masks, *layout.carry}
+    return next((name for name in IMAGE_SUFFIXES if name in values and name not in taken), layout.image)
 
 
 def _bytes(value: Any) -> Any:
@@ -112,35 +159,50 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _typed(value: Any, kind: Kind) -> Any:
-    if value is None:
-        return None
-    if kind == "string":
-        return _text(value)
+_PLAIN: dict[Kind, type] = {"string": str, "text": str, "bool": bool, "double": float, "binary": bytes}
+
+
+def typed(value: Any, kind: Kind) -> Any:
+    """A member or cell as the Python value of its kind. Raises ValueError for one that does not fit."""
+    value = _bytes(value) if kind == "binary" else value
+    if value is None or value.__class__ is _PLAIN.get(kind):
+        return value
     if kind == "binary":
-        return _bytes(value) if isinstance(_bytes(value), bytes) else str(value).encode()
+        return str(value).encode()
+    if kind in ("string", "text"):
+        try:
+            return value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError:
+            raise ValueError("not UTF-8 text") from None
+    type = type_of(kind)
     try:
-        return {"int64": int, "double": float, "bool": bool}[kind](value)
-    except (TypeError, ValueError):
-        return None
+        return pa.scalar(value, type.value_type if pa.types.is_dictionary(type) else type).as_py()
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        raise ValueError(f"a value ({str(value)[:40]}) that is no {kind}, as the first source file has it") from None
 
 
 def cut_shards(
-    file: SourceFile, pending: Iterable[Pending], shard_size: int, done: Collection[int], limit: int | None
+    file: SourceFile,
+    pending: Iterable[Pending],
+    shard_size: int,
+    done: Collection[int],
+    limit: int | None,
+    hint: str = "",
 ) -> Iterator[Shard]:
     """Cut a stream of samples into shards, fetching only those of parts not in ``done``.
 
-    A key that was seen before in the file becomes a rejected sample; so does one that is unsafe. This is the border of
-    the stage ``read``: whatever a format raises on one sample makes that sample a rejected one, whatever it raises on
-    the file one rejected sample for the rest of the file. Only a store that does not answer (``Unreachable``) is no
-    matter of the content and passes through.
+    A key that was seen before in the file becomes a rejected sample; so does one that is unsafe. ``hint`` is added to
+    what is said of the former. This is the border of the stage ``read``: whatever a format raises on one sample makes
+    that sample a rejected one, whatever it raises on the file one rejected sample for the rest of the file. Only a
+    store that does not answer (``Unreachable``) is no matter of the content and passes through.
     """
     seen: set[str] = set()
-    part, samples, undeclared, damaged = 0, [], set(), False
-    size = 0
+    part = size = taken = 0
+    samples: list[Sample] = []
+    findings: list[Finding] = []
+    damaged = False
     stream = _to_the_end(file, pending)
     following = next(stream, None)
-    taken = 0
     if following is None and 0 not in done:
         # An empty file is complete once it has a part that says so.
         yield Shard(file.shard_id(0), file.relative, 0, (), last=True)
@@ -150,15 +212,18 @@ def cut_shards(
         wanted = part not in done
         problem = current.problem or key_problem(current.key)
         if problem is None and current.key in seen:
-            problem = Rejection("read", "duplicate_key", "an earlier sample of this source file has the same key")
+            problem = Rejection(
+                "read", "duplicate_key", f"an earlier sample of this source file has the same key{hint}"
+            )
         seen.add(current.key)
         if wanted:
-            if problem is not None:
+            findings += current.findings
+            if problem is not None or current.fetch is None:
                 samples.append(Sample(key=_printable(current.key), source_uri=file.uri, problem=problem))
             else:
-                sample, extra = _fetched(file, current)
+                sample, more = _fetched(file, current)
                 samples.append(sample)
-                undeclared.update(extra)
+                findings += more
             problem = samples[-1].problem
             damaged = damaged or current.damaged or (problem is not None and problem.error == TRUNCATED)
         # Only now: the stream may close its file when it ends.
@@ -166,17 +231,16 @@ def cut_shards(
         size += 1
         if size == shard_size or following is None:
             if wanted:
-                last = following is None
                 yield Shard(
                     id=file.shard_id(part),
                     source=file.relative,
                     part=part,
                     samples=tuple(samples),
-                    last=last,
-                    undeclared=tuple(sorted(undeclared)[:20]),
+                    last=following is None,
+                    findings=merge(findings),
                     damaged=damaged,
                 )
-            part, size, samples, undeclared, damaged = part + 1, 0, [], set(), False
+            part, size, samples, findings, damaged = part + 1, 0, [], [], False
 
 
 def _to_the_end(file: SourceFile, pending: Iterable[Pending]) -> Iterator[Pending]:
@@ -194,8 +258,9 @@ def _to_the_end(file: SourceFile, pending: Iterable[Pending]) -> Iterator[Pendin
             yield broken_file(file, reason, f"cannot be read any further ({_said(error)})")
 
 
-def _fetched(file: SourceFile, pending: Pending) -> tuple[Sample, tuple[str, ...]]:
+def _fetched(file: SourceFile, pending: Pending) -> Fetched:
     """The sample, or a rejected one that says why there is none."""
+    assert pending.fetch is not None
     try:
         return pending.fetch()
     except Unreachable:

@@ -8,42 +8,20 @@ from dataclasses import dataclass
 from functools import partial
 
 from methods.errors import InputError
+from pipeline import codec
+from pipeline.findings import Finding, merge
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, cut_shards
-from pipeline.sources.layout import IMAGE_SUFFIXES, Kind, Layout
-from pipeline.sources.listing import found_under
+from pipeline.sources.base import Fetched, Pending, assemble, cut_shards
+from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES, ending, is_known
+from pipeline.sources.evidence import LOOKED_AT, holds_labels
+from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
+from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.listing import Found, Survey, found_under
 from pipeline.spec import SourceSpec
-from pipeline.storage import filesystem, redact
+from pipeline.storage import explained, filesystem, protocol_of, redact
 
-_TEXT = ("txt", "json", "cls")
-
-
-def group_by_key(paths: Iterable[str]) -> dict[str, dict[str, str]]:
-    """key -> {suffix: path}. An image's key is its path without ending; ``key.anything`` is its sidecar.
-
-    ``a.seg.png`` belongs to ``a`` when there is an ``a.jpg``; alone it is the image ``a.seg``. Of ``a.jpg`` and
-    ``a.png`` both are images with key ``a``: the second is listed under its full name and refused as a duplicate.
-    """
-    images: dict[str, dict[str, str]] = {}
-    others: list[str] = []
-    for path in sorted(paths):
-        folder, slash, base = path.rpartition("/")
-        stem, _, suffix = base.rpartition(".")
-        if suffix.lower() in IMAGE_SUFFIXES and stem and "." not in stem:
-            images.setdefault(f"{folder}{slash}{stem}", {})[suffix.lower()] = path
-        else:
-            others.append(path)
-    for path in others:
-        folder, slash, base = path.rpartition("/")
-        stem, _, suffix = base.partition(".")
-        owner = images.get(f"{folder}{slash}{stem}")
-        if owner is not None:
-            owner[suffix.lower()] = path
-            continue
-        stem, _, suffix = base.rpartition(".")
-        if suffix.lower() in IMAGE_SUFFIXES and stem:
-            images.setdefault(f"{folder}{slash}{stem}", {})[suffix.lower()] = path
-    return dict(sorted(images.items()))
+_TEXT = ("txt", "json", "cls", "caption", "text")
+_SNIFFED = 1000
 
 
 @dataclass(frozen=True)
@@ -54,16 +32,19 @@ class FolderSource:
     group_size: int
     known: tuple[SourceFile, ...] = ()
 
-    def plan(self) -> list[SourceFile]:
+    def survey(self) -> Survey:
         """Groups of ``group_size`` images, named after the first; old groups first kept, then the whole sorted."""
         groups = list(self.known)
         taken = {path for group in groups for path in group.members}
         listed = 0
         names: set[str] = set()
+        findings: list[Finding] = []
         for uri in self.spec.uris:
-            base, sizes = found_under(uri, self.spec)
-            samples = group_by_key(sizes)
+            found = found_under(uri, self.spec)
+            grouped = self._groups(found.sizes)
+            samples = grouped.samples
             listed += len(samples)
+            findings += [*found.findings, *self._unread(found, grouped.rest)]
             if names & samples.keys():
                 clash = min(names & samples.keys())
                 raise InputError(
@@ -74,21 +55,33 @@ class FolderSource:
             for first in range(0, len(fresh), self.group_size):
                 keys = fresh[first : first + self.group_size]
                 members = tuple(path for key in keys for path in samples[key].values())
-                size = sum(sizes[path] for path in members)
-                groups.append(SourceFile(base, keys[0], size, len(keys), members))
+                size = sum(found.sizes[path] for path in members)
+                groups.append(SourceFile(found.base, keys[0], size, len(keys), members))
         if not listed:
             raise InputError(f"{', '.join(map(redact, self.spec.uris))}: no image found ({', '.join(IMAGE_SUFFIXES)})")
-        return sorted(groups, key=lambda group: group.relative)
+        return Survey(sorted(groups, key=lambda group: group.relative), merge(findings))
 
-    def peek(self, file: SourceFile) -> Mapping[str, Kind]:
-        """Endings of the group's files; ``image`` stands for whatever ending each picture has."""
-        seen: dict[str, Kind] = {"image": "binary"}
-        for parts in group_by_key(file.members).values():
-            picture = _picture(parts)
-            for suffix in parts:
-                if suffix != picture:
-                    seen[suffix] = "string" if suffix.rsplit(".", 1)[-1] in _TEXT else "binary"
-        return seen
+    def plan(self) -> list[SourceFile]:
+        """The files of the survey."""
+        return self.survey().files
+
+    def peek(self, file: SourceFile) -> Seen:
+        """Endings of the files of the whole folder; ``image`` stands for whatever ending each picture has."""
+        kinds = {"image": "binary"}
+        texts: dict[str, list[tuple[str, str]]] = {}
+        for uri in self.spec.uris:
+            found = found_under(uri, self.spec)
+            for parts in self._groups(found.sizes).samples.values():
+                picture = picture_of(parts, self.spec.image)
+                for suffix, path in parts.items():
+                    if suffix == self.spec.image:
+                        kinds[suffix] = "binary"
+                    elif suffix != picture and suffix not in IMAGE_SUFFIXES:
+                        kinds[suffix] = "text" if suffix.rsplit(".", 1)[-1] in _TEXT else "binary"
+                        if suffix in LABEL_NAMES and len(texts.setdefault(suffix, [])) < LOOKED_AT:
+                            texts[suffix].append((found.base, path))
+        labels = [name for name, places in texts.items() if holds_labels(self._read(*place) for place in places)]
+        return Seen(kinds, labels)
 
     def count(self, file: SourceFile) -> int | None:
         """Known from the listing."""
@@ -98,32 +91,58 @@ class FolderSource:
         """The group's one shard."""
         return cut_shards(file, self._pending(file, layout), max(shard_size, file.samples or 0), done, self.spec.limit)
 
+    def _groups(self, paths: Iterable[str]) -> Groups:
+        spec = self.spec
+        named = [
+            *(spec.masks if isinstance(spec.masks, list) else []),
+            *(spec.carry if isinstance(spec.carry, list) else []),
+        ]
+        sidecars = {*SIDECARS, *named, *([spec.target] if spec.target else [])}
+        return group_by_key(paths, sidecars, spec.key_from, spec.image)
+
     def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
-        for key, parts in group_by_key(file.members).items():
-            picture = _picture(parts)
+        for key, parts in self._groups(file.members).samples.items():
+            picture = picture_of(parts, self.spec.image)
             spare = [s for s in parts if s in IMAGE_SUFFIXES and s != picture]
             yield Pending(key, partial(self._fetch, key, file.uri, parts, picture, layout))
             for suffix in spare:
                 message = f"'{parts[suffix]}' has the same key as '{parts[picture]}'"
                 yield Pending(parts[suffix], None, Rejection("read", "duplicate_key", message))
 
-    def _fetch(
-        self, key: str, base: str, parts: Mapping[str, str], picture: str, layout: Layout
-    ) -> tuple[Sample, tuple[str, ...]]:
+    def _fetch(self, key: str, base: str, parts: Mapping[str, str], picture: str, layout: Layout) -> Fetched:
         uri = posixpath.join(base, parts[picture])
-        fs = filesystem(base, self.spec.storage)
         values = {}
         for suffix, path in parts.items():
             if suffix in IMAGE_SUFFIXES and suffix != picture:
                 continue
             try:
-                values["image" if suffix == picture else suffix] = fs.cat_file(posixpath.join(base, path))
+                values[layout.image if suffix == picture else suffix] = self._read(base, path)
             except FileNotFoundError:
                 problem = Rejection("read", "missing", f"'{path}' was listed but is gone")
                 return Sample(key=key, source_uri=uri, problem=problem), ()
         return assemble(key, uri, values, layout)
 
+    def _read(self, base: str, path: str) -> bytes:
+        return filesystem(base, self.spec.storage).cat_file(posixpath.join(base, path))
 
-def _picture(parts: Mapping[str, str]) -> str:
-    """The ending of the picture itself: the first of the usual image endings that is there."""
-    return next(suffix for suffix in (*IMAGE_SUFFIXES, *parts) if suffix in parts)
+    def _unread(self, found: Found, rest: Iterable[str]) -> Iterator[Finding]:
+        """What of a folder is not read: pictures of other kinds, and files that belong to no picture."""
+        looked = 0
+        for path in rest:
+            kind = f".{ending(path)}" if ending(path) else "no ending"
+            if ending(path) in UNREAD_PICTURES:
+                yield Finding("file", kind, "pictures of this kind cannot be read", 1, (path,))
+            elif ending(path) in IMAGE_SUFFIXES:
+                yield Finding("file", kind, f"not the picture that source.image names ({self.spec.image})", 1, (path,))
+            elif is_known(path) or f"{found.base}/{path}" == self.spec.labels.uri:
+                yield Finding("file", kind, "belongs to no picture", 1, (path,))
+            elif protocol_of(found.base) != "file" or looked >= _SNIFFED:
+                yield Finding("file", kind, "not looked into: its ending says nothing", 1, (path,))
+            else:
+                looked += 1
+                with explained(path), open(posixpath.join(found.base, path), "rb") as file:
+                    picture = codec.kind_of(file.read(32))
+                reason = "belongs to no picture"
+                if picture is not None:
+                    reason = f"holds a {picture} picture, but its ending says nothing; rename it"
+                yield Finding("file", kind, reason, 1, (path,))

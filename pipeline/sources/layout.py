@@ -2,44 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
 
 from methods.errors import InputError
+from pipeline.findings import Finding
+from pipeline.sources.endings import IMAGE_SUFFIXES, ending
 from pipeline.spec import SourceSpec
 
-Kind = Literal["string", "binary", "int64", "double", "bool"]
+Kind = str
+"""How a member or column passes through: ``binary``, ``text`` (a text member: a file of its own), or a column type as
+:mod:`pipeline.sources.columns` writes it (``string``, ``int64``, ``list<double>``, ``timestamp[us, tz=UTC]``)."""
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 IMAGE_NAMES = ("image", *IMAGE_SUFFIXES, "img", "image_bytes", "bytes")
 TARGET_NAMES = ("target", *(f"target.{suffix}" for suffix in IMAGE_SUFFIXES))
 CAPTION_NAMES = ("caption", "txt", "text", "prompt", "caption.txt")
-LABEL_NAMES = ("labels_raw", "json", "labels", "labels.json", "annotations")
+LABEL_NAMES = ("labels_raw", "json", "labels", "labels.json", "annotations", "objects")
 _MASKS = ("seg", "semantic", "label", "mask", "panoptic", "instance", "depth", "edges", "sketch", "normal")
-MASK_NAMES = (*_MASKS, *(f"{name}.png" for name in _MASKS))
+MASK_NAMES = (*_MASKS, *(f"{name}.{suffix}" for name in _MASKS for suffix in ("png", "tif", "tiff", "bmp")))
 KEY_NAMES = ("key", "__key__", "id", "image_id", "file_name", "filename", "name")
 
 
 class Layout(BaseModel):
     """The parts of a source, by member suffix or column name.
 
-    ``carry`` maps each passed-through name to the kind of its column in a Parquet output. The layout is stored with
-    the job, so that source files added later are read, and written, in the same way.
+    The layout is stored with the job, so that source files added later are read, and written, in the same way.
     """
 
     model_config = ConfigDict(frozen=True)
 
     image: str
+    any_image: bool = False
+    """A sample without ``image`` may have its picture under another of the usual endings."""
     target: str | None = None
     caption: str | None = None
     labels: str | None = None
+    labels_source: str | None = None
+    """The column with the original label text of an output of an earlier job."""
     masks: tuple[str, ...] = ()
     carry: dict[str, Kind] = {}
+    """Passed-through names, with the kind of their column in a Parquet output."""
+    key: str | None = None
+    """The column that holds keys; none gives every row a name of its own."""
+    variants: int | None = None
+    """Of an output of an earlier job: how many variants a sample has there."""
+    record: str = ""
+    """Of a tar of an earlier job: the member with its labels and columns."""
+    delimiter: str = ""
+    """Of a CSV manifest: what is between its columns, in words."""
+    left_out: dict[str, str] = {}
+    """Names that the source has and that cannot pass, with the reason."""
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What the source has and no output will hold, and pictures that will not be translated."""
+        lost = [Finding("column", name, reason) for name, reason in sorted(self.left_out.items())]
+        pictures = [name for name in self.carry if ending(f"x.{name}") in IMAGE_SUFFIXES]
+        reason = "a picture that passes through as it is, not translated (source.key_from, source.masks, source.image)"
+        return (*lost, *(Finding("member", name, reason) for name in pictures))
 
 
-def _pick(wanted: str | None, usual: Sequence[str], seen: Mapping[str, Kind], role: str, where: str) -> str | None:
+@dataclass(frozen=True)
+class Seen:
+    """What one look at a source file shows.
+
+    Attributes:
+        kinds: names of members or columns -> how they pass.
+        labels: those whose content was looked at and holds labels.
+        left_out: those that cannot pass -> why.
+        key: the column that can serve as key.
+        own: the layout that an output of an earlier job says of itself.
+        hint: what may help where no picture is found.
+        any_image: samples may have their pictures under different endings.
+        delimiter: the delimiter of a CSV file, in words.
+    """
+
+    kinds: Mapping[str, Kind]
+    labels: Collection[str] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    key: str | None = None
+    own: Layout | None = None
+    hint: str = "name it with `source.image:`"
+    any_image: bool = False
+    delimiter: str = ""
+
+
+def _pick(wanted: str | None, usual: Sequence[str], seen: Collection[str], role: str, where: str) -> str | None:
     if wanted is None:
         return None
     if wanted != "auto":
@@ -49,34 +98,59 @@ def _pick(wanted: str | None, usual: Sequence[str], seen: Mapping[str, Kind], ro
     return next((name for name in usual if name in seen), None)
 
 
-def choose(spec: SourceSpec, seen: Mapping[str, Kind], where: str) -> Layout:
-    """Settle the layout from the names ``seen`` in the first source file (name -> kind).
+def choose(spec: SourceSpec, seen: Seen, where: str) -> Layout:
+    """Settle the layout from what was ``seen`` in the first source file.
 
     Raises:
         InputError: a name in the spec that the data does not have, or no picture at all.
     """
-    image = _pick(spec.image, IMAGE_NAMES, seen, "image", where)
+    kinds, own = seen.kinds, seen.own
+    image = _pick(spec.image, [own.image] if own else IMAGE_NAMES, kinds, "image", where)
     if image is None:
-        raise InputError(
-            f"{where}: no picture found among {', '.join(sorted(seen)) or 'nothing'}; name it with `source.image:`"
-        )
-    target = _pick(spec.target, TARGET_NAMES, seen, "target", where)
-    caption = _pick(spec.caption, CAPTION_NAMES, seen, "caption", where)
-    labels = next((name for name in LABEL_NAMES if seen.get(name) in ("string", "binary")), None)
-    taken = {image, target, caption, labels}
+        raise InputError(f"{where}: no picture found among {', '.join(sorted(kinds)) or 'nothing'}; {seen.hint}")
+    target = _pick(spec.target, [own.target or ""] if own else TARGET_NAMES, kinds, "target", where)
+    caption = _pick(spec.caption, [own.caption or ""] if own else CAPTION_NAMES, kinds, "caption", where)
+    labels = None if spec.labels.uri else _labels(spec, seen)
+    beside = own.labels_source if own and labels else None
+    taken = {image, target, caption, labels, beside}
     if spec.masks == "auto":
-        masks = tuple(name for name in sorted(seen) if name in MASK_NAMES and name not in taken)
-        masks = tuple(name for name in masks if seen[name] == "binary")
+        usual = own.masks if own else [name for name in sorted(kinds) if name in MASK_NAMES and kinds[name] == "binary"]
+        masks = tuple(name for name in usual if name not in taken)
     else:
         for name in spec.masks:
-            _pick(name, (), seen, "masks", where)
+            _pick(name, (), kinds, "masks", where)
         masks = tuple(spec.masks)
     taken.update(masks)
     carry: dict[str, Kind]
     if spec.carry == "auto":
-        carry = {name: kind for name, kind in sorted(seen.items()) if name not in taken}
+        wanted = own.carry if own else dict(sorted(kinds.items()))
+        # Where samples have one picture under any of the usual endings, the other endings are no members beside it.
+        taken.update(IMAGE_SUFFIXES if seen.any_image and spec.image == "auto" else ())
+        carry = {name: kind for name, kind in wanted.items() if name not in taken}
     else:
         for name in spec.carry:
-            _pick(name, (), seen, "carry", where)
-        carry = {name: seen[name] for name in spec.carry}
-    return Layout(image=image, target=target, caption=caption, labels=labels, masks=masks, carry=carry)
+            _pick(name, (), kinds, "carry", where)
+        carry = {name: kinds[name] for name in spec.carry}
+    return Layout(
+        image=image,
+        any_image=seen.any_image and spec.image == "auto",
+        target=target,
+        caption=caption,
+        labels=labels,
+        labels_source=beside,
+        masks=masks,
+        carry=carry,
+        key=seen.key,
+        variants=own.variants if own else None,
+        record=own.record if own else "",
+        delimiter=seen.delimiter,
+        left_out=dict(sorted(seen.left_out.items())),
+    )
+
+
+def _labels(spec: SourceSpec, seen: Seen) -> str | None:
+    """The member or column with labels: one that was seen to hold some, or the usual one where the spec declares it."""
+    if seen.own is not None:
+        return seen.own.labels
+    declared = [name for name in LABEL_NAMES if name in seen.kinds] if spec.labels.format != "auto" else []
+    return next((name for name in [*LABEL_NAMES, *declared] if name in seen.labels or name in declared), None)

@@ -1,57 +1,82 @@
-"""Listing source files: files, folders and globs of one spec, sorted, with names relative to where they were found."""
+"""Listing source files: files, folders and globs of one spec, sorted, with names relative to where they were found.
+
+Symbolic links are followed. Where an output of an earlier job is listed, its data files are what is found: only those
+that are committed, and never its index.
+"""
 
 from __future__ import annotations
 
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, cast
 
-from fsspec.utils import stringify_path
+from fsspec.utils import glob_translate, stringify_path
 
 from methods.errors import InputError
+from pipeline.findings import Finding, merge
 from pipeline.records import SourceFile
+from pipeline.sources.endings import is_picture, system_file
 from pipeline.spec import SourceSpec
 from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, redact
 
 _MAGIC = "*?["
+_OWN = "_sceneshift"
 
 
-def found_under(uri: str, spec: SourceSpec) -> tuple[str, dict[str, int]]:
-    """(base, {path relative to base: bytes}) of a file, folder or glob; base is a full URI without its wildcards.
+@dataclass(frozen=True)
+class Found:
+    """What lies under one URI.
 
-    Raises InputError when there is nothing.
+    Attributes:
+        base: a full URI without its wildcards; of an output, its data folder.
+        sizes: path relative to ``base`` -> bytes.
+        findings: files that are not data and not read: what systems leave behind, hidden pictures, links to nothing.
     """
+
+    base: str
+    sizes: dict[str, int]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The files of a source, sorted by relative name, and what beside them is not read."""
+
+    files: list[SourceFile]
+    findings: tuple[Finding, ...]
+
+
+def found_under(uri: str, spec: SourceSpec) -> Found:
+    """What lies under a file, folder or glob. Raises InputError when there is nothing."""
+    local = protocol_of(uri) == "file"
     fs = filesystem(uri, spec.storage)
     path = stringify_path(fs._strip_protocol(uri))
+    broken: list[str] = []
     with explained(uri):
-        if any(c in uri for c in _MAGIC):
-            fixed = path.split("/")
-            while any(c in "/".join(fixed) for c in _MAGIC):
-                fixed.pop()
-            base = "/".join(fixed)
+        if any(c in path for c in _MAGIC) and not (local and os.path.exists(path)):
+            base = _fixed(path)
             # A glob in a bucket that is not there gives an empty list; say which of the two it is.
             Store(uri, spec.storage).require_bucket()
-            found = cast("dict[str, Any]", fs.glob(path, detail=True))
-            if not found:
+            sizes = {}
+            for pattern in (path, f"{path}/**"):
+                sizes = sizes or (_glob_local(base, pattern, broken) if local else _glob_remote(fs, base, pattern))
+            if not sizes:
                 raise InputError(f"{redact(uri)}: the pattern matches no file; check it with `sceneshift plan`")
+            sizes = _without_indexes(fs, base, sizes)
+        elif os.path.isdir(path) if local else fs.info(path)["type"] == "directory":
+            base = path
+            sizes = _data_only(_walk(path, broken) if local else _relative(path, fs.find(path, detail=True)))
+            if any(name.startswith("data/") for name in sizes) and fs.exists(f"{path}/{_OWN}/job.json"):
+                base, sizes = f"{path}/data", {name.removeprefix("data/"): size for name, size in sizes.items()}
         else:
-            detail = fs.info(path)
-            if detail["type"] == "directory":
-                base, found = path, cast("dict[str, Any]", fs.find(path, detail=True))
-            else:
-                base, found = path.rpartition("/")[0], {path: detail}
-    prefix = base.rstrip("/") + "/"
-    sizes = {
-        name.removeprefix(prefix): int(detail.get("size") or 0)
-        for name, detail in found.items()
-        if detail.get("type") == "file"
-        and not _hidden(name.removeprefix(prefix))
-        and _wanted(name.removeprefix(prefix), spec.folders)
-    }
-    scheme = "" if protocol_of(uri) == "file" else f"{protocol_of(uri)}://"
-    return scheme + base, sizes
-
-
-def _hidden(relative: str) -> bool:
-    return HIDDEN in relative or any(part.startswith((".", "_sceneshift")) for part in relative.split("/"))
+            base = path.rpartition("/")[0]
+            sizes = {path.rpartition("/")[2]: int(fs.info(path).get("size") or 0)}
+            sizes = {name: os.stat(path).st_size for name in sizes} if local else sizes
+    kept, findings = _sifted({name: size for name, size in sizes.items() if _wanted(name, spec.folders)}, broken)
+    return Found(("" if local else f"{protocol_of(uri)}://") + base, kept, findings)
 
 
 def _wanted(relative: str, folders: list[str]) -> bool:
@@ -59,24 +84,141 @@ def _wanted(relative: str, folders: list[str]) -> bool:
     return not folders or any(relative.startswith(f"{folder.strip('/')}/") for folder in folders)
 
 
-def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> list[SourceFile]:
-    """Every file with one of the suffixes, sorted by relative name.
+def _fixed(pattern: str) -> str:
+    """The folders of a pattern before its first wildcard."""
+    parts = pattern.split("/")
+    while any(c in "/".join(parts) for c in _MAGIC):
+        parts.pop()
+    return "/".join(parts)
+
+
+def _walk(root: str, broken: list[str], depth: int | None = None) -> dict[str, int]:
+    """Relative path -> bytes of every file below a local folder, links followed; ``broken`` gets links to nothing.
+
+    A folder that is reached again from inside itself is not entered a second time.
+    """
+    sizes: dict[str, int] = {}
+    here = os.stat(root)
+    open_folders = [(root, "", frozenset([(here.st_dev, here.st_ino)]))]
+    while open_folders:
+        folder, prefix, inside = open_folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    detail = entry.stat()
+                except OSError:
+                    broken.append(prefix + entry.name)
+                    continue
+                if entry.is_file():
+                    sizes[prefix + entry.name] = detail.st_size
+                elif entry.is_dir():
+                    identity = (detail.st_dev, detail.st_ino)
+                    deep = prefix.count("/") + 1
+                    if identity not in inside and (depth is None or deep < depth):
+                        open_folders.append((entry.path, f"{prefix}{entry.name}/", inside | {identity}))
+    return sizes
+
+
+def _glob_local(base: str, pattern: str, broken: list[str]) -> dict[str, int]:
+    if not os.path.isdir(base or "/"):
+        return {}
+    depth = None if "**" in pattern else pattern.count("/") - base.count("/")
+    fits = re.compile(glob_translate(pattern)).match
+    return {name: size for name, size in _walk(base or "/", broken, depth).items() if fits(f"{base}/{name}")}
+
+
+def _glob_remote(fs: Any, base: str, pattern: str) -> dict[str, int]:
+    return _relative(base, cast("dict[str, Any]", fs.glob(pattern, detail=True)))
+
+
+def _relative(base: str, found: dict[str, Any]) -> dict[str, int]:
+    prefix = base.rstrip("/") + "/"
+    return {
+        name.removeprefix(prefix): int(detail.get("size") or 0)
+        for name, detail in found.items()
+        if detail.get("type") == "file"
+    }
+
+
+def _data_only(sizes: dict[str, int]) -> dict[str, int]:
+    """Of every output in the listing only the data files whose shard is committed."""
+    outputs = {name.removesuffix(f"{_OWN}/job.json") for name in sizes if f"/{name}".endswith(f"/{_OWN}/job.json")}
+    return {name: size for name, size in sizes.items() if _is_data(name, outputs, sizes)} if outputs else sizes
+
+
+def _is_data(name: str, outputs: set[str], sizes: dict[str, int]) -> bool:
+    parts = name.split("/")
+    for cut in range(len(parts)):
+        root = "".join(f"{part}/" for part in parts[:cut])
+        if root in outputs:
+            shard = parts[-1].rpartition(".")[0]
+            return parts[cut] == "data" and f"{root}index/{shard}.parquet" in sizes
+    return True
+
+
+def _without_indexes(fs: Any, base: str, sizes: dict[str, int]) -> dict[str, int]:
+    """Without the indexes and reports of outputs that a pattern happens to reach."""
+    beside: dict[str, str] = {}
+    for name in sizes:
+        folder, _, file = f"{base}/{name}".rpartition("/")
+        above, _, last = folder.rpartition("/")
+        if last in ("index", "report", _OWN):
+            beside[name] = above
+        elif file in ("index.parquet", "metrics.json", "README.md"):
+            beside[name] = folder
+    outputs = {root for root in set(beside.values()) if fs.exists(f"{root}/{_OWN}/job.json")}
+    return {name: size for name, size in sizes.items() if beside.get(name) not in outputs}
+
+
+def _sifted(sizes: dict[str, int], broken: Iterable[str]) -> tuple[dict[str, int], tuple[Finding, ...]]:
+    """The files to look at, and findings of those that are none: hidden ones are data for nobody."""
+    kept: dict[str, int] = {}
+    findings = [Finding("file", "link", "a symbolic link to nothing", 1, (name,)) for name in sorted(broken)]
+    for name, size in sizes.items():
+        system = system_file(name)
+        if system is not None:
+            findings.append(Finding("file", system, "left by macOS or Windows, not data", 1, (name,)))
+        elif HIDDEN in name or any(part.startswith((".", _OWN)) for part in name.split("/")):
+            if is_picture(name) and HIDDEN not in name:
+                findings.append(Finding("file", "hidden", "its path has a part that begins with a dot", 1, (name,)))
+        else:
+            kept[name] = size
+    return kept, merge(sorted(findings, key=lambda finding: finding.examples))
+
+
+def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
+    """Every file with one of the suffixes; pictures and tables beside them are reported as not read.
 
     Raises:
         InputError: nothing found, or two files that share a relative name (their shards would share ids).
     """
     files: dict[str, SourceFile] = {}
+    findings: list[Finding] = []
     for uri in spec.uris:
-        base, sizes = found_under(uri, spec)
-        matching = {name: size for name, size in sizes.items() if name.lower().endswith(suffixes)}
+        found = found_under(uri, spec)
+        matching = {name: size for name, size in found.sizes.items() if name.lower().endswith(suffixes)}
         if not matching:
-            raise InputError(f"{redact(uri)}: no {' or '.join(suffixes)} file here ({len(sizes)} other files)")
+            raise InputError(f"{redact(uri)}: no {' or '.join(suffixes)} file here ({len(found.sizes)} other files)")
+        findings += [*found.findings, *_beside(found.sizes.keys() - matching.keys(), suffixes)]
         for name, size in matching.items():
-            file = SourceFile(uri=f"{base}/{name}", relative=name, size=size)
+            file = SourceFile(uri=f"{found.base}/{name}", relative=name, size=size)
             if name in files and files[name].uri != file.uri:
                 raise InputError(
                     f"{files[name].uri} and {file.uri} share the name '{name}' relative to their folders; "
                     "list them through one common folder or glob"
                 )
             files[name] = file
-    return [files[name] for name in sorted(files)]
+    return Survey([files[name] for name in sorted(files)], merge(findings))
+
+
+_TABLES = (".parquet", ".pq", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz")
+
+
+def _beside(names: Iterable[str], read: tuple[str, ...]) -> Iterable[Finding]:
+    """Pictures, tables and archives that lie among the files that are read."""
+    for name in sorted(names):
+        if is_picture(name) or name.lower().endswith(_TABLES):
+            kind = posixpath.splitext(name)[1].lower()
+            yield Finding(
+                "file", kind, f"this source reads {', '.join(read)} files; `source.format` chooses", 1, (name,)
+            )

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from methods.errors import InputError
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
-from pipeline.sources.layout import Kind, Layout
-from pipeline.sources.listing import list_files
-from pipeline.sources.parquet import key_column, kind_of, known_kinds
+from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.delimited import read_delimited
+from pipeline.sources.evidence import LOOKED_AT
+from pipeline.sources.keys import carried, find_key, key_hint
+from pipeline.sources.layout import Layout, Seen
+from pipeline.sources.listing import Survey, list_files
+from pipeline.sources.parquet import RowReader, seen_columns
 from pipeline.spec import SourceSpec
 from pipeline.storage import Store, explained, filesystem, protocol_of, redact
 
-SUFFIXES = (".csv", ".parquet", ".pq")
+TEXT_SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".pq")
 URI_NAMES = ("uri", "image_uri", "url", "image_url", "path", "image_path", "file_name", "file")
 
 
@@ -36,29 +40,43 @@ class ManifestSource:
 
     spec: SourceSpec
 
-    def plan(self) -> list[SourceFile]:
-        """Every manifest, sorted."""
+    def survey(self) -> Survey:
+        """Every manifest, sorted; how a CSV file is read is reported."""
         return list_files(self.spec, SUFFIXES)
 
-    def peek(self, file: SourceFile) -> Mapping[str, Kind]:
+    def plan(self) -> list[SourceFile]:
+        """The files of the survey."""
+        return self.survey().files
+
+    def peek(self, file: SourceFile) -> Seen:
         """Columns; ``image`` stands for what the URI points to."""
-        table = self._table(file)
-        uri, key = self._uri_column(file, table), key_column(self.spec, table.column_names)
-        names = [name for name in table.column_names if name not in (uri, key)]
-        kinds: dict[str, Kind | None] = {name: kind_of(table.schema.field(name).type) for name in names}
-        return known_kinds({"image": "binary", **kinds})
+        table, delimiter = self._table(file)
+        uri = self._uri_column(file, table)
+        names = [name for name in table.column_names if name != uri]
+        key = None if self.spec.key == uri else find_key(self.spec, names, table.column, redact(file.uri))
+
+        def first(name: str) -> list[Any]:
+            return [value for value in table.column(name).slice(0, LOOKED_AT).to_pylist() if value]
+
+        seen = seen_columns(table.schema, carried(names, key), first)
+        return replace(seen, kinds={"image": "binary", **seen.kinds}, key=key, delimiter=delimiter)
 
     def count(self, file: SourceFile) -> int | None:
         """Rows of the manifest."""
-        return self._table(file).num_rows
+        return self._table(file)[0].num_rows
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Images are fetched when their shard is wanted."""
-        return cut_shards(file, self._pending(file, layout), shard_size, done, self.spec.limit)
+        pending = self._pending(file, layout)
+        return cut_shards(file, pending, shard_size, done, self.spec.limit, key_hint(layout.key))
 
-    def _table(self, file: SourceFile) -> pa.Table:
+    def _table(self, file: SourceFile) -> tuple[pa.Table, str]:
+        """The whole manifest, and the delimiter of a CSV file."""
         with Store(file.uri, self.spec.storage).open("") as raw, explained(file.uri):
-            return pa_csv.read_csv(raw) if file.relative.lower().endswith(".csv") else pq.read_table(raw)
+            if not file.relative.lower().endswith(TEXT_SUFFIXES):
+                return pq.read_table(raw), ""
+            read = read_delimited(raw.read(), self.spec.types, redact(file.uri))
+            return read.table, read.delimiter
 
     def _uri_column(self, file: SourceFile, table: pa.Table) -> str:
         wanted = self.spec.image if self.spec.image not in ("auto", "image") else uri_column(table.column_names)
@@ -71,27 +89,69 @@ class ManifestSource:
 
     def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
         try:
-            table = self._table(file)
+            table, _ = self._table(file)
         except pa.ArrowException as error:
             yield broken_file(file, "damaged_manifest", f"not a readable manifest: {str(error).splitlines()[0]}")
             return
-        uri_name, key_name = self._uri_column(file, table), key_column(self.spec, table.column_names)
+        uri_name = self._uri_column(file, table)
+        if layout.key is not None and layout.key not in table.column_names:
+            message = f"no column '{layout.key}' for keys, which other files of this source have"
+            yield broken_file(file, "no_key_column", message)
+            return
         folder = file.uri.rpartition("/")[0]
-        for batch in table.to_batches(max_chunksize=256):
-            for row in batch.to_pylist():
-                uri = str(row.pop(uri_name) or "")
-                default = posixpath.splitext(uri.split("://")[-1].lstrip("/"))[0]
-                key = str(row.pop(key_name)) if key_name and key_name != uri_name and row.get(key_name) else default
-                yield Pending(key, partial(self._fetch, key, uri, folder, row, layout))
+        uris = [_resolved(folder, str(value or "")) for value in table.column(uri_name).to_pylist()]
+        names = keys_of(folder, uris)
+        reader = RowReader(self.spec, layout, table.drop_columns([uri_name]).schema)
+        rows = (row for batch in table.to_batches(max_chunksize=256) for row in batch.to_pylist())
+        for number, (row, uri, name) in enumerate(zip(rows, uris, names, strict=True)):
+            key = reader.key(row) or name
+            findings = () if number else reader.findings
+            yield Pending(key, partial(self._fetch, key, uri, reader, row), findings=findings)
 
-    def _fetch(
-        self, key: str, uri: str, folder: str, row: dict[str, Any], layout: Layout
-    ) -> tuple[Sample, tuple[str, ...]]:
-        if protocol_of(uri) == "file" and not uri.startswith("/"):
-            uri = posixpath.join(folder, uri)
+    def _fetch(self, key: str, uri: str, reader: RowReader, row: Mapping[str, Any]) -> Fetched:
         try:
             data = filesystem(uri, self.spec.storage).cat_file(uri)
         except (OSError, InputError) as error:
             problem = Rejection("read", "missing", f"cannot fetch the image ({type(error).__name__})")
             return Sample(key=key, source_uri=redact(uri), problem=problem), ()
-        return assemble(key, redact(uri), {**row, "image": data}, layout)
+        return assemble(key, redact(uri), {**reader.values(row), "image": data}, reader.layout, reader.doubtful)
+
+
+def _resolved(folder: str, value: str) -> str:
+    """The picture's full URI; what is relative, ``../`` too, is so to the manifest's folder."""
+    value = value.removeprefix("file://")
+    if not value or value.startswith("/") or protocol_of(value) != "file":
+        return value
+    scheme, mark, path = folder.rpartition("://")
+    return f"{scheme}{mark}{posixpath.normpath(posixpath.join(path, value))}"
+
+
+def keys_of(folder: str, uris: Sequence[str]) -> list[str]:
+    """A key for each picture: its path below the root that it shares with the others, without its ending.
+
+    The root is the manifest's folder, or the nearest one above it, where the pictures lie below; pictures that lie
+    elsewhere, on another path or in another store, share a root among themselves.
+    """
+    home = _parts(folder)
+    paths = [_parts(uri) for uri in uris]
+    near = [path for path in paths if path[:2] == home[:2]]
+    far = [path for path in paths if path[:2] != home[:2]]
+    roots = (_common([home, *(path[:-1] for path in near)]), _common([path[:-1] for path in far]))
+    keys = []
+    for path in paths:
+        root = roots[0] if path[:2] == home[:2] else roots[1]
+        keys.append(posixpath.splitext("/".join(path[len(root) :]))[0] if len(path) > 1 else "")
+    return keys
+
+
+def _parts(uri: str) -> tuple[str, ...]:
+    """Store and folders of a URI; the query of a web address says nothing of its name."""
+    scheme, _, path = uri.rpartition("://")
+    path = path.split("?")[0] if scheme.startswith("http") else path
+    return (scheme, *(part for part in path.split("/") if part)) if path else ("",)
+
+
+def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The parts that all paths begin with."""
+    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return tuple(parts[0] for parts in shared)

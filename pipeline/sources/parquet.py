@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,35 +12,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.errors import BadSample
+from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
-from pipeline.sources.layout import KEY_NAMES, Kind, Layout
-from pipeline.sources.listing import list_files
+from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.columns import kind_of
+from pipeline.sources.evidence import LOOKED_AT, holds_labels
+from pipeline.sources.keys import carried, find_key, key_hint
+from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.loose import with_picture
+from pipeline.sources.objects import is_label_column, label_reader
+from pipeline.sources.outputs import PARQUET_META, from_row, layout_of, variant_key
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store
+from pipeline.storage import Store, redact
 
 SUFFIXES = (".parquet", ".pq")
 
-
-def kind_of(field: pa.DataType) -> Kind | None:
-    """How a column passes through, or ``None`` for types that have no plain equivalent."""
-    if pa.types.is_string(field) or pa.types.is_large_string(field):
-        return "string"
-    if pa.types.is_binary(field) or pa.types.is_large_binary(field):
-        return "binary"
-    if pa.types.is_struct(field) and field.get_field_index("bytes") >= 0:
-        return "binary"
-    if pa.types.is_boolean(field):
-        return "bool"
-    if pa.types.is_integer(field):
-        return "int64"
-    return "double" if pa.types.is_floating(field) else None
+_CANNOT = "has a type that no output can hold"
+_EMPTY = "has no values in the first source file, so its type is not known"
 
 
-def known_kinds(kinds: Mapping[str, Kind | None]) -> dict[str, Kind]:
-    """Only the columns that can pass through."""
-    return {name: kind for name, kind in kinds.items() if kind is not None}
+def seen_columns(schema: pa.Schema, names: Iterable[str], texts: Callable[[str], list[Any]]) -> Seen:
+    """What columns show of themselves. ``texts`` reads the first values of a column that may hold label records."""
+    kinds: dict[str, str] = {}
+    labels: list[str] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        type = schema.field(name).type
+        kind = kind_of(type)
+        if kind is None:
+            left_out[name] = _EMPTY if pa.types.is_null(type) else f"{_CANNOT} ({type})"
+            continue
+        kinds[name] = kind
+        if name in LABEL_NAMES and (
+            is_label_column(type) or (kind in ("string", "binary") and holds_labels(texts(name)))
+        ):
+            labels.append(name)
+    return Seen(kinds, labels, left_out)
 
 
 @contextlib.contextmanager
@@ -50,31 +58,36 @@ def open_parquet(file: SourceFile, spec: SourceSpec) -> Iterator[pq.ParquetFile]
         yield pq.ParquetFile(raw)
 
 
-def key_column(spec: SourceSpec, names: Collection[str]) -> str | None:
-    """The column that holds keys: the one named in the spec, else a usual one."""
-    if spec.key != "auto":
-        return spec.key if spec.key in names else None
-    return next((name for name in KEY_NAMES if name in names), None)
-
-
 @dataclass(frozen=True)
 class ParquetSource:
     """Parquet files of samples, one row each."""
 
     spec: SourceSpec
 
-    def plan(self) -> list[SourceFile]:
+    def survey(self) -> Survey:
         """Every Parquet file, sorted."""
         return list_files(self.spec, SUFFIXES)
 
-    def peek(self, file: SourceFile) -> Mapping[str, Kind]:
-        """Columns from the footer; the key column is not one of the parts."""
+    def plan(self) -> list[SourceFile]:
+        """The files of the survey."""
+        return self.survey().files
+
+    def peek(self, file: SourceFile) -> Seen:
+        """Columns from the footer; label columns and the key from their first values."""
         with open_parquet(file, self.spec) as parquet:
             schema = parquet.schema_arrow
-            key = key_column(self.spec, schema.names)
-            names = [name for name in schema.names if name != key]
-            kinds: dict[str, Kind | None] = {name: kind_of(schema.field(name).type) for name in names}
-        return known_kinds(kinds)
+
+            def first(name: str) -> list[Any]:
+                batch = next(parquet.iter_batches(batch_size=LOOKED_AT, columns=[name]), None)
+                return [value for value in batch.column(0).to_pylist() if value] if batch is not None else []
+
+            own = layout_of((schema.metadata or {}).get(PARQUET_META))
+            if own is not None:
+                seen = seen_columns(schema, (name for name in schema.names if name != "key"), first)
+                return replace(seen, own=own, key="key")
+            read = partial(_column, parquet)
+            key = find_key(self.spec, schema.names, read, redact(file.uri))
+            return replace(seen_columns(schema, carried(schema.names, key), first), key=key)
 
     def count(self, file: SourceFile) -> int | None:
         """Rows, from the footer."""
@@ -83,52 +96,96 @@ class ParquetSource:
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Row groups that lie wholly in finished parts are not read, but for their keys."""
-        return cut_shards(file, self._pending(file, layout, shard_size, done), shard_size, done, self.spec.limit)
+        pending = self._pending(file, layout, shard_size, done)
+        return cut_shards(file, pending, shard_size, done, self.spec.limit, key_hint(layout.key))
 
     def _pending(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Pending]:
         try:
             with open_parquet(file, self.spec) as parquet:
-                names = parquet.schema_arrow.names
-                key = key_column(self.spec, names)
-                wanted = {layout.image, layout.target, layout.caption, layout.labels, *layout.masks, *layout.carry}
-                columns = [name for name in names if name in wanted or name == key]
+                schema = parquet.schema_arrow
+                if layout.key is not None and layout.key not in schema.names:
+                    message = f"no column '{layout.key}' for keys, which other files of this source have"
+                    yield broken_file(file, "no_key_column", message)
+                    return
+                reader = RowReader(self.spec, layout, schema)
                 start = 0
                 for group in range(parquet.num_row_groups):
-                    rows = parquet.metadata.row_group(group).num_rows
-                    parts = range(start // shard_size, (start + rows - 1) // shard_size + 1)
+                    count = parquet.metadata.row_group(group).num_rows
+                    parts = range(start // shard_size, (start + count - 1) // shard_size + 1)
                     idle = all(part in done for part in parts)
-                    yield from self._rows(parquet, group, start, file, layout, key, columns, idle)
-                    start += rows
+                    columns = reader.keys if idle else reader.columns
+                    if columns:
+                        batches = parquet.iter_batches(batch_size=64, row_groups=[group], columns=columns)
+                        rows = (row for batch in batches for row in batch.to_pylist())
+                    else:
+                        rows = ({} for _ in range(count))
+                    for number, row in enumerate(rows, start):
+                        key = reader.key(row) or f"{file.stem}-{number:08d}"
+                        findings = () if number else reader.findings
+                        yield Pending(key, partial(self._fetch, key, file.uri, row, reader), findings=findings)
+                    start += count
         except pa.ArrowException as error:
             yield broken_file(file, "damaged_parquet", f"not a readable Parquet file: {str(error).splitlines()[0]}")
 
-    def _rows(
-        self,
-        parquet: pq.ParquetFile,
-        group: int,
-        start: int,
-        file: SourceFile,
-        layout: Layout,
-        key: str | None,
-        columns: list[str],
-        idle: bool,
-    ) -> Iterator[Pending]:
-        stem = file.stem
-        number = start
-        if idle and key is None:
-            for number in range(start, start + parquet.metadata.row_group(group).num_rows):
-                yield Pending(f"{stem}-{number:08d}", None)
-            return
-        for batch in parquet.iter_batches(
-            batch_size=64, row_groups=[group], columns=[key] if idle and key else columns
-        ):
-            for row in batch.to_pylist():
-                name = str(row.pop(key)) if key and row.get(key) is not None else f"{stem}-{number:08d}"
-                yield Pending(name, partial(self._fetch, name, file.uri, row, layout))
-                number += 1
-
-    def _fetch(self, key: str, uri: str, row: Mapping[str, Any], layout: Layout) -> tuple[Sample, tuple[str, ...]]:
+    def _fetch(self, key: str, uri: str, row: Mapping[str, Any], reader: RowReader) -> Fetched:
         try:
-            return assemble(key, uri, with_picture(row, layout.image, uri, self.spec.storage), layout)
+            values = with_picture(reader.values(row), reader.layout.image, uri, self.spec.storage)
         except BadSample as error:
             return Sample(key=key, source_uri=uri, problem=Rejection("read", error.reason, str(error))), ()
+        return assemble(key, uri, values, reader.layout, reader.doubtful)
+
+
+def _column(parquet: pq.ParquetFile, name: str) -> pa.ChunkedArray:
+    return parquet.read(columns=[name]).column(name)
+
+
+class RowReader:
+    """Reads the rows of one table as a layout, which may be that of another file, says.
+
+    Attributes:
+        columns: what has to be read of each row.
+        keys: what has to be read to know the key; empty where rows have none.
+        doubtful: columns of another type than the first file had: their values are looked at one by one.
+        findings: columns that the layout does not know.
+    """
+
+    def __init__(self, spec: SourceSpec, layout: Layout, schema: pa.Schema) -> None:
+        self.layout = layout
+        parts = [layout.image, layout.target, layout.caption, layout.labels, layout.labels_source, *layout.masks]
+        wanted = {*parts, *layout.carry}
+        self.keys = [name for name in (layout.key, "variant" if layout.variants else None) if name is not None]
+        self.columns = [name for name in schema.names if name in wanted or name in self.keys]
+        self._values = [name for name in self.columns if name in wanted]
+        self.doubtful = {
+            name: kind
+            for name, kind in layout.carry.items()
+            if name in schema.names and kind_of(schema.field(name).type) != kind
+        }
+        self._labels: Callable[[Any], str] | None = None
+        if layout.variants is None and layout.labels in schema.names:
+            assert layout.labels is not None
+            if is_label_column(schema.field(layout.labels).type):
+                self._labels = label_reader(layout.labels, schema)
+        known = {*wanted, *self.keys, *layout.left_out, *(("width", "height") if layout.variants else ())}
+        self.findings = tuple(
+            Finding("column", name, "not in the first source file; name it under source.carry to keep it")
+            for name in schema.names
+            if name not in known and spec.carry == "auto"
+        )
+
+    def key(self, row: Mapping[str, Any]) -> str | None:
+        """The row's own name, if it has one."""
+        found = row.get(self.layout.key) if self.layout.key is not None else None
+        if found is None:
+            return None
+        return variant_key(str(found), row.get("variant") or 0, self.layout.variants or 1)
+
+    def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The row's parts by name, with labels as text."""
+        values = {name: row.get(name) for name in self._values}
+        labels = self.layout.labels
+        if self.layout.variants is not None:
+            return from_row(values, self.layout)
+        if self._labels is not None and labels is not None and values.get(labels) is not None:
+            values[labels] = self._labels(values[labels])
+        return values

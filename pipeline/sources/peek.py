@@ -29,7 +29,7 @@ def resolve_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
         except (tarfile.TarError, pa.ArrowException, EOFError) as error:
             problem = str(error).splitlines()[0]
             continue
-        if seen:
+        if seen.kinds:
             return choose(spec, seen, redact(file.uri))
     raise InputError(
         f"{redact(files[0].uri)}: none of the first {len(files[:_TRIES])} source files can be read ({problem})"

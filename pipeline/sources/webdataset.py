@@ -1,26 +1,33 @@
-"""WebDataset tars: neighbouring members with one base name are one sample."""
+"""WebDataset tars: members with one base name are one sample."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Pending, assemble, broken_file, cut_shards
-from pipeline.sources.layout import Kind, Layout
-from pipeline.sources.listing import list_files
+from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
+from pipeline.sources.evidence import LOOKED_AT, holds_labels
+from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.listing import Survey, list_files
+from pipeline.sources.members import Group, MemberWindow
+from pipeline.sources.outputs import TAR_HEADER, from_members, layout_of
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, explained
+from pipeline.storage import Store, explained, protocol_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXT = ("txt", "json", "cls", "caption", "text")
 _BROKEN = (tarfile.TarError, EOFError, zlib.error)
 _PEEK = 64
+_FEW = 6
 
 
 @dataclass(frozen=True)
@@ -29,74 +36,98 @@ class WebDatasetSource:
 
     spec: SourceSpec
 
-    def plan(self) -> list[SourceFile]:
+    def survey(self) -> Survey:
         """Every tar, sorted."""
         return list_files(self.spec, SUFFIXES)
 
-    def peek(self, file: SourceFile) -> Mapping[str, Kind]:
-        """Suffixes of the first samples; text-like ones are strings, the rest bytes."""
-        seen: dict[str, Kind] = {}
-        for number, (_, members, _) in enumerate(self._groups(file)):
-            for suffix in members:
-                seen[suffix] = "string" if suffix.rsplit(".", 1)[-1] in _TEXT else "binary"
-            if number + 1 >= _PEEK:
-                break
-        return seen
+    def plan(self) -> list[SourceFile]:
+        """The files of the survey."""
+        return self.survey().files
+
+    def peek(self, file: SourceFile) -> Seen:
+        """Suffixes of the first samples; text-like ones are text, the rest bytes; whether they hold labels."""
+        kinds: dict[str, str] = {}
+        texts: dict[str, list[bytes]] = {}
+        groups: list[frozenset[str]] = []
+        with self._open(file) as (archive, _):
+            own = layout_of(archive.pax_headers.get(TAR_HEADER))
+            for group in self._groups(file, lambda number: number < _PEEK):
+                if group.problem is not None and group.problem.error == "truncated_archive":
+                    break
+                groups.append(frozenset(group.members))
+                for suffix, read in group.members.items():
+                    kinds[suffix] = "text" if suffix.rsplit(".", 1)[-1] in _TEXT else "binary"
+                    if suffix in LABEL_NAMES and len(texts.setdefault(suffix, [])) < LOOKED_AT:
+                        texts[suffix].append(read())
+                if len(groups) >= _PEEK:
+                    break
+        if own is not None:
+            parts = [own.labels, own.target, own.caption, *own.masks]
+            return Seen({**kinds, **dict.fromkeys(filter(None, parts), "binary"), **own.carry}, own=own)
+        labels = [name for name, found in texts.items() if holds_labels(found)]
+        plain = [sum(suffix in IMAGE_SUFFIXES for suffix in group) for group in groups]
+        return Seen(kinds, labels, hint=_hint(groups), any_image=max(plain, default=0) <= 1)
 
     def count(self, file: SourceFile) -> int | None:
         """Counted from the headers; members are skipped over."""
-        return sum(1 for _ in self._groups(file))
+        return sum(1 for _ in self._groups(file, lambda number: False))
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
         """Stream the tar once; members of finished parts are skipped, not read."""
-        return cut_shards(file, self._pending(file, layout), shard_size, done, self.spec.limit)
+        pending = self._pending(file, layout, lambda number: number // shard_size not in done)
+        return cut_shards(file, pending, shard_size, done, self.spec.limit)
 
-    def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
+    def _pending(self, file: SourceFile, layout: Layout, wanted: Callable[[int], bool]) -> Iterator[Pending]:
         try:
-            for key, members, problem in self._groups(file):
-                yield Pending(key, partial(_fetch, key, file.uri, members, layout), problem)
+            for group in self._groups(file, wanted):
+                fetch = partial(_fetch, group.key, file.uri, group.members, layout)
+                yield Pending(group.key, fetch, group.problem, tuple(group.findings))
         except _BROKEN as error:
             yield broken_file(file, "not_an_archive", f"not a readable tar: {error}")
 
-    def _groups(self, file: SourceFile) -> Iterator[tuple[str, dict[str, Any], Rejection | None]]:
-        """(key, {suffix: read function}, problem) of each sample. A tar that breaks off ends with a problem."""
-        store = Store(file.uri, self.spec.storage)
-        raw = store.open("")
+    @contextlib.contextmanager
+    def _open(self, file: SourceFile) -> Iterator[tuple[tarfile.TarFile, bool]]:
+        """The archive, and whether its members can be read in any order: on a disk and not compressed."""
+        raw = Store(file.uri, self.spec.storage).open("")
         with raw, _tar(raw, file.uri) as archive:
-            key: str | None = None
-            members: dict[str, Any] = {}
-            problem: Rejection | None = None
+            yield archive, archive.fileobj is raw and protocol_of(file.uri) == "file"
+
+    def _groups(self, file: SourceFile, wanted: Callable[[int], bool]) -> Iterator[Group]:
+        """The samples in order. A tar that breaks off ends with a problem.
+
+        Args:
+            wanted: from the number of a sample to whether its members will be read.
+        """
+        window = MemberWindow("last_dot" if self.spec.key_from == "last_dot" else "first_dot")
+        with self._open(file) as (archive, anyhow):
+
+            def reader(member: tarfile.TarInfo, number: int) -> Callable[[], bytes]:
+                if anyhow or not wanted(number):
+                    return partial(_content, archive, member)
+                # Going back would mean another request, or unpacking from the start again.
+                content = _content(archive, member)
+                return lambda: content
+
             while True:
                 try:
                     member = archive.next()
+                    if member is None:
+                        break
+                    # tarfile remembers every member; a tar of a million samples must not live in memory.
+                    archive.members = []  # type: ignore[attr-defined]
+                    yield from window.add(member, partial(reader, member))
                 except _BROKEN as error:
-                    offset = archive.offset
-                    message = f"the tar ends early or is damaged near byte {offset}: {error}"
-                    yield key or broken_file(file, "", "").key, members, Rejection("read", "truncated_archive", message)
+                    message = f"the tar ends early or is damaged near byte {archive.offset}: {error}"
+                    problem = Rejection("read", "truncated_archive", message)
+                    if not window.waiting:
+                        yield Group(broken_file(file, "", "").key, -1, problem=problem)
+                    yield from window.end(problem)
                     return
-                if member is None:
-                    break
-                # tarfile remembers every member; a tar of a million samples must not live in memory.
-                archive.members = []  # type: ignore[attr-defined]
-                if not member.isfile():
-                    continue
-                name = member.name.removeprefix("./")
-                folder, slash, base = name.rpartition("/")
-                stem, dot, suffix = base.partition(".")
-                this = f"{folder}{slash}{stem}" if dot else name
-                if this != key:
-                    if key is not None:
-                        yield key, members, problem
-                    key, members, problem = this, {}, None
-                suffix = suffix.lower()
-                if suffix in members:
-                    problem = Rejection("read", "duplicate_member", f"two '{suffix}' members in one sample")
-                members[suffix] = partial(_content, archive, member)
-            if key is not None:
-                yield key, members, problem
+            yield from window.end()
             if _no_end_mark(archive):
                 message = f"the tar stops at byte {archive.offset} without an end mark: samples may be missing"
-                yield broken_file(file, "", "").key, {}, Rejection("read", "truncated_archive", message)
+                key = broken_file(file, "", "").key
+                yield Group(key, -1, problem=Rejection("read", "truncated_archive", message))
 
 
 def _no_end_mark(archive: tarfile.TarFile) -> bool:
@@ -124,9 +155,30 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _fetch(key: str, uri: str, members: Mapping[str, Any], layout: Layout) -> tuple[Sample, tuple[str, ...]]:
+def _fetch(key: str, uri: str, members: Mapping[str, Callable[[], bytes]], layout: Layout) -> Fetched:
     try:
-        return assemble(key, uri, {suffix: content() for suffix, content in members.items()}, layout)
+        values: dict[str, Any] = {suffix: content() for suffix, content in members.items()}
     except _BROKEN as error:
         problem = Rejection("read", "truncated_archive", f"the tar ends inside this sample: {error}")
         return Sample(key=key, source_uri=uri, problem=problem), ()
+    if layout.variants is None:
+        return assemble(key, uri, values, layout)
+    found, values = from_members(values, layout)
+    return assemble(found or key, uri, values, layout)
+
+
+def _hint(groups: list[frozenset[str]]) -> str:
+    """What may help where no picture is found: names that are cut at the wrong dot, or several pictures a sample."""
+    pictures = Counter(suffix for group in groups for suffix in group if suffix.rpartition(".")[2] in IMAGE_SUFFIXES)
+    dotted = sorted(suffix for suffix in pictures if "." in suffix)
+    if not dotted:
+        unread = sorted({suffix for group in groups for suffix in group if suffix in UNREAD_PICTURES})
+        return f"{', '.join(unread)} pictures cannot be read" if unread else "name it with `source.image:`"
+    again = [suffix for suffix in dotted if pictures[suffix] > 1]
+    if len(groups) > 1 and 0 < len(again) <= _FEW:
+        several = ", ".join(again)
+        return f"a sample has several ({several}): choose one with `source.image: {again[0]}`, the others pass through"
+    return (
+        "the names have several dots and are cut at the first; if the key goes up to the last one, say "
+        f"`source.key_from: last_dot`, if '{dotted[0]}' is the picture of every sample, `source.image: {dotted[0]}`"
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pipeline import codec
+from pipeline.findings import Finding
 from pipeline.labels import Labels
 from pipeline.records import Rejection, Sample
 from pipeline.translate.passthrough import Window
@@ -36,6 +37,11 @@ class Prepared:
     label_record: int | None
     tensor: torch.Tensor
     sha256: str
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What a user should look at in this sample."""
+        doubt = self.decoded.doubt
+        return () if doubt is None else (Finding("depth", "dark", doubt, 1, (self.sample.key,)),)
 
 
 @dataclass(frozen=True)

@@ -106,8 +106,8 @@ class ShardTranslation:
             device_seconds=self.device_seconds,
             worker=self.translator.worker,
             bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
-            undeclared=self.shard.undeclared,
             notices=self.translator.notices.take(),
+            findings=self.shard.findings,
             damaged=self.shard.damaged,
         )
 
@@ -303,6 +303,7 @@ class ShardTranslation:
             passthrough=sample.passthrough,
             metrics=values,
             features=features if kept else {},
+            findings=prepared.findings(),
         )
 
     def _refuse(self, item: Item, rejection: Rejection) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.sink.names import UniqueNames, file_stem
-from pipeline.sources.layout import IMAGE_SUFFIXES, Layout
+from pipeline.sources.endings import IMAGE_SUFFIXES
+from pipeline.sources.layout import Layout
 
 ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 _FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "png": "png", "webp": "webp"}

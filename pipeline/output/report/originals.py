@@ -81,8 +81,9 @@ class _Reader:
     ) -> None:
         self.spec, self.format, self.shard_size = spec, format, shard_size
         self.store, self.deadline = store, deadline
-        # Nothing but the picture is needed.
-        self.layout = Layout(image=layout.image)
+        # Nothing but the picture and its key is needed.
+        found = ("image", "any_image", "key", "variants", "record")
+        self.layout = Layout(**{name: getattr(layout, name) for name in found})
 
     def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
         """The pictures of rows of one shard."""

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import quantity
+from pipeline.findings import Finding
 from pipeline.output.report.choose import choose
 from pipeline.output.report.gallery import load_gallery
 from pipeline.output.report.plots import histogram, rate, spans
@@ -146,6 +147,7 @@ def _notes(store: Store, metrics: Mapping[str, Any], partly: bool, sampled: int)
     notes += [f"{line[0].upper()}{line[1:]}." for line in describe_labels(metrics.get("labels", {}))]
     if duplicates := metrics.get("duplicate_keys"):
         notes.append(f"{duplicates:,} keys occur more than once, in different source files.")
+    notes += [Finding.from_dict(tree).text() for tree in metrics.get("findings", [])]
     if partly:
         notes.append(
             f"The index is too large to be read whole for a report: pictures, histograms and examples come from "

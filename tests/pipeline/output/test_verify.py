@@ -237,7 +237,7 @@ def flipped(out: Path) -> None:
 
 def repacked(out: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> None:
     path, packed = tar_of(out), io.BytesIO()
-    with tarfile.open(path) as old, tarfile.open(fileobj=packed, mode="w") as new:
+    with tarfile.open(path) as old, tarfile.open(fileobj=packed, mode="w", pax_headers=old.pax_headers) as new:
         for member in old:
             file = old.extractfile(member)
             assert file is not None

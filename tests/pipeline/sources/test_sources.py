@@ -17,7 +17,7 @@ from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Pending, cut_shards, key_problem, without_fetch
-from pipeline.sources.folder import group_by_key
+from pipeline.sources.grouping import group_by_key
 from pipeline.sources.peek import resolve_layout
 from pipeline.spec import SourceSpec
 from tests.support.datasets import street_samples, write_parquet, write_tar
@@ -200,7 +200,7 @@ def test_members_of_later_files_that_have_no_column_are_named(tmp_path):
     later["b"]["lidar.npy"] = b"123"
     write_tar(tmp_path / "b.tar", later)
     _, shards = everything(SourceSpec(uri=str(tmp_path)))
-    assert [shard.undeclared for shard in shards] == [(), ("lidar.npy",)]
+    assert [[finding.name for finding in shard.findings] for shard in shards] == [[], ["lidar.npy"]]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ _PATHS = st.lists(
 @given(_PATHS)
 def test_grouping_keeps_every_picture(parts):
     paths = ["".join(part) for part in parts]
-    groups = group_by_key(paths)
+    groups = group_by_key(paths).samples
     owned = [path for group in groups.values() for path in group.values()]
     assert len(owned) == len(set(owned))
     assert {path for path in paths if path.endswith((".jpg", ".png"))} <= set(owned)

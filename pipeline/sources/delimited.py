@@ -1,0 +1,83 @@
+"""CSV files as tables of text: what is written is what comes, but for columns whose type the spec names."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from methods.errors import InputError
+from pipeline.sources.columns import type_of
+
+_DELIMITERS = (",", ";", "\t", "|")
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_LINES = 20
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """A table and the name of the character between its columns."""
+
+    table: pa.Table
+    delimiter: str
+
+
+def read_delimited(data: bytes, types: Mapping[str, str], where: str) -> Delimited:
+    """A CSV file with a header line. The delimiter is the one of comma, semicolon, tab and bar that fits.
+
+    Args:
+        types: column -> type of what is not to stay text (``int64``, ``double``, ``bool``, ``timestamp``).
+
+    Raises:
+        InputError: not UTF-8 text, a type that is none, a column that is not there, or a value of another type.
+        pa.ArrowInvalid: rows of different lengths.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: byte {error.start} is not UTF-8 text; save the file as CSV UTF-8") from None
+    delimiter = find_delimiter(text)
+    names = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{where}: the column '{twice[0]}' is there twice")
+    columns = dict.fromkeys(names, pa.string())
+    for name, kind in types.items():
+        if name not in columns:
+            raise InputError(f"{where}: source.types names '{name}', but there is only {', '.join(sorted(names))}")
+        columns[name] = type_of(kind)
+    as_text = dict.fromkeys(names, pa.string())
+    text_table = pa_csv.read_csv(
+        io.BytesIO(text.encode()),
+        parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(column_types=as_text, strings_can_be_null=False),
+    )
+    arrays = [_as(text_table.column(n), columns[name], name, where) for n, name in enumerate(names)]
+    return Delimited(pa.table(arrays, names=names), _NAMES[delimiter])
+
+
+def find_delimiter(text: str) -> str:
+    """What splits the first lines into the most columns, the same number in each; a comma if nothing does."""
+    best, most = ",", 1
+    for delimiter in _DELIMITERS:
+        rows = csv.reader(io.StringIO(text), delimiter=delimiter)
+        counts = {len(row) for row, _ in zip(rows, range(_LINES), strict=False) if row}
+        if len(counts) == 1 and (count := counts.pop()) > most:
+            best, most = delimiter, count
+    return best
+
+
+def _as(column: pa.ChunkedArray, type: pa.DataType, name: str, where: str) -> pa.ChunkedArray:
+    """The text column as another type; empty cells are null there."""
+    if pa.types.is_string(type):
+        return column
+    values = [text.strip() or None for text in column.to_pylist()]
+    try:
+        return pa.chunked_array([pa.array(values, pa.string()).cast(type)])
+    except pa.ArrowException as error:
+        said = str(error).splitlines()[0]
+        raise InputError(f"{where}: source.types says {name} is {type}: {said}") from None

@@ -1,0 +1,36 @@
+"""Whether a text beside a picture is a label record, found by reading a few of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from methods.errors import BadSample
+from pipeline.labels import parse_sample
+from pipeline.labels.document import parse_text
+
+LOOKED_AT = 32
+"""Samples whose texts are read before a job; metadata and labels are told apart by the first of them."""
+
+_SIGNS = ("annotations", "labels", "frames")
+
+
+def holds_labels(texts: Iterable[bytes | str]) -> bool:
+    """Whether any of the texts is a record of labels, or means to be one."""
+    return any(_is_record(text) for text in texts)
+
+
+def _is_record(text: bytes | str) -> bool:
+    try:
+        parse_sample(text, "auto")
+        return True
+    except BadSample:
+        pass
+    try:
+        record = parse_text(text)[0]
+    except ValueError:
+        return False
+    return isinstance(record, dict) and any(_objects(record.get(sign)) for sign in _SIGNS)
+
+
+def _objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
