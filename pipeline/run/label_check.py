@@ -14,7 +14,7 @@ from pipeline.labels.outside import guess_size
 from pipeline.plan import Plan
 from pipeline.records import Sample
 from pipeline.sources import open_source
-from pipeline.sources.folder import group_by_key
+from pipeline.sources.folder import FolderSource
 from pipeline.storage import redact
 from pipeline.translate.labelling import job_table, label_sample, upright_size
 
@@ -101,8 +101,9 @@ def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> in
 
 
 def _check_matches(job: Job, plan: Plan, samples: list[Sample], table: LabelTable) -> list[str]:
-    if job.source_format == "folder":
-        keys = [key for each in plan.files for key in group_by_key(each.file.members)]
+    source = job.source()
+    if isinstance(source, FolderSource):
+        keys = [key for each in plan.files for key in source.keys(each.file)]
         known = "pictures"
     else:
         keys = [sample.key for sample in samples if sample.problem is None]

@@ -83,6 +83,10 @@ class FolderSource:
         labels = [name for name, places in texts.items() if holds_labels(self._read(*place) for place in places)]
         return Seen(kinds, labels)
 
+    def keys(self, file: SourceFile) -> list[str]:
+        """The keys of a group's samples, from the names of its files."""
+        return list(self._groups(file.members).samples)
+
     def count(self, file: SourceFile) -> int | None:
         """Known from the listing."""
         return file.samples
