@@ -111,7 +111,7 @@ def _others(row: Row, names: TarNames, pairs: bool) -> Iterator[tuple[str, bytes
         value = row.passthrough.get(name)
         if value is not None:
             yield member, value if isinstance(value, bytes) else str(value).encode()
-    yield names.record, json.dumps(record_of(row, names.columns), sort_keys=True, ensure_ascii=False).encode()
+    yield names.record, json.dumps(record_of(row, names.columns), ensure_ascii=False).encode()
 
 
 def record_of(row: Row, columns: dict[str, Kind]) -> dict[str, Any]:
