@@ -228,12 +228,18 @@ def train(
             help="Train nothing: write the newest checkpoint's weights here (.safetensors, or official .pkl)."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Take three steps, print memory and time, write nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Train a translator, or go on from the last checkpoint."""
-    from jobs.commands.train import train_command
+    from jobs.commands.train import dry_run_command, train_command
 
     overrides = list(set_ or []) + ([f"compute.workers={workers}"] if workers is not None else [])
+    if dry_run:
+        run_safely(Console(json), lambda console: dry_run_command(console, spec, overrides))
+        return
     run_safely(
         Console(json),
         lambda console: train_command(console, spec, overrides, fresh=fresh, steal_lock=steal_lock, export=export),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from jobs.console import DONE, Console
 from jobs.progress import losses
 from jobs.training import STOPPED, run_training
+from pipeline.quantity import duration, size
 from pipeline.storage import Store, redact
 from pipeline.training.spec import TrainSpec
 
@@ -51,4 +53,23 @@ def train_command(
     console.say(f"[bold]Done[/bold]: {step} steps of {spec.objective.name}" + (f"; {losses(last)}" if last else ""))
     console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
     console.say(f"  tensorboard  {redact(store.uri('tensorboard'))}")
+    return DONE
+
+
+def dry_run_command(console: Console, path: Path, overrides: list[str]) -> int:
+    """Print what a training would cost; three steps are taken, nothing is written."""
+    from pipeline.training.dry_run import dry_run
+
+    spec = TrainSpec.load(path, overrides)
+    found = dry_run(spec)
+    console.result(asdict(found))
+    rows = [
+        ("samples", ", ".join(f"{name} {number:,}" for name, number in found.samples.items())),
+        ("parameters", ", ".join(f"{name} {count / 1e6:.3g} M" for name, count in found.parameters.items())),
+        ("peak memory", size(found.memory)),
+        ("a step", duration(found.seconds_per_step)),
+        (f"all {spec.total_steps:,} steps", f"{found.hours:.2g} hours with one worker"),
+        ("losses", ", ".join(f"{name} {value:.4g}" for name, value in found.losses.items())),
+    ]
+    console.table(["", spec.name], rows)
     return DONE

@@ -77,7 +77,7 @@ def train(
     check_claim(store, spec, fresh=fresh)
     with contextlib.ExitStack() as open_things:
         # Everything that can be refused is refused here, before the output is touched.
-        ready = open_things.enter_context(_prepared(spec, rank, device, resumes=_resumes(store, fresh)))
+        ready = open_things.enter_context(prepared(spec, rank, device, resuming=not fresh and resumes(store)))
         if rank == 0:
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
             claim(store, spec, fresh=fresh)
@@ -134,7 +134,7 @@ def check(spec: TrainSpec, *, fresh: bool = False) -> None:
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
     check_claim(store, spec, fresh=fresh)
-    with _prepared(spec, 0, torch.device("cpu"), resumes=_resumes(store, fresh)):
+    with prepared(spec, 0, torch.device("cpu"), resuming=not fresh and resumes(store)):
         pass
 
 
@@ -150,12 +150,13 @@ def finished(store: Store, spec: TrainSpec) -> Path | None:
     return Path(store.path(WEIGHTS))
 
 
-def _resumes(store: Store, fresh: bool) -> bool:
-    return not fresh and any(entry.path.endswith(".pt") for entry in store.list(CHECKPOINTS))
+def resumes(store: Store) -> bool:
+    """Whether the output holds a checkpoint to go on from."""
+    return any(entry.path.endswith(".pt") for entry in store.list(CHECKPOINTS))
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """What a training works with, built and checked."""
 
     objective: Objective
@@ -165,11 +166,11 @@ class _Ready:
 
 
 @contextlib.contextmanager
-def _prepared(spec: TrainSpec, rank: int, device: torch.device, *, resumes: bool) -> Iterator[_Ready]:
+def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool) -> Iterator[Ready]:
     """Networks, data and the checkpoint to begin with. Writes nothing. Raises InputError.
 
     Args:
-        resumes: the output has checkpoints of its own, so that ``continue_from`` has been done with.
+        resuming: the output has checkpoints of its own, so that ``continue_from`` has been done with.
     """
     wanted = spec.validation.samples
     held_out = wanted if spec.validation.from_training_data else 0
@@ -186,7 +187,7 @@ def _prepared(spec: TrainSpec, rank: int, device: torch.device, *, resumes: bool
         spec.objective.name, spec.objective.params, device, getattr(torch, spec.precision), spec.total_steps
     )
     predecessor = None
-    if spec.continue_from is not None and not resumes:
+    if spec.continue_from is not None and not resuming:
         predecessor = load_predecessor(spec)
         restore(objective, predecessor, f"continue_from: {redact(spec.continue_from)}", _other_params(spec))
     loader = Loader(objective, streams, spec.worker_batch, _mixed(spec.seed, rank), device, spec.compute.threads)
@@ -198,7 +199,7 @@ def _prepared(spec: TrainSpec, rank: int, device: torch.device, *, resumes: bool
                 name: validation_samples(objective, name, stream, wanted, of_training_data=not apart)
                 for name, stream in (apart or streams).items()
             }
-        yield _Ready(objective, loader, validation, predecessor)
+        yield Ready(objective, loader, validation, predecessor)
     finally:
         loader.close()
 

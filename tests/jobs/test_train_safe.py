@@ -200,3 +200,18 @@ def test_workers_on_ray_stop_together_with_a_checkpoint(tmp_path: Path, ray_clus
     done = run_training(TrainSpec.parse(tree(tmp_path, steps=stopped.step, compute={"workers": 2, "cpus": 0.5})))
     assert done.step == stopped.step
     assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+
+
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 6)
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(tree(tmp_path)))
+    result = CliRunner().invoke(app, ["train", str(path), "--dry-run", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    # two 1x1 convolutions, 3 to 4 and 4 to 3 channels, with biases
+    assert found["parameters"] == {"toy": 31}
+    assert found["samples"] == {"a": 6}
+    assert found["hours"] == pytest.approx(found["seconds_per_step"] * 6 / 3600)
+    assert found["memory"] > 1 << 20
+    assert not (tmp_path / "out").exists()

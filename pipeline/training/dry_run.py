@@ -1,0 +1,85 @@
+"""What a training would cost: everything is built, three steps are taken, nothing is written."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+
+from methods.train.loop import step_generator
+from methods.train.workers import alone
+from pipeline.storage import Store
+from pipeline.training.claim import check_claim
+from pipeline.training.run import prepared, resumes
+from pipeline.training.spec import TrainSpec
+from pipeline.translate.cpu import configure_cpu
+
+_TIMED = 2
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training would cost.
+
+    Attributes:
+        parameters: of each trained network.
+        samples: of each stream's source.
+        memory: peak bytes, of the device or, on a CPU, of this process.
+        seconds_per_step: mean of two steps, after one that is not counted.
+        hours: all steps at that pace, with one worker.
+        losses: of the last step.
+    """
+
+    parameters: dict[str, int]
+    samples: dict[str, int]
+    memory: int
+    seconds_per_step: float
+    hours: float
+    losses: dict[str, float]
+
+
+def dry_run(spec: TrainSpec) -> DryRun:
+    """Build networks and data as a training does, take three steps and measure them.
+
+    Raises:
+        InputError: what cannot work, in one line.
+    """
+    device = torch.device("cuda" if spec.compute.gpus and torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        configure_cpu(spec.compute.torch_threads)
+    store = Store(spec.output.uri, spec.output.storage)
+    check_claim(store, spec)
+    with prepared(spec, 0, device, resuming=resumes(store)) as ready:
+        networks = ready.objective.networks()
+        losses: dict[str, float] = {}
+        began = 0.0
+        for step in range(_TIMED + 1):
+            batch = ready.loader(step)
+            losses = dict(ready.objective.step(batch, step, step_generator(spec.seed, step, 0), alone))
+            if step == 0:
+                _wait(device)
+                began = time.perf_counter()
+        _wait(device)
+        seconds = (time.perf_counter() - began) / _TIMED
+        return DryRun(
+            parameters={name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()},
+            samples={name: stream.size for name, stream in ready.loader.streams.items()},
+            memory=_peak(device),
+            seconds_per_step=seconds,
+            hours=seconds * spec.total_steps / 3600,
+            losses=losses,
+        )
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
