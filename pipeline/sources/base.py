@@ -16,7 +16,7 @@ from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
-from pipeline.sources.layout import Kind, Layout, Seen
+from pipeline.sources.layout import Kind, Layout, Peeked
 from pipeline.sources.listing import Survey
 from pipeline.storage import Unreachable
 from pipeline.uris import printable, redact
@@ -40,7 +40,7 @@ class Source(Protocol):
         """The files of the survey."""
         ...
 
-    def peek(self, file: SourceFile) -> Seen:
+    def peek(self, file: SourceFile) -> Peeked:
         """What there is near the start of the file: members or columns, and which of them hold labels."""
         ...
 

@@ -9,7 +9,7 @@ from pipeline.labels import parse_sample
 from pipeline.labels.document import parse_text
 
 LOOKED_AT = 32
-"""Samples whose texts are read before a job; metadata and labels are told apart by the first of them."""
+"""Samples whose texts are read before a job; metadata and labels are separated by the first of them."""
 
 _SIGNS = ("annotations", "labels", "frames")
 

@@ -15,7 +15,7 @@ from pipeline.sources.base import Fetched, Pending, assemble, cut_shards
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES, ending, is_known
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
-from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Found, Survey, found_under
 from pipeline.spec import SourceSpec
 from pipeline.storage import explained, filesystem, protocol_of, redact
@@ -65,7 +65,7 @@ class FolderSource:
         """The files of the survey."""
         return self.survey().files
 
-    def peek(self, file: SourceFile) -> Seen:
+    def peek(self, file: SourceFile) -> Peeked:
         """Endings of the files of the whole folder; ``image`` stands for whatever ending each picture has."""
         kinds = {"image": "binary"}
         texts: dict[str, list[tuple[str, str]]] = {}
@@ -81,7 +81,7 @@ class FolderSource:
                         if suffix in LABEL_NAMES and len(texts.setdefault(suffix, [])) < LOOKED_AT:
                             texts[suffix].append((found.base, path))
         labels = [name for name, places in texts.items() if holds_labels(self._read(*place) for place in places)]
-        return Seen(kinds, labels)
+        return Peeked(kinds, labels)
 
     def keys(self, file: SourceFile) -> list[str]:
         """The keys of a group's samples, from the names of its files."""

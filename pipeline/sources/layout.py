@@ -64,7 +64,7 @@ class Layout(BaseModel):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Peeked:
     """What one look at a source file shows.
 
     Attributes:
@@ -98,7 +98,7 @@ def _pick(wanted: str | None, usual: Sequence[str], seen: Collection[str], role:
     return next((name for name in usual if name in seen), None)
 
 
-def choose(spec: SourceSpec, seen: Seen, where: str) -> Layout:
+def choose(spec: SourceSpec, seen: Peeked, where: str) -> Layout:
     """Settle the layout from what was ``seen`` in the first source file.
 
     Raises:
@@ -148,7 +148,7 @@ def choose(spec: SourceSpec, seen: Seen, where: str) -> Layout:
     )
 
 
-def _labels(spec: SourceSpec, seen: Seen) -> str | None:
+def _labels(spec: SourceSpec, seen: Peeked) -> str | None:
     """The member or column with labels: one that was seen to hold some, or the usual one where the spec declares it."""
     if seen.own is not None:
         return seen.own.labels

@@ -18,7 +18,7 @@ from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_s
 from pipeline.sources.delimited import read_delimited
 from pipeline.sources.evidence import LOOKED_AT
 from pipeline.sources.keys import carried, find_key, key_hint
-from pipeline.sources.layout import Layout, Seen
+from pipeline.sources.layout import Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.parquet import RowReader, seen_columns
 from pipeline.spec import SourceSpec
@@ -48,7 +48,7 @@ class ManifestSource:
         """The files of the survey."""
         return self.survey().files
 
-    def peek(self, file: SourceFile) -> Seen:
+    def peek(self, file: SourceFile) -> Peeked:
         """Columns; ``image`` stands for what the URI points to."""
         table, delimiter = self._table(file)
         uri = self._uri_column(file, table)

@@ -18,7 +18,7 @@ from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_s
 from pipeline.sources.columns import kind_of
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.keys import carried, find_key, key_hint
-from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.loose import with_picture
 from pipeline.sources.objects import is_label_column, label_reader
@@ -32,7 +32,7 @@ _CANNOT = "has a type that no output can hold"
 _EMPTY = "has no values in the first source file, so its type is not known"
 
 
-def seen_columns(schema: pa.Schema, names: Iterable[str], texts: Callable[[str], list[Any]]) -> Seen:
+def seen_columns(schema: pa.Schema, names: Iterable[str], texts: Callable[[str], list[Any]]) -> Peeked:
     """What columns show of themselves. ``texts`` reads the first values of a column that may hold label records."""
     kinds: dict[str, str] = {}
     labels: list[str] = []
@@ -48,7 +48,7 @@ def seen_columns(schema: pa.Schema, names: Iterable[str], texts: Callable[[str],
             is_label_column(type) or (kind in ("string", "binary") and holds_labels(texts(name)))
         ):
             labels.append(name)
-    return Seen(kinds, labels, left_out)
+    return Peeked(kinds, labels, left_out)
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ class ParquetSource:
         """The files of the survey."""
         return self.survey().files
 
-    def peek(self, file: SourceFile) -> Seen:
+    def peek(self, file: SourceFile) -> Peeked:
         """Columns from the footer; label columns and the key from their first values."""
         with open_parquet(file, self.spec) as parquet:
             schema = parquet.schema_arrow

@@ -16,7 +16,7 @@ from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
-from pipeline.sources.layout import LABEL_NAMES, Layout, Seen
+from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.members import Group, MemberWindow
 from pipeline.sources.outputs import TAR_HEADER, from_members, layout_of
@@ -44,7 +44,7 @@ class WebDatasetSource:
         """The files of the survey."""
         return self.survey().files
 
-    def peek(self, file: SourceFile) -> Seen:
+    def peek(self, file: SourceFile) -> Peeked:
         """Suffixes of the first samples; text-like ones are text, the rest bytes; whether they hold labels."""
         kinds: dict[str, str] = {}
         texts: dict[str, list[bytes]] = {}
@@ -63,10 +63,10 @@ class WebDatasetSource:
                     break
         if own is not None:
             parts = [own.labels, own.target, own.caption, *own.masks]
-            return Seen({**kinds, **dict.fromkeys(filter(None, parts), "binary"), **own.carry}, own=own)
+            return Peeked({**kinds, **dict.fromkeys(filter(None, parts), "binary"), **own.carry}, own=own)
         labels = [name for name, found in texts.items() if holds_labels(found)]
         plain = [sum(suffix in IMAGE_SUFFIXES for suffix in group) for group in groups]
-        return Seen(kinds, labels, hint=_hint(groups), any_image=max(plain, default=0) <= 1)
+        return Peeked(kinds, labels, hint=_hint(groups), any_image=max(plain, default=0) <= 1)
 
     def count(self, file: SourceFile) -> int | None:
         """Counted from the headers; members are skipped over."""
