@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from jobs.arguments import Json, Output, Set, Spec
+from jobs.cli_cluster import add_cluster_commands
 from jobs.console import Console, run_safely
 from jobs.verbosity import Commands
 
@@ -21,13 +23,6 @@ app = Commands(
 )
 
 Kind = Literal["job", "train", "distill"]
-Spec = Annotated[Path, typer.Argument(help="The job file (YAML).", show_default=False)]
-Output = Annotated[str, typer.Argument(help="An output folder or URI, or the job file that wrote it.")]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, such as method.params.caption=snow."),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]
 
 
 @app.command()
@@ -287,6 +282,8 @@ def distill(
         lambda console: distill_command(console, spec, list(set_ or []), fresh=fresh, steal_lock=steal_lock),
     )
 
+
+add_cluster_commands(app)
 
 directions_app = Commands(help="Edit directions of pix2pix-zero.", no_args_is_help=True)
 app.add_typer(directions_app, name="directions")

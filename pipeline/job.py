@@ -26,7 +26,7 @@ from pipeline.storage import Store
 from pipeline.uris import redact
 
 FORMAT_VERSION = 1
-__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "prepare", "stored_job"]
+__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "check", "prepare", "stored_job"]
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     weights = None if weights is None else resolved_uri(weights, "method.weights")
     # what workers are handed; the fingerprint has URIs as the spec has them, and their content beside them
     ready = resolved(params)
-    columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
-    if spec.keep is not None:
-        KeepExpression.parse(spec.keep, columns)
+    columns = _columns(spec)
     shard_size = info.shard_size if spec.output.shard_size == "auto" else spec.output.shard_size
     source_format = detect(spec.source)
     if layout is None:
@@ -192,6 +190,16 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     return replace(job, fingerprint=fingerprint(tree))
 
 
+def check(spec: JobSpec) -> None:
+    """Check what can be known of a spec without its source and its weights: method, preset, parameters, metrics, keep.
+
+    Raises:
+        InputError: one of them cannot work.
+    """
+    methods.resolve(spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec))
+    _columns(spec)
+
+
 def stored_job(store: Store) -> dict[str, Any] | None:
     """The output's ``job.json``, or ``None`` for a fresh output."""
     data = store.read_or_none(JOB_FILE)
@@ -211,6 +219,14 @@ def stored_job(store: Store) -> dict[str, Any] | None:
             f"here {FORMAT_VERSION}); use another output folder"
         )
     return tree
+
+
+def _columns(spec: JobSpec) -> tuple[str, ...]:
+    """The index columns of the spec's metrics. Raises InputError for an unknown metric or a wrong ``keep``."""
+    columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
+    if spec.keep is not None:
+        KeepExpression.parse(spec.keep, columns)
+    return columns
 
 
 def _label_table(source: SourceSpec) -> Path | None:

@@ -1,0 +1,16 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Spec = Annotated[Path, typer.Argument(help="The job file (YAML).", show_default=False)]
+Output = Annotated[str, typer.Argument(help="An output folder or URI, or the job file that wrote it.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, such as method.params.caption=snow."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]

@@ -1,0 +1,91 @@
+"""The commands around a cluster: `submit`, `jobs`, `logs`, `stop`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.arguments import Json, Set
+from jobs.console import Console, run_safely
+from jobs.verbosity import Commands
+
+Address = Annotated[
+    str,
+    typer.Option(help="The cluster's dashboard, where Ray Jobs listens.", envvar="RAY_API_SERVER_ADDRESS"),
+]
+_LOCAL_HEAD = "http://127.0.0.1:8265"
+
+
+def submit(
+    spec: Annotated[Path, typer.Argument(help="The job, training or distillation file (YAML).", show_default=False)],
+    address: Address = _LOCAL_HEAD,
+    set_: Set = None,
+    working_dir: Annotated[
+        Path | None,
+        typer.Option(help="Upload this folder and work in it; the file must lie inside. Default: the file alone."),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Work in this container image, which must hold the file at the same path.")
+    ] = None,
+    env_file: Annotated[Path | None, typer.Option(help="Lines of KEY=VALUE for the job's environment.")] = None,
+    entrypoint_num_cpus: Annotated[
+        float | None, typer.Option(min=0, help="CPUs that the driver takes on some node. Default: none, on the head.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the log; the exit code is the job's.")] = False,
+    stop_on_exit: Annotated[
+        bool, typer.Option("--stop-on-exit", help="With --wait: SIGINT and SIGTERM stop the job, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Start a job on a Ray cluster through Ray Jobs, and leave it there or wait for it."""
+    from jobs.commands.submit import Submission, submit_command
+
+    order = Submission(spec, tuple(set_ or ()), working_dir, image, env_file, entrypoint_num_cpus)
+    run_safely(
+        Console(json), lambda console: submit_command(console, order, address, wait=wait, stop_on_exit=stop_on_exit)
+    )
+
+
+def jobs(
+    address: Address = _LOCAL_HEAD,
+    all_: Annotated[bool, typer.Option("--all", help="Also those that others than sceneshift submitted.")] = False,
+    json: Json = False,
+) -> None:
+    """List the jobs that were submitted to a cluster."""
+    from jobs.commands.jobs import jobs_command
+
+    run_safely(Console(json), lambda console: jobs_command(console, address, everything=all_))
+
+
+def logs(
+    what: Annotated[str, typer.Argument(help="A submission id or job name, or an output folder, URI or job file.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Of an output: the log files of its workers, too.")
+    ] = False,
+    address: Address = _LOCAL_HEAD,
+    json: Json = False,
+) -> None:
+    """Print a job's log: from the cluster by its id, or from the output alone, from anywhere."""
+    from jobs.commands.logs import logs_command
+
+    run_safely(Console(json), lambda console: logs_command(console, what, address, follow=follow, workers=workers))
+
+
+def stop(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="A submission id; `sceneshift jobs` lists them.")],
+    address: Address = _LOCAL_HEAD,
+    json: Json = False,
+) -> None:
+    """Stop a job on a cluster; what is committed stays, and submitting it again goes on."""
+    from jobs.commands.stop import stop_command
+
+    run_safely(Console(json), lambda console: stop_command(console, id_, address))
+
+
+def add_cluster_commands(app: Commands) -> None:
+    """Put the commands of this module into the command line."""
+    for command in (submit, jobs, logs, stop):
+        app.command()(command)

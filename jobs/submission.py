@@ -1,0 +1,175 @@
+"""Ray Jobs as the commands use it: a client whose errors are one line, ids, and following a job to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from methods.errors import InputError, first_line
+from pipeline.errors import JobFailed
+from pipeline.storage import redact
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+MARK = "sceneshift"
+"""Key of the metadata that every submission of ours has."""
+
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+_STOPS_WITHIN_SECONDS = 60
+_ATTEMPTS = 5
+
+
+def submission_id(name: str, fingerprint: str, taken: Sequence[str]) -> str:
+    """``name-fingerprint8-attempt``: the attempt is one more than the highest among the ids that are taken."""
+    stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{fingerprint[:8]}"
+    attempts = [int(each.removeprefix(f"{stem}-")) for each in taken if re.fullmatch(rf"{re.escape(stem)}-\d+", each)]
+    return f"{stem}-{max(attempts, default=0) + 1}"
+
+
+def read_env_file(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Lines of ``KEY=VALUE``; empty lines and those that begin with ``#`` are skipped, quotes around a value removed.
+
+    Raises:
+        InputError: no such file, or a line of another form. The line itself, which may be a secret, is not shown.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--env-file {path}: cannot be read ({first_line(error)})") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.strip().removeprefix("export ")
+        if not text or text.startswith("#"):
+            continue
+        key, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Za-z_]\w*", key):
+            raise InputError(f"--env-file {path}: line {number} is no KEY=VALUE")
+        quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+        found[key] = value[1:-1] if quoted else value
+    return found
+
+
+class Head:
+    """The Ray Jobs of one cluster.
+
+    Raises InputError wherever the cluster cannot be reached, refuses the token, or knows no such job.
+    """
+
+    def __init__(self, address: str) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise InputError(f"--address {redact(address)}: expected the dashboard's http://HEAD:8265")
+        self.address = redact(address)
+        if os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_TOKEN"):
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        from ray.job_submission import JobSubmissionClient
+
+        with self._plain_errors():
+            self._client: JobSubmissionClient = JobSubmissionClient(address)
+
+    def jobs(self) -> list[JobDetails]:
+        """Every job that was submitted, oldest first."""
+        with self._plain_errors():
+            found = [each for each in self._client.list_jobs() if each.submission_id]
+        return sorted(found, key=lambda each: each.start_time or 0)
+
+    def submit(self, name: str, fingerprint: str, **arguments: Any) -> str:
+        """Submit under the next free id, which is returned; ``arguments`` as of ``JobSubmissionClient.submit_job``.
+
+        Raises:
+            InputError: the same job is at work on this cluster already.
+        """
+        for _ in range(_ATTEMPTS):
+            jobs = self.jobs()
+            wanted = submission_id(name, fingerprint, [each.submission_id or "" for each in jobs])
+            stem = wanted.rpartition("-")[0]
+            for each in jobs:
+                known = each.submission_id or ""
+                if known.rpartition("-")[0] == stem and each.status not in ENDED:
+                    raise InputError(
+                        f"{known} is {each.status.lower()} on {self.address} and writes this output; wait for it, or "
+                        f"`sceneshift stop {known}`"
+                    )
+            try:
+                with self._plain_errors():
+                    return self._client.submit_job(submission_id=wanted, **arguments)
+            except InputError as error:
+                # somebody else took the id between the listing and now
+                if "already exists" not in str(error):
+                    raise
+        raise InputError(f"{self.address}: other submissions keep taking the next free id; try again")
+
+    def find(self, name: str) -> str:
+        """The id that ``name`` means: itself, or the newest submission of the job of that name."""
+        ids = [each.submission_id or "" for each in self.jobs()]
+        matching = [each for each in ids if each == name or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8}}-\d+", each)]
+        if not matching:
+            raise InputError(f"{self.address}: no job '{name}' was submitted there; `sceneshift jobs` lists them")
+        return name if name in matching else matching[-1]
+
+    def job(self, id_: str) -> JobDetails:
+        """What the cluster knows of one job."""
+        with self._plain_errors():
+            return self._client.get_job_info(id_)
+
+    def log(self, id_: str) -> str:
+        """The whole log of a job."""
+        with self._plain_errors():
+            return self._client.get_job_logs(id_)
+
+    def follow(self, id_: str, write: Callable[[str], object]) -> JobDetails:
+        """Hand on the log as it grows until the job has ended.
+
+        Raises:
+            JobFailed: the cluster is gone; what the job has committed stays.
+        """
+
+        async def tail() -> None:
+            async for text in self._client.tail_job_logs(id_):
+                write(text)
+
+        try:
+            with self._plain_errors():
+                asyncio.run(tail())
+            while (found := self.job(id_)).status not in ENDED:
+                time.sleep(1)
+        except InputError as error:
+            raise JobFailed(f"{id_}: lost sight of it ({error}). What it committed stays") from None
+        return found
+
+    def stop(self, id_: str) -> JobDetails:
+        """Ask a job to stop, and wait until it has, for a minute at most."""
+        with self._plain_errors():
+            self._client.stop_job(id_)
+        until = time.monotonic() + _STOPS_WITHIN_SECONDS
+        while (found := self.job(id_)).status not in ENDED and time.monotonic() < until:
+            time.sleep(0.5)
+        return found
+
+    @contextlib.contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        from ray.exceptions import AuthenticationError
+
+        try:
+            yield
+        except AuthenticationError:
+            raise InputError(
+                f"{self.address}: the cluster wants a token and refuses what it got; name the file with the cluster's "
+                "token in RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"
+            ) from None
+        except (ConnectionError, OSError) as error:
+            said = redact(first_line(error))
+            raise InputError(f"{self.address}: no Ray head answers there ({said}); check --address") from None
+        except (RuntimeError, ValueError, TypeError) as error:
+            # the server's answer may be a whole traceback; its last line says what is wrong
+            last = [line for line in str(error).splitlines() if line.strip()][-1:]
+            said = redact(last[0].strip() if last else type(error).__name__)
+            token = "RAY_AUTH_TOKEN_PATH: " if "token" in said.lower() else ""
+            raise InputError(f"{self.address}: {token}{said}") from None

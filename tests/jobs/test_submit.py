@@ -1,0 +1,183 @@
+"""Ray Jobs on a real head with token authentication: submit, list, read logs, stop, and go on after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.support.datasets import write_tars
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class RayHead:
+    address: str
+    token_file: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file), "COLUMNS": "200"}
+        return {**os.environ, **own}
+
+    def cli(self, *arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        env = {k: v for k, v in {**self.environment, **environment}.items() if v is not None}
+        words = [*map(str, arguments), "--address", self.address]
+        return subprocess.run(
+            [sys.executable, "-m", "jobs", *words], capture_output=True, text=True, env=env, timeout=120
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    # Sockets below the temporary folder have a length limit.
+    folder = Path(tempfile.mkdtemp(prefix="ssr", dir="/tmp"))
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    port, dashboard, client, metrics, agent, agent_grpc = free_ports(6)
+    found = RayHead(f"http://127.0.0.1:{dashboard}", token)
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
+    command += [f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--temp-dir={folder}/ray", "--num-cpus=4"]
+    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(
+            command, env={**found.environment, "PATH": path}, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        request = urllib.request.Request(
+            f"{found.address}/api/version", headers={"Authorization": f"Bearer {token.read_text()}"}
+        )
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(request, timeout=5)
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, (folder / "head.log").read_text()
+                time.sleep(0.5)
+        yield found
+    finally:
+        # Ray ends its processes one after the other when it is asked to, which takes half a minute.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def job_file(tmp_path: Path, **changes) -> Path:
+    tree = {
+        "name": "try",
+        "source": {"uri": str(tmp_path / "in")},
+        "method": {"name": "invert"},
+        "output": {"uri": str(tmp_path / "out"), "shard_size": 4},
+        "metrics": [],
+        "compute": {"workers": 1},
+        **changes,
+    }
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_submitted_job_is_done_and_done_again_it_finds_nothing_to_do(head, tmp_path):
+    write_tars(tmp_path / "in", 2, 6)
+    path = job_file(tmp_path)
+    (tmp_path / "env").write_text("PLANTED=planted-secret\n")
+    first = head.cli("submit", path, "--wait", "--json", "--env-file", tmp_path / "env")
+    assert first.returncode == 0, first.stderr
+    result = json.loads(first.stdout)
+    assert result["status"] == "SUCCEEDED"
+    assert result["id"].startswith("try-")
+    assert result["id"].endswith("-1")
+    assert (tmp_path / "out" / "_sceneshift" / "success.json").exists()
+
+    log = head.cli("logs", result["id"])
+    assert "Done: 12 translated" in log.stdout
+    second = head.cli("submit", path, "--wait")
+    assert second.returncode == 0, second.stderr
+    assert "Nothing to do" in second.stderr
+
+    listed = json.loads(head.cli("jobs", "--json").stdout)
+    assert [(each["id"][-2:], each["status"], each["exit_code"]) for each in listed] == [
+        ("-1", "SUCCEEDED", 0),
+        ("-2", "SUCCEEDED", 0),
+    ]
+    everything = "".join(each.stdout + each.stderr for each in (first, second, log))
+    everything += "".join(p.read_text(errors="ignore") for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert "planted-secret" not in everything
+    assert head.token_file.read_text() not in everything
+
+
+def test_no_token_and_a_wrong_one_are_one_line(head, tmp_path):
+    path = job_file(tmp_path)
+    none = {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN_PATH": None, "HOME": str(tmp_path)}
+    assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("submit", path, **none))
+    (tmp_path / "wrong").write_text(secrets.token_hex(32))
+    wrong = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
+    assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("submit", path, **wrong))
+    assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("jobs", **wrong))
+    missing = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "missing")}
+    assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("submit", path, **missing))
+
+
+def test_a_wrong_job_has_its_exit_code_and_an_unknown_id_is_one_line(head, tmp_path):
+    done = head.cli("submit", job_file(tmp_path), "--wait")
+    assert done.returncode == 2, done.stderr
+    assert str(tmp_path / "in") in done.stderr
+    assert "no job 'other' was submitted there" in one_line(head.cli("logs", "other"))
+
+
+def test_a_stopped_job_goes_on_when_submitted_again(head, tmp_path):
+    write_tars(tmp_path / "in", 3, 8)
+    slow = {"name": "sleeper", "params": {"seconds": 1.0}}
+    path = job_file(tmp_path, method=slow, output={"uri": str(tmp_path / "out"), "shard_size": 2})
+    id_ = json.loads(head.cli("submit", path, "--json").stdout)["id"]
+    index = tmp_path / "out" / "index"
+    until = time.monotonic() + 60
+    while not (index.exists() and any(index.iterdir())) and time.monotonic() < until:
+        time.sleep(0.5)
+    assert "wait for it, or" in one_line(head.cli("submit", path))
+    stopped = head.cli("stop", id_)
+    assert stopped.returncode == 0, stopped.stderr
+    before = len(list(index.iterdir()))
+    assert 0 < before < 12
+    assert (
+        "interrupted"
+        in subprocess.run(
+            [sys.executable, "-m", "jobs", "status", str(tmp_path / "out")], capture_output=True, text=True
+        ).stdout
+    )
