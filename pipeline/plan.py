@@ -17,6 +17,7 @@ from pipeline.job import Job
 from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
 from pipeline.sink.parquet import parquet_bytes
+from pipeline.sources.versions import versioned
 from pipeline.storage import Store
 from pipeline.uris import printable, redact
 
@@ -100,7 +101,7 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     recorded = {} if fresh else {row.file.relative: row for row in read_plan(job.store)}
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
     survey = job.source(known).survey()
-    files = survey.files
+    files = versioned(survey.files, job.spec.source.storage)
     parts = {} if fresh else committed_parts(job.store)
     changed: list[str] = []
     outdated: list[str] = []
@@ -133,11 +134,14 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     return Plan(tuple(plans), tuple(changed), tuple(outdated), findings)
 
 
-def is_changed(before: SourceFile, now: SourceFile) -> bool:
+def is_changed(before: SourceFile, now: SourceFile, *, gone: bool = False) -> bool:
     """Whether a source file is not the one any more that an earlier plan had.
 
-    Loose images that are gone change nothing: what was made of them stays.
+    Loose images that are gone change nothing: what was made of them stays. ``gone`` says that no version means that the
+    file is not there, rather than that its store has none.
     """
+    if gone and before.version and not now.version:
+        return True
     if not before.version or not now.version:
         return not now.members and before.size != now.size
     if not now.members:

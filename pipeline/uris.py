@@ -69,6 +69,11 @@ def has_query(uri: str) -> bool:
     return protocol_of(uri) in WEB and "?" in uri
 
 
+def without_query(uri: str, name: str) -> str:
+    """The name of a file found under ``uri``, without the query of an address of the web."""
+    return name.partition("?")[0] if has_query(uri) else name
+
+
 def absolute(uri: str) -> str:
     """Local paths made absolute (workers run elsewhere); URIs left as they are, trailing slashes dropped.
 

@@ -18,7 +18,7 @@ from pipeline.output.finalise import SUCCESS_FILE
 from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
-from pipeline.sink.index import FOLDER, read_note
+from pipeline.sink.index import list_parts, read_note
 from pipeline.sink.label_counts import LabelTotals, describe_labels
 from pipeline.storage import redact
 
@@ -27,7 +27,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     """Print how far an output is, from its index parts alone; with ``errors``, why samples are missing."""
     store, tree = open_output(output)
     why = rejection_reasons(store) if errors else []
-    paths = [entry.path for entry in store.list(FOLDER)]
+    paths = [entry.path for entry in list_parts(store)]
     info = read_info(store)
     totals = LabelTotals(None if info is None else info.pictures)
     with ThreadPoolExecutor(8) as pool:

@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from methods.errors import first_line
 from pipeline import metrics
+from pipeline.errors import JobFailed
 from pipeline.findings import merge, read_findings
 from pipeline.job import JOB_FILE, Job
 from pipeline.metrics.summary import Summary
@@ -24,7 +26,7 @@ from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
 from pipeline.runlog import read_runs
 from pipeline.sink.commit import FEATURES
-from pipeline.sink.index import FOLDER, PartNote, read_note, read_part
+from pipeline.sink.index import PartNote, list_parts, read_note, read_part
 from pipeline.sink.label_counts import LabelTotals
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC
@@ -42,7 +44,7 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
     is the index then.
     """
     store = job.store
-    paths = [entry.path for entry in store.list(FOLDER)]
+    paths = [entry.path for entry in list_parts(store)]
     notes, labels = _notes(job, paths)
     rows = sum(note.attempted for note in notes)
     merged: pa.Table | None = None
@@ -64,6 +66,17 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
         success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": summary["rows"]}
         store.put(SUCCESS_FILE, json.dumps(success, indent=1, sort_keys=True).encode())
     return summary
+
+
+def _note(store: Store, path: str) -> PartNote:
+    data = store.read(path)
+    try:
+        return read_note(data)
+    except Exception as error:
+        raise JobFailed(
+            f"{store.uri(path)}: not a readable index part ({first_line(error)}); delete it and run again, "
+            "which makes its shard anew"
+        ) from error
 
 
 def _summary(
@@ -102,7 +115,7 @@ def _notes(job: Job, paths: Sequence[str]) -> tuple[list[PartNote], dict[str, An
     store, table = job.store, job_table(job)
     totals = LabelTotals(None if table is None else len(table))
     with ThreadPoolExecutor(8) as pool:
-        notes = [totals.taken(note) for note in pool.map(lambda path: read_note(store.read(path)), paths)]
+        notes = [totals.taken(note) for note in pool.map(lambda path: _note(store, path), paths)]
     if table is None:
         return notes, totals.as_tree()
     try:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.logs.lines import LogLine, read_lines
 from pipeline.logs.run import LOGS
-from pipeline.sink.index import FOLDER, read_note
+from pipeline.sink.index import list_parts, read_note
 from pipeline.storage import Store
 
 KEYS = 3
@@ -79,7 +79,7 @@ def rejection_reasons(store: Store) -> list[RejectionReason]:
 
 
 def _rejected_rows(store: Store) -> Iterator[dict[str, str]]:
-    for entry in store.list(FOLDER):
+    for entry in list_parts(store):
         data = store.read(entry.path)
         if read_note(data).rejected:
             table = pq.read_table(io.BytesIO(data), columns=_COLUMNS)

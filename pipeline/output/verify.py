@@ -27,7 +27,7 @@ from pipeline.plan import read_plan
 from pipeline.records import SourceFile
 from pipeline.sink.commit import DATA, data_path
 from pipeline.sink.files import to_path
-from pipeline.sink.index import FOLDER, PartNote, read_note, read_part
+from pipeline.sink.index import FOLDER, PartNote, list_parts, read_note, read_part
 from pipeline.sink.webdataset import member_stem, tar_names
 from pipeline.sources.layout import Layout
 from pipeline.storage import Entry, Store, redact
@@ -100,7 +100,7 @@ def verify(store: Store, *, decode: bool = True, watch: Watch = lambda done, tot
     if job is None:
         raise InputError(f"{redact(store.uri())}: no sceneshift output here (no {JOB_FILE}); check the path")
     verdict = Verdict()
-    parts = [entry for entry in store.list(FOLDER) if entry.path.endswith(".parquet")]
+    parts = list_parts(store)
     data = {entry.path: entry.size for entry in store.list(DATA)}
     finished = store.exists(SUCCESS_FILE)
     checker = _Checker(store, job, data, decode)

@@ -7,29 +7,27 @@ the source files that the recorded plan names.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Collection, Iterable
 
 from methods.errors import InputError
 from pipeline.fence import JOB_FILE, LOCK_FILE
 from pipeline.plan import FilePlan, read_plan
 from pipeline.sink.commit import DATA, FEATURES
-from pipeline.sink.index import FOLDER, read_note
+from pipeline.sink.index import FOLDER, name_of_shard, read_note
 from pipeline.storage import Entry, Store
 
 OWN = "_sceneshift/"
 SUMMARIES = ("index.parquet", "metrics.json", "README.md", "report/index.html")
 SUCCESS_FILE = "_sceneshift/success.json"
-_SHARD = re.compile(r"(?P<stem>.+-[0-9a-f]{8})(?:-g(?P<generation>\d+))?-(?P<part>\d{4,})")
 
 
 def shard_stem(path: str) -> tuple[str, int] | None:
     """(stem of the source file, generation) of a data file, index part or feature file, by its name alone."""
-    folder, _, base = path.rpartition("/")
+    folder = path.rpartition("/")[0]
     if folder not in (DATA, FOLDER) and not folder.startswith(FEATURES):
         return None
-    found = _SHARD.fullmatch(base.rpartition(".")[0])
-    return None if found is None else (found["stem"], int(found["generation"] or 1))
+    found = name_of_shard(path)
+    return None if found is None else found[:2]
 
 
 def foreign(store: Store, files: Iterable[FilePlan]) -> str | None:

@@ -29,7 +29,8 @@ from pipeline.run.lock import locked
 from pipeline.run.progress import Progress
 from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
-from pipeline.sink.index import FOLDER, part_path
+from pipeline.sink.commit import take_back
+from pipeline.sink.index import FOLDER
 from pipeline.sink.label_counts import label_warnings
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
@@ -171,8 +172,7 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
         began_empty = not store.exists(JOB_FILE)
         _take(job, plan, fresh=fresh or began_empty)
         mine = replace(job, lease=Lease(held.token, job.fingerprint, job.generation))
-        for shard in plan.outdated:
-            mine.store.delete(part_path(shard))
+        take_back(mine, plan.outdated)
         write_plan(mine.store, plan.files)
         write_findings(mine.store, plan.findings)
         mine.store.delete(SUCCESS_FILE)

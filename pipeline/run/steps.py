@@ -16,7 +16,8 @@ from pipeline.job import Job
 from pipeline.logs.faults import log_fault
 from pipeline.plan import FilePlan, is_changed
 from pipeline.records import Rejection, Shard, SourceFile
-from pipeline.storage import StorageOptions, Store, Unreachable, short_version
+from pipeline.sources.versions import version_now
+from pipeline.storage import StorageOptions
 from pipeline.uris import redact
 
 
@@ -71,22 +72,9 @@ def is_other(file: SourceFile, storage: StorageOptions) -> bool:
 
     Loose images in a bucket are not asked for one by one; the next run sees by its listing that one has changed.
     """
-    store = Store(file.uri, storage)
-    if not file.version or (file.members and not store.local):
+    if not file.version:
         return False
-    if not file.members:
-        return _version(store, "") != file.version
-    now = ",".join(short_version(_version(store, member)) for member in file.members)
-    return is_changed(file, replace(file, version=now))
-
-
-def _version(store: Store, relative: str) -> str:
-    try:
-        return store.version(relative)
-    except Unreachable:
-        raise
-    except InputError:
-        return ""
+    return is_changed(file, replace(file, version=version_now(file, storage)), gone=not file.members)
 
 
 def without_poison(shard: Shard, poison: Mapping[int, Rejection]) -> Shard:

@@ -17,7 +17,7 @@ from pipeline.run.progress import Progress
 from pipeline.run.steps import Failure
 from pipeline.run.watchdog import watched
 from pipeline.runlog import RunLog
-from pipeline.sink.index import part_path
+from pipeline.sink.commit import take_back
 from pipeline.uris import redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
@@ -144,8 +144,7 @@ class Work:
         for name in sorted(changed):
             file = self._files.pop(name).file
             self.changed.append(redact(file.uri))
-            for part in sorted(parts.get(file.shard_stem, ())):
-                self.job.store.delete(part_path(file.shard_id(part)))
+            take_back(self.job, [file.shard_id(part) for part in sorted(parts.get(file.shard_stem, ()))])
             if name in now:
                 self._files[name] = FilePlan(now[name].file)
         write_plan(self.job.store, [self._files[name] for name in sorted(self._files)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -71,6 +72,18 @@ def commit(job: Job, shard: Translated) -> Receipt:
         notices=shard.notices,
         findings=note.findings,
     )
+
+
+def take_back(job: Job, shards: Collection[str]) -> None:
+    """Take committed shards back, their index parts first: for a source file that is not what it was."""
+    for shard in shards:
+        job.store.delete(part_path(shard))
+    for shard in shards:
+        job.store.delete(data_path(shard, job.spec.output.format))
+    gone = {f"{shard}.npy" for shard in shards}
+    for entry in job.store.list(FEATURES) if shards else ():
+        if entry.path.rpartition("/")[2] in gone:
+            job.store.delete(entry.path)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -12,20 +13,37 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.fence import JOB_FILE, read_record
 from pipeline.findings import Finding, merge
 from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
+from pipeline.storage import Entry, Store
 from pipeline.uris import printable, redact
 
 _META = b"sceneshift"
 FOLDER = "index"
+_SHARD = re.compile(r"(?P<stem>.+-[0-9a-f]{8})(?:-g(?P<generation>\d+))?-(?P<part>\d{4,})")
 
 
 def part_path(shard: str) -> str:
     """Where a shard's index part lives."""
     return f"{FOLDER}/{shard}.parquet"
+
+
+def name_of_shard(path: str) -> tuple[str, int, int] | None:
+    """(stem of the source file, generation, part) that the name of a shard's file says; ``None`` for other files."""
+    found = _SHARD.fullmatch(path.rpartition("/")[2].rpartition(".")[0])
+    return None if found is None else (found["stem"], int(found["generation"] or 1), int(found["part"]))
+
+
+def list_parts(store: Store) -> list[Entry]:
+    """The index parts of an output, sorted: those of the generation that its record names, and no other files."""
+    record = read_record(store, JOB_FILE) or {}
+    generation = record.get("generation", 1)
+    entries = [entry for entry in store.list(FOLDER) if entry.path.endswith(".parquet")]
+    return [entry for entry in entries if (name := name_of_shard(entry.path)) and name[1] == generation]
 
 
 @dataclass(frozen=True)

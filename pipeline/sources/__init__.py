@@ -33,7 +33,13 @@ def detect(spec: SourceSpec) -> str:
         return "folder"
     parquet = next((name for name in sorted(found.sizes) if name.lower().endswith((".parquet", ".pq"))), None)
     if parquet is not None:
-        columns = ParquetSource(spec).peek(SourceFile(f"{found.base}/{parquet}", parquet)).kinds
+        try:
+            columns = ParquetSource(spec).peek(SourceFile(f"{found.base}/{parquet}", parquet)).kinds
+        except InputError:
+            raise
+        except Exception:
+            # Damaged; whether another file is whole will be seen when the layout is settled.
+            return "parquet"
         return "manifest" if "binary" not in columns.values() and uri_column(columns) else "parquet"
     if any(name.endswith(TEXT_SUFFIXES) for name in names):
         return "manifest"

@@ -21,6 +21,7 @@ from pipeline.records import SourceFile
 from pipeline.sources.endings import is_picture, system_file
 from pipeline.spec import SourceSpec
 from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, redact
+from pipeline.uris import has_query, without_query
 
 _MAGIC = "*?["
 _OWN = "_sceneshift"
@@ -56,7 +57,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
     path = stringify_path(fs._strip_protocol(uri))
     broken: list[str] = []
     with explained(uri):
-        if any(c in path for c in _MAGIC) and not (local and os.path.exists(path)):
+        if any(c in path for c in _MAGIC) and not has_query(uri) and not (local and os.path.exists(path)):
             base = _fixed(path)
             # A glob in a bucket that is not there gives an empty list; say which of the two it is.
             Store(uri, spec.storage).require_bucket()
@@ -196,12 +197,14 @@ def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
     findings: list[Finding] = []
     for uri in spec.uris:
         found = found_under(uri, spec)
-        matching = {name: size for name, size in found.sizes.items() if name.lower().endswith(suffixes)}
+        matching = {n: size for n, size in found.sizes.items() if without_query(uri, n).lower().endswith(suffixes)}
         if not matching:
             raise InputError(f"{redact(uri)}: no {' or '.join(suffixes)} file here ({len(found.sizes)} other files)")
         findings += [*found.findings, *_beside(found.sizes.keys() - matching.keys(), suffixes)]
         for name, size in matching.items():
-            file = SourceFile(uri=f"{found.base}/{name}", relative=name, size=size)
+            address, name = f"{found.base}/{name}", without_query(uri, name)
+            # A presigned address is opened as it is, and named without what is secret in it.
+            file = SourceFile(uri=address, relative=name, size=size)
             if name in files and files[name].uri != file.uri:
                 raise InputError(
                     f"{files[name].uri} and {file.uri} share the name '{name}' relative to their folders; "

@@ -22,7 +22,8 @@ from pipeline.sources.layout import Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.parquet import RowReader, seen_columns
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, explained, filesystem, protocol_of, redact
+from pipeline.storage import Store, filesystem, protocol_of, redact
+from pipeline.uris import without_secrets
 
 TEXT_SUFFIXES = (".csv", ".tsv")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".pq")
@@ -72,7 +73,7 @@ class ManifestSource:
 
     def _table(self, file: SourceFile) -> tuple[pa.Table, str]:
         """The whole manifest, and the delimiter of a CSV file."""
-        with Store(file.uri, self.spec.storage).open("") as raw, explained(file.uri):
+        with Store(file.uri, self.spec.storage).open("") as raw:
             if not file.relative.lower().endswith(TEXT_SUFFIXES):
                 return pq.read_table(raw), ""
             read = read_delimited(raw.read(), self.spec.types, redact(file.uri))
@@ -145,9 +146,8 @@ def keys_of(folder: str, uris: Sequence[str]) -> list[str]:
 
 
 def _parts(uri: str) -> tuple[str, ...]:
-    """Store and folders of a URI; the query of a web address says nothing of its name."""
-    scheme, _, path = uri.rpartition("://")
-    path = path.split("?")[0] if scheme.startswith("http") else path
+    """Store and folders of a URI, without its secrets: user info and the query of a web address are no name."""
+    scheme, _, path = without_secrets(uri).rpartition("://")
     return (scheme, *(part for part in path.split("/") if part)) if path else ("",)
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tarfile
-
-import pyarrow as pa
-
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from pipeline.sources import open_source
 from pipeline.sources.layout import Layout, choose
 from pipeline.spec import SourceSpec
-from pipeline.storage import redact
+from pipeline.uris import printable, redact
 
 _TRIES = 5
 
@@ -26,11 +22,13 @@ def resolve_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
     for file in files[:_TRIES]:
         try:
             seen = source.peek(file)
-        except (tarfile.TarError, pa.ArrowException, EOFError) as error:
-            problem = str(error).splitlines()[0]
+        except InputError:
+            raise
+        except Exception as error:
+            # Whatever a parser says about a damaged file; the next one may be whole.
+            problem = redact(first_line(error))
             continue
         if seen.kinds:
             return choose(spec, seen, redact(file.uri))
-    raise InputError(
-        f"{redact(files[0].uri)}: none of the first {len(files[:_TRIES])} source files can be read ({problem})"
-    )
+    where = printable(redact(files[0].uri))
+    raise InputError(f"{where}: none of the first {len(files[:_TRIES])} source files can be read ({problem})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import tarfile
 import zlib
 from collections import Counter
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from methods.errors import BadSample
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.bounded_tar import content, open_bounded
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
@@ -21,7 +22,7 @@ from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.members import Group, MemberWindow
 from pipeline.sources.outputs import TAR_HEADER, from_members, layout_of
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, explained, protocol_of
+from pipeline.storage import Store, Unreachable, protocol_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXT = ("txt", "json", "cls", "caption", "text")
@@ -89,7 +90,7 @@ class WebDatasetSource:
     def _open(self, file: SourceFile) -> Iterator[tuple[tarfile.TarFile, bool]]:
         """The archive, and whether its members can be read in any order: on a disk and not compressed."""
         raw = Store(file.uri, self.spec.storage).open("")
-        with raw, _tar(raw, file.uri) as archive:
+        with raw, open_bounded(raw) as archive:
             yield archive, archive.fileobj is raw and protocol_of(file.uri) == "file"
 
     def _groups(self, file: SourceFile, wanted: Callable[[int], bool]) -> Iterator[Group]:
@@ -103,10 +104,13 @@ class WebDatasetSource:
 
             def reader(member: tarfile.TarInfo, number: int) -> Callable[[], bytes]:
                 if anyhow or not wanted(number):
-                    return partial(_content, archive, member)
+                    return partial(content, archive, member)
                 # Going back would mean another request, or unpacking from the start again.
-                content = _content(archive, member)
-                return lambda: content
+                try:
+                    data = content(archive, member)
+                except BadSample as error:
+                    return partial(_refuse, error)
+                return lambda: data
 
             while True:
                 try:
@@ -116,7 +120,10 @@ class WebDatasetSource:
                     # tarfile remembers every member; a tar of a million samples must not live in memory.
                     archive.members = []  # type: ignore[attr-defined]
                     yield from window.add(member, partial(reader, member))
-                except _BROKEN as error:
+                except Unreachable:
+                    raise
+                except Exception as error:
+                    # A header that lies makes tarfile raise nearly anything; what came before it is whole.
                     message = f"the tar ends early or is damaged near byte {archive.offset}: {error}"
                     problem = Rejection("read", "truncated_archive", message)
                     if not window.waiting:
@@ -137,22 +144,8 @@ def _no_end_mark(archive: tarfile.TarFile) -> bool:
     return len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE
 
 
-def _tar(raw: Any, uri: str) -> tarfile.TarFile:
-    with explained(uri):
-        try:
-            return tarfile.open(fileobj=raw, mode="r:*")
-        except tarfile.ReadError as error:
-            if raw.seek(0, io.SEEK_END) == 0:
-                raise tarfile.ReadError("the file is empty") from error
-            raise
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    data = file.read() if file else b""
-    if len(data) != member.size:
-        raise tarfile.ReadError(f"member {member.name} has {len(data)} of {member.size} bytes")
-    return data
+def _refuse(error: BadSample) -> bytes:
+    raise error
 
 
 def _fetch(key: str, uri: str, members: Mapping[str, Callable[[], bytes]], layout: Layout) -> Fetched:

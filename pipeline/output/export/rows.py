@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from methods.errors import InputError
 from pipeline.keep import KeepExpression
-from pipeline.sink.index import FOLDER
+from pipeline.sink.index import list_parts
 from pipeline.sink.schema import METRIC
 from pipeline.storage import Store
 
@@ -59,7 +59,7 @@ class Rows:
 
     def parts(self) -> list[str]:
         """The index parts, sorted: the order of everything that is exported."""
-        return [entry.path for entry in self._store.list(FOLDER) if entry.path.endswith(".parquet")]
+        return [entry.path for entry in list_parts(self._store)]
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The chosen rows of each shard, with the named columns and those that choosing takes."""

@@ -24,7 +24,7 @@ from pipeline.output.report.plots import histogram, rate, spans
 from pipeline.output.report.reasons import Reason, reasons
 from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
 from pipeline.plan import PLAN_FILE
-from pipeline.sink.index import FOLDER, read_part
+from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
 from pipeline.storage import Store, redact
@@ -109,7 +109,7 @@ def _environment() -> Environment:
 
 def _some_parts(store: Store, metric_columns: Sequence[str]) -> pa.Table:
     """A few index parts spread over all of them, as one table sorted by key."""
-    paths = [entry.path for entry in store.list(FOLDER)]
+    paths = [entry.path for entry in list_parts(store)]
     if not paths:
         return index_schema(metric_columns).empty_table()
     chosen = sorted({round(n) for n in np.linspace(0, len(paths) - 1, min(len(paths), _PARTS_SAMPLED))})
@@ -164,7 +164,7 @@ def _progress(store: Store) -> tuple[int, int | None]:
     planned = pq.read_table(io.BytesIO(data), columns=["shards"])["shards"]
     if planned.null_count:
         return 0, None
-    committed = sum(entry.path.endswith(".parquet") for entry in store.list(FOLDER))
+    committed = len(list_parts(store))
     return committed, int(planned.to_numpy().sum())
 
 

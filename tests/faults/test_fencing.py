@@ -1,0 +1,226 @@
+"""One output, one writer: what a driver without the lock still does, nobody reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from methods.errors import InputError
+from pipeline.errors import JobFailed
+from pipeline.fence import JOB_FILE, LOCK_FILE, FencedStore, Lease, LockLost
+from pipeline.output.verify import verify
+from pipeline.run import lock
+from pipeline.run.driver import run_job
+from pipeline.storage import Store
+from tests.support.datasets import read_tree, write_tars
+from tests.support.jobs import index_rows, job
+
+
+def rewrite(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def taken_over(out: Path) -> None:
+    """Another machine's driver has the lock now."""
+    rewrite(out / LOCK_FILE, token="other", host="elsewhere", run="the-other", pid=7, beat=time.time())
+
+
+@pytest.fixture
+def slow(tmp_path):
+    write_tars(tmp_path / "in", 2, 24)
+    return job(tmp_path / "in", tmp_path / "out", method={"name": "trouble", "params": {"seconds": 0.02}})
+
+
+def when_committed(shards: int, act):
+    def watch(progress) -> None:
+        if progress.shards == shards:
+            act()
+
+    return watch
+
+
+def test_a_driver_whose_lock_was_taken_stops_and_writes_nothing_more(slow, tmp_path):
+    out = tmp_path / "out"
+    seen: dict[str, bytes] = {}
+
+    def steal() -> None:
+        taken_over(out)
+        time.sleep(0.3)
+        seen.update(read_tree(out, "data", "index"))
+
+    with pytest.raises(JobFailed, match=r"run the-other on elsewhere \(pid 7\) has taken the lock over") as stopped:
+        run_job(slow, local=True, watch=when_committed(2, steal))
+    assert "\n" not in str(stopped.value)
+    assert read_tree(out, "data", "index") == seen
+    assert json.loads((out / LOCK_FILE).read_text())["token"] == "other"
+    assert not (out / "index.parquet").exists()
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "0123456789abcdef"}, {"generation": 2}])
+def test_no_commit_under_another_job_s_record(slow, tmp_path, change):
+    out = tmp_path / "out"
+    with pytest.raises(JobFailed, match="another job has taken this output over"):
+        run_job(slow, local=True, watch=when_committed(2, lambda: rewrite(out / JOB_FILE, **change)))
+    assert not (out / "index.parquet").exists()
+
+
+def test_an_output_deleted_while_it_is_written_is_said_and_the_rerun_works(slow, tmp_path):
+    import shutil
+
+    out = tmp_path / "out"
+    with pytest.raises(JobFailed, match="deleted"):
+        run_job(slow, local=True, watch=when_committed(2, lambda: shutil.rmtree(out)))
+    # What a worker of the dead run brings back a moment later is no stranger.
+    (out / "data").mkdir(parents=True, exist_ok=True)
+    late = next(iter(read_tree(tmp_path / "in", ".")))
+    assert late.endswith(".tar")
+    outcome = run_job(slow, local=True)
+    assert outcome.summary["rows"]["ok"] == 48
+    assert verify(Store(str(out))).sound
+
+
+def test_what_a_dead_run_brings_back_is_no_stranger(slow, tmp_path):
+    import shutil
+
+    out = tmp_path / "out"
+    run_job(slow, local=True)
+    names = sorted(read_tree(out, "data", "index"))
+    shutil.rmtree(out / "_sceneshift")
+    for name in ("index.parquet", "metrics.json", "README.md", "report/index.html"):
+        (out / name).unlink()
+    assert run_job(slow, local=True).progress.shards == 6
+    assert sorted(read_tree(out, "data", "index")) == names
+
+
+def test_fresh_begins_a_generation_of_its_own_and_a_late_write_of_the_old_one_is_not_read(tmp_path):
+    write_tars(tmp_path / "in", 1, 12)
+    out = tmp_path / "out"
+    run_job(job(tmp_path / "in", out), local=True)
+    old = read_tree(out, "data", "index")
+    other = job(tmp_path / "in", out, seed=1, method__name="null")
+    run_job(other, local=True, fresh=True)
+    new = read_tree(out, "data", "index")
+    assert not old.keys() & new.keys()
+    assert json.loads((out / JOB_FILE).read_text())["generation"] == 2
+    for name, data in old.items():
+        (out / name).write_bytes(data)
+    assert run_job(other, local=True).state == "nothing_to_do"
+    (out / "_sceneshift" / "success.json").unlink()
+    run_job(other, local=True)
+    assert read_tree(out, "data", "index") == new
+    assert {row["method"] for row in index_rows(out)} == {"null"}
+    assert verify(Store(str(out))).sound
+
+
+def test_fresh_of_the_same_job_gives_the_same_names_and_bytes(tmp_path):
+    write_tars(tmp_path / "in", 1, 12)
+    spec = job(tmp_path / "in", tmp_path / "out")
+    run_job(spec, local=True)
+    before = read_tree(tmp_path / "out", "data", "index")
+    run_job(spec, local=True, fresh=True)
+    assert read_tree(tmp_path / "out", "data", "index") == before
+
+
+def test_fresh_deletes_what_the_job_s_record_names_and_nothing_else(tmp_path):
+    write_tars(tmp_path / "in", 1, 12)
+    out = tmp_path / "out"
+    run_job(job(tmp_path / "in", out), local=True)
+    mine = {"data/mine.parquet": b"x", "index/notes.txt": b"y", "report/plot.png": b"z", "thesis.pdf": b"!"}
+    mine["data/photos-0badcafe-0000.parquet"] = b"a name like ours, of no file of this source"
+    for name, data in mine.items():
+        (out / name).write_bytes(data)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "keep.parquet").write_bytes(b"k")
+    (out / "data" / "link").symlink_to(elsewhere)
+    run_job(job(tmp_path / "in", out, method__name="null"), local=True, fresh=True)
+    assert {name: (out / name).read_bytes() for name in mine} == mine
+    assert (elsewhere / "keep.parquet").read_bytes() == b"k"
+
+
+def test_a_live_process_of_this_machine_is_never_stale_however_long_it_slept(tmp_path, monkeypatch):
+    store = Store(str(tmp_path / "out"))
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 1000.0)
+    with lock.locked(store, "sleeper"):
+        rewrite(tmp_path / "out" / LOCK_FILE, beat=time.time() - 10_000)
+        with pytest.raises(InputError, match="is writing here"), lock.locked(store, "second"):
+            pass
+        held = json.loads((tmp_path / "out" / LOCK_FILE).read_text())
+        assert lock.is_stale(held | {"started": "12345"}), "another process got the number"
+        gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+        assert lock.is_stale(held | {"pid": int(gone.stdout)})
+        assert lock.is_stale(held | {"host": "elsewhere"})
+        assert not lock.is_stale(held | {"host": "elsewhere", "beat": time.time() - 60})
+
+
+def test_the_heart_beat_never_writes_over_another_holder(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    store, path = Store(str(tmp_path / "out")), tmp_path / "out" / LOCK_FILE
+    with lock.locked(store, "first") as held:
+        first = json.loads(path.read_text())["beat"]
+        time.sleep(0.3)
+        assert json.loads(path.read_text())["beat"] > first
+        assert not held.lost.is_set()
+        other = json.dumps({"token": "other", "host": "h", "pid": 1, "run": "r", "beat": time.time()}).encode()
+        store.put(LOCK_FILE, other)
+        assert held.lost.wait(5)
+        time.sleep(0.2)
+        assert path.read_bytes() == other
+    assert path.read_bytes() == other
+
+
+def test_a_lost_answer_to_the_lock_s_put_does_not_lock_the_driver_out(tmp_path):
+    class Forgetful(Store):
+        def put_new(self, relative: str, data: bytes) -> bool:
+            super().put_new(relative, data)
+            return super().put_new(relative, data)
+
+    store = Forgetful(str(tmp_path / "out"))
+    with lock.locked(store, "mine") as held:
+        assert json.loads((tmp_path / "out" / LOCK_FILE).read_text())["token"] == held.token
+    assert not (tmp_path / "out" / LOCK_FILE).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"beat": "x"}', '{"beat": null, "pid": "p"}', "\xff"])
+def test_a_damaged_lock_is_taken_over(tmp_path, text):
+    store = Store(str(tmp_path / "out"))
+    store.put(LOCK_FILE, text.encode("latin-1"))
+    with lock.locked(store, "mine"):
+        pass
+
+
+def test_every_write_through_a_fenced_store_needs_the_lease(tmp_path):
+    plain = Store(str(tmp_path / "out"))
+    plain.put(LOCK_FILE, b'{"token": "t"}')
+    plain.put(JOB_FILE, b'{"fingerprint": "f"}')
+    good = FencedStore(plain.root, plain.options, Lease("t", "f", 1))
+    good.put("index/a", b"1")
+    for lease in (Lease("u", "f", 1), Lease("t", "g", 1), Lease("t", "f", 2)):
+        store = FencedStore(plain.root, plain.options, lease)
+        for write in (
+            lambda store=store: store.put("index/b", b"2"),
+            lambda store=store: store.put_new("index/b", b"2"),
+            lambda store=store: store.delete("index/a"),
+        ):
+            with pytest.raises(LockLost):
+                write()
+    assert [entry.path for entry in plain.list("index")] == ["index/a"]
+    assert os.listdir(tmp_path / "out" / "index") == ["a"]
+
+
+def test_conditional_puts_on_s3(bucket):
+    store = bucket.store("out")
+    with lock.locked(store, "first"):
+        tag = store.tag(LOCK_FILE)
+        assert tag
+        assert store.put_if(LOCK_FILE, store.read(LOCK_FILE), tag)
+        before = store.tag(LOCK_FILE)
+        store.put(LOCK_FILE, b'{"token": "other"}')
+        assert not store.put_if(LOCK_FILE, b"mine", before)
+        assert store.read(LOCK_FILE) == b'{"token": "other"}'
