@@ -39,6 +39,9 @@ def run(
     steal_lock: Annotated[
         bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
     ] = False,
+    if_busy: Annotated[
+        Literal["fail", "skip"], typer.Option(help="When another run holds the output: exit code 2, or skip with 0.")
+    ] = "fail",
     json: Json = False,
 ) -> None:
     """Translate a dataset, or do what is left of it."""
@@ -50,7 +53,9 @@ def run(
     overrides += [f"max_rejects={max_rejects}"] if max_rejects is not None else []
     run_safely(
         Console(json),
-        lambda console: run_command(console, spec, overrides, local=local, fresh=fresh, steal_lock=steal_lock),
+        lambda console: run_command(
+            console, spec, overrides, local=local, fresh=fresh, steal_lock=steal_lock, if_busy=if_busy
+        ),
     )
 
 

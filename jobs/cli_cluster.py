@@ -1,4 +1,4 @@
-"""The commands around a cluster: `submit`, `jobs`, `logs`, `stop`."""
+"""The commands around a cluster and a calendar: `submit`, `jobs`, `logs`, `stop`, `schedule`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.arguments import Json, Set
+from jobs.arguments import Json, Set, Spec
 from jobs.console import Console, run_safely
 from jobs.verbosity import Commands
 
@@ -85,7 +85,29 @@ def stop(
     run_safely(Console(json), lambda console: stop_command(console, id_, address))
 
 
+def schedule(
+    spec: Spec,
+    cron: Annotated[str, typer.Option(help="When, as in cron: minute hour day month weekday.")],
+    target: Annotated[str, typer.Option(help="kuberay, cronjob (Kubernetes), systemd, airflow or slurm.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
+    time_zone: Annotated[str, typer.Option(help="Of the times, such as Europe/Berlin.")] = "UTC",
+    image: Annotated[str, typer.Option(help="Container image, for kuberay and cronjob.")] = "sceneshift:latest",
+    folder: Annotated[
+        str | None,
+        typer.Option(help="Where the files will lie on the machine that runs them. Default: the folder of --out."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write the files that make a scheduler run a job; each run translates what is new in the source."""
+    from jobs.commands.schedule import schedule_command
+
+    run_safely(
+        Console(json),
+        lambda console: schedule_command(console, spec, cron, time_zone, target, image, folder, out),
+    )
+
+
 def add_cluster_commands(app: Commands) -> None:
     """Put the commands of this module into the command line."""
-    for command in (submit, jobs, logs, stop):
+    for command in (submit, jobs, logs, stop, schedule):
         app.command()(command)

@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline.run.driver import Outcome, run_job
+from pipeline.run.lock import Busy
 from pipeline.sink.label_counts import describe_labels
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 
 
 def run_command(
-    console: Console, path: Path, overrides: list[str], *, local: bool, fresh: bool, steal_lock: bool
+    console: Console,
+    path: Path,
+    overrides: list[str],
+    *,
+    local: bool,
+    fresh: bool,
+    steal_lock: bool,
+    if_busy: Literal["fail", "skip"] = "fail",
 ) -> int:
-    """Run a job with progress on standard error; returns the exit code."""
+    """Run a job with progress on standard error; returns the exit code.
+
+    With ``if_busy="skip"`` an output that another run holds is left to it, which counts as done.
+    """
+    try:
+        return _run(console, path, overrides, local=local, fresh=fresh, steal_lock=steal_lock)
+    except Busy as error:
+        if if_busy == "fail":
+            raise
+        console.problem(redact(f"skipped: {error}"))
+        console.result({"state": "skipped", "reason": redact(str(error))})
+        return DONE
+
+
+def _run(console: Console, path: Path, overrides: list[str], *, local: bool, fresh: bool, steal_lock: bool) -> int:
     spec = JobSpec.load(path, overrides)
     if not local:
         quiet_native_stderr()

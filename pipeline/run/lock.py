@@ -21,12 +21,16 @@ from methods.errors import InputError
 from pipeline.fence import LOCK_FILE, read_record
 from pipeline.storage import Store
 
-__all__ = ["LOCK_FILE", "Held", "holder", "is_stale", "locked"]
+__all__ = ["LOCK_FILE", "Busy", "Held", "holder", "is_stale", "locked"]
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 120.0
 # A local lock is kept fresh by writing over it in place, so its length must not change.
 _LENGTH = 512
+
+
+class Busy(InputError):
+    """Another driver is at work on the output."""
 
 
 @dataclass
@@ -97,7 +101,7 @@ def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[Held]:
     A stale lock is taken over; ``steal`` takes over a live one too.
 
     Raises:
-        InputError: another driver is at work on this output.
+        Busy: another driver is at work on this output.
     """
     held = Held(secrets.token_hex(8))
     generation = 1
@@ -112,14 +116,14 @@ def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[Held]:
         # An answer that got lost is asked for again, and then the lock that is found is one's own.
         if found is None or found.get("token") != held.token:
             if found is not None and not steal and not is_stale(found):
-                raise InputError(_busy(store, found))
+                raise Busy(_busy(store, found))
             generation = int(_seconds((found or {}).get("generation")) or 0) + 1
             store.put(LOCK_FILE, content())
             # Two drivers may take over the same stale lock at once: the last put wins, and both look who it was.
             time.sleep(0.5)
             now = holder(store)
             if now is None or now.get("token") != held.token:
-                raise InputError(f"{store.uri()}: another driver took the lock at the same moment; try again")
+                raise Busy(f"{store.uri()}: another driver took the lock at the same moment; try again")
     stop = threading.Event()
     beat = _LocalBeat(store, held.token) if store.local else _RemoteBeat(store, held.token)
 

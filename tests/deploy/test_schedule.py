@@ -1,0 +1,158 @@
+"""What `sceneshift schedule` writes: valid for the programs that read it, and true to the cron expression."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from jobs.commands.run import run_command
+from jobs.commands.schedule import schedule_command
+from jobs.console import Console
+from jobs.schedule.cron import Cron
+from jobs.schedule.render import TARGETS
+from methods.errors import InputError
+from pipeline.run.lock import Busy, locked
+from pipeline.storage import Store
+from tests.support.datasets import write_tars
+
+SCHEMA = Path(__file__).parent / "crds" / "raycronjob.schema.json"
+TEXT = """# a job
+name: Nightly Streets
+source: {uri: "/data/in"}
+method: {name: invert}
+output: {uri: "s3://bucket/${PLACE}/out"}
+compute: {workers: [1, 4], cpus: 2, gpus: 1}
+"""
+
+
+def written(tmp_path: Path, target: str, text: str = TEXT, cron: str = "0 2 * * *", **more: Any) -> dict[str, str]:
+    (tmp_path / "job.yaml").write_text(text)
+    options = {"zone": "Europe/Berlin", "image": "me/sceneshift:1", "folder": "/srv/night", **more}
+    out = tmp_path / target
+    schedule_command(Console(True), tmp_path / "job.yaml", cron, target=target, out=out, **options)
+    return {path.name: path.read_text() for path in out.iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "not-to-be-filled-in")
+
+
+def strict(schema: Any) -> Any:
+    """A custom resource's schema as JSON Schema that takes no unknown field."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: strict(value) for key, value in schema.items()}
+    if schema.get("x-kubernetes-int-or-string") is True:
+        found.pop("type", None)
+        found["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if isinstance(schema.get("properties"), dict) and "x-kubernetes-preserve-unknown-fields" not in schema:
+        found["additionalProperties"] = False
+    return found
+
+
+def test_kuberay_is_what_the_operator_takes(tmp_path):
+    config, resource = yaml.safe_load_all(written(tmp_path, "kuberay")["raycronjob.yaml"])
+    assert config["data"]["job.yaml"].rstrip("\n") == TEXT.rstrip("\n")
+    schema = strict(json.loads(SCHEMA.read_text()))
+    schema["properties"]["metadata"] = {"type": "object"}
+    jsonschema.validate(resource, schema)
+    wrong = copy.deepcopy(resource)
+    wrong["spec"]["jobTemplate"]["rayClusterSpec"]["headGroupSpecs"] = {}
+    with pytest.raises(jsonschema.ValidationError, match="headGroupSpecs"):
+        jsonschema.validate(wrong, schema)
+    (group,) = resource["spec"]["jobTemplate"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)
+    assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_a_cron_job_forbids_two_at_once(tmp_path):
+    config, resource = yaml.safe_load_all(written(tmp_path, "cronjob")["cronjob.yaml"])
+    assert "${PLACE}" in config["data"]["job.yaml"]
+    spec = resource["spec"]
+    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("0 2 * * *", "Europe/Berlin", "Forbid")
+    (container,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["run", "/etc/sceneshift/job.yaml", "--if-busy", "skip"]
+
+
+@pytest.mark.parametrize(
+    ("cron", "calendar"),
+    [
+        ("0 2 * * *", "*-*-* 2:0:00"),
+        ("*/15 8-18 * * 1-5", "Mon,Tue,Wed,Thu,Fri *-*-* 8..18:0/15:00"),
+        ("30 4 1,15 */3 *", "*-1/3-1,15 4:30:00"),
+        ("0 0 * * 0", "Sun *-*-* 0:0:00"),
+        ("0 0 * * 5-7", "Fri,Sat,Sun *-*-* 0:0:00"),
+    ],
+)
+def test_cron_as_systemd_writes_it(cron, calendar):
+    assert Cron.parse(cron).calendar == calendar
+    if analyze := shutil.which("systemd-analyze"):
+        subprocess.run([analyze, "calendar", f"{calendar} Europe/Berlin"], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("cron", ["", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *"])
+def test_a_wrong_cron_expression_is_refused(cron):
+    with pytest.raises(InputError, match="--cron"):
+        Cron.parse(cron)
+    with pytest.raises(InputError, match="restrict one of the two"):
+        _ = Cron.parse("0 0 1 * 1").calendar
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    files = written(tmp_path, "systemd", folder=str(tmp_path))
+    assert set(files) == {"sceneshift-nightly-streets.service", "sceneshift-nightly-streets.timer", "job.yaml"}
+    assert files["job.yaml"] == TEXT
+    if analyze := shutil.which("systemd-analyze"):
+        units = [str(tmp_path / "systemd" / name) for name in files if name != "job.yaml"]
+        done = subprocess.run([analyze, "verify", *units], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_airflow_and_slurm_parse(tmp_path):
+    module = written(tmp_path, "airflow")["sceneshift_nightly_streets.py"]
+    text = ast.unparse(ast.parse(module))
+    assert "catchup=False" in text
+    assert "max_active_runs=1" in text
+    files = written(tmp_path, "slurm")
+    script = files["sceneshift-nightly-streets.sbatch"]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    assert script.splitlines()[-1] == "exec sceneshift run /srv/night/job.yaml --if-busy skip"
+    assert "0 2 * * * sbatch /srv/night/" in files["sceneshift-nightly-streets.scrontab"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_cannot_run_elsewhere_is_refused(tmp_path, target):
+    with pytest.raises(InputError, match="absolute paths"):
+        written(tmp_path, target, TEXT.replace("/data/in", "data/in"))
+    with pytest.raises(InputError, match="no such zone"):
+        written(tmp_path, target, zone="Europe/Nowhere")
+    with pytest.raises(InputError, match="--folder"):
+        written(tmp_path, target, folder="/srv/two words")
+    assert not (tmp_path / target).exists()
+
+
+def test_a_busy_output_is_left_to_its_run(tmp_path, capsys):
+    write_tars(tmp_path / "in", 1, 3)
+    path = tmp_path / "job.yaml"
+    tree = {"source": {"uri": str(tmp_path / "in")}, "method": {"name": "invert"}, "metrics": []}
+    path.write_text(yaml.safe_dump({**tree, "output": {"uri": str(tmp_path / "out")}}))
+    options = {"local": True, "fresh": False, "steal_lock": False}
+    with locked(Store(str(tmp_path / "out")), "another"):
+        assert run_command(Console(True), path, [], **options, if_busy="skip") == 0
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "skipped: " in line
+        assert "run another on" in line
+        with pytest.raises(Busy):
+            run_command(Console(True), path, [], **options)
