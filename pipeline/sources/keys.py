@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from methods.errors import InputError
 from pipeline.sources.layout import KEY_NAMES
@@ -50,4 +49,4 @@ def _is_unique(values: pa.ChunkedArray) -> bool:
     type = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     if not (pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_integer(type)):
         return False
-    return len(values) > 0 and values.null_count == 0 and pc.count_distinct(values).as_py() == len(values)
+    return len(values) > 0 and values.null_count == 0 and len(values.unique()) == len(values)

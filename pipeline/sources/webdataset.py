@@ -82,7 +82,7 @@ class WebDatasetSource:
         try:
             for group in self._groups(file, wanted):
                 fetch = partial(_fetch, group.key, file.uri, group.members, layout)
-                yield Pending(group.key, fetch, group.problem, tuple(group.findings))
+                yield Pending(group.key, fetch, group.problem, findings=tuple(group.findings))
         except _BROKEN as error:
             yield broken_file(file, "not_an_archive", f"not a readable tar: {error}")
 

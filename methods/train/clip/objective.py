@@ -19,13 +19,13 @@ from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.clip import CONTEXT_LENGTH, MEAN, STD
 from methods.nn.clip_vocabulary import MERGES, tokenizer_of
+from methods.nn.image_prep import prepare_image, to_tensor
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
 from methods.train.clip.info import INFO, ClipParams
 from methods.train.clip.texts import shown_caption
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.networks import learned_merges
-from methods.turbo.image_prep import prepare_image, to_tensor
 
 _HEAD = 64
 _LARGEST_SCALE = math.log(100.0)

@@ -84,8 +84,8 @@ def test_the_file_is_bounded_and_keeps_first_tracebacks():
 
 
 def test_repeated_faults_are_shown_where_everything_is_wanted():
-    kind = {"fault": ("read", "OSError", "y:2 g")}
+    fault = ("read", "OSError", "y:2 g")
     few, all_of_them = FirstOfEachFault(), FirstOfEachFault(everything=True)
-    assert [few.filter(record("x", **kind)) for _ in range(3)] == [True, False, False]
-    assert [all_of_them.filter(record("x", **kind)) for _ in range(3)] == [True, True, True]
+    assert [few.filter(record("x", fault=fault)) for _ in range(3)] == [True, False, False]
+    assert [all_of_them.filter(record("x", fault=fault)) for _ in range(3)] == [True, True, True]
     assert few.filter(record("x", fault=("read", "OSError", "y:3 g")))
