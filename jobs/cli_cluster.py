@@ -1,4 +1,4 @@
-"""The commands around a cluster and a calendar: `submit`, `jobs`, `logs`, `stop`, `schedule`."""
+"""The commands around a cluster and a calendar: `submit`, `jobs`, `logs`, `stop`, `schedule`, `weights`."""
 
 from __future__ import annotations
 
@@ -107,7 +107,25 @@ def schedule(
     )
 
 
+def list_weights(spec: Spec, set_: Set = None, json: Json = False) -> None:
+    """Print the URIs of the weights that a job loads."""
+    from jobs.commands.weights import list_weights_command
+
+    run_safely(Console(json), lambda console: list_weights_command(console, spec, list(set_ or [])))
+
+
+def pull_weights(spec: Spec, set_: Set = None, json: Json = False) -> None:
+    """Fetch a job's weights into the cache of this machine, where later runs find them."""
+    from jobs.commands.weights import pull_weights_command
+
+    run_safely(Console(json), lambda console: pull_weights_command(console, spec, list(set_ or [])))
+
+
 def add_cluster_commands(app: Commands) -> None:
     """Put the commands of this module into the command line."""
     for command in (submit, jobs, logs, stop, schedule):
         app.command()(command)
+    weights = Commands(help="The weights that a job loads.", no_args_is_help=True)
+    weights.command("list")(list_weights)
+    weights.command("pull")(pull_weights)
+    app.add_typer(weights, name="weights")

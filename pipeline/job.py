@@ -26,7 +26,7 @@ from pipeline.storage import Store
 from pipeline.uris import redact
 
 FORMAT_VERSION = 1
-__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "check", "prepare", "stored_job"]
+__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "check", "prepare", "stored_job", "weight_uris"]
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,15 @@ def check(spec: JobSpec) -> None:
     """
     methods.resolve(spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec))
     _columns(spec)
+
+
+def weight_uris(spec: JobSpec) -> tuple[str, ...]:
+    """Where the weights come from that a job's method loads. Nothing is fetched. Raises InputError as :func:`check`."""
+    info, params, weights = methods.resolve(
+        spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
+    )
+    weights = None if weights is None else resolved_uri(weights, "method.weights")
+    return tuple(info.weight_uris(resolved(params), weights))
 
 
 def stored_job(store: Store) -> dict[str, Any] | None:
