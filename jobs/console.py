@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from jobs.interrupts import GO_ON, interruption, terminable
 from jobs.verbosity import verbosity
 from methods.errors import InputError, first_line
 
@@ -91,9 +92,16 @@ def run_safely(console: Console, command: Callable[[Console], int]) -> None:
     With ``--debug`` the traceback comes before the line.
     """
     try:
-        code = command(console)
+        with terminable():
+            code = command(console)
     except typer.Exit:
         raise
+    except (KeyboardInterrupt, SystemExit) as error:
+        stopped = interruption(error)
+        if stopped is None:
+            raise
+        console.problem(f"stopped by {stopped[0]}{''.join(f': {note}' for note in notes_of(error))}; {GO_ON}")
+        raise typer.Exit(stopped[1]) from None
     except Exception as error:
         # Named rather than imported: pipeline.errors stays out of `--help`.
         known = type(error).__name__ == "JobFailed" or isinstance(error, InputError)
@@ -108,6 +116,11 @@ def run_safely(console: Console, command: Callable[[Console], int]) -> None:
         raise typer.Exit(code) from None
     if code:
         raise typer.Exit(code)
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """What was added to an exception on its way."""
+    return list(getattr(error, "__notes__", []))
 
 
 def _unexpected(error: Exception) -> str:

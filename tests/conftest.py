@@ -25,6 +25,7 @@ os.environ.update(
         "RAY_ENABLE_AUTO_CONNECT": "0",
         "AWS_EC2_METADATA_DISABLED": "true",
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONPATH": os.pathsep.join([str(PLUGIN), str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
     }
 )

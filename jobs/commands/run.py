@@ -11,6 +11,7 @@ from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline.run.driver import Outcome, run_job
 from pipeline.run.lock import Busy
+from pipeline.run.progress import Progress
 from pipeline.sink.label_counts import describe_labels
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
@@ -45,15 +46,27 @@ def _run(console: Console, path: Path, overrides: list[str], *, local: bool, fre
     if not local:
         quiet_native_stderr()
     with progress_view(console.quiet, run_shown, "starting workers") as watch:
-        outcome = run_job(
-            spec,
-            local=local,
-            fresh=fresh,
-            steal_lock=steal_lock,
-            watch=watch,
-            say=console.progress,
-            log_options=verbosity().log_files,
-        )
+        latest = Progress()
+
+        def counted(progress: Progress) -> None:
+            nonlocal latest
+            latest = progress
+            watch(progress)
+
+        try:
+            outcome = run_job(
+                spec,
+                local=local,
+                fresh=fresh,
+                steal_lock=steal_lock,
+                watch=counted,
+                say=console.progress,
+                log_options=verbosity().log_files,
+            )
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            committed = latest.before + latest.shards
+            stopped.add_note(f"{committed} shards are committed, {latest.attempted} images of them by this run")
+            raise
     for warning in outcome.warnings:
         console.note(warning)
     for finding in outcome.findings:

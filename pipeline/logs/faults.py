@@ -63,18 +63,20 @@ def log_fault(
 def failure_logged(where: str) -> Iterator[None]:
     """Inside, what ends a run is logged with its traceback, and the message says in which place the log is.
 
+    Not as an error: whoever started the run shows the one line, and the terminal needs no second one.
+
     Raises:
         JobFailed: instead of an exception that is about our code or a plug-in, not about the input.
     """
     try:
         yield
     except InputError as error:
-        log_fault(logging.ERROR, str(error), "run", "InputError", error)
+        log_fault(logging.INFO, str(error), "run", "InputError", error)
         raise
     except JobFailed as error:
-        log_fault(logging.ERROR, str(error), "run", "JobFailed", error)
+        log_fault(logging.INFO, str(error), "run", "JobFailed", error)
         raise JobFailed(f"{error} (why: {where})") from error
     except Exception as error:
         text = redact(f"{type(error).__name__}: {first_line(error, _LONGEST)}, raised at {place_of(error)}")
-        log_fault(logging.ERROR, text, "run", type(error).__name__, error)
+        log_fault(logging.INFO, text, "run", type(error).__name__, error)
         raise JobFailed(f"{text} (why: {where})") from error

@@ -107,7 +107,9 @@ class Work:
         for event in watched(self.executor, pending, self.job.spec.compute.stall_timeout, self._check_lock):
             self.record.put()
             if isinstance(event, Failure):
-                _log.warning("%s: %s", event.where, event.message)
+                # What ends the run is said once, as its one line.
+                level = logging.WARNING if event.kind in ("step", "changed") else logging.INFO
+                _log.log(level, "%s: %s", event.where, event.message)
                 self._note(event, found)
                 continue
             self.progress.add(event)

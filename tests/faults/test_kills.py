@@ -1,0 +1,151 @@
+"""Drivers killed, stopped and sent to sleep at seeded moments; a rerun gives the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.fence import LOCK_FILE
+from pipeline.output.verify import verify
+from pipeline.storage import Store
+from tests.support.datasets import read_tree, write_tars
+
+KILLS = int(os.environ.get("SCENESHIFT_KILLS", "4"))
+SAMPLES = 48
+
+
+def job_file(folder: Path, out: str, **method) -> Path:
+    path = folder / f"{out}.yaml"
+    tree = {
+        "source": {"uri": str(folder / "in")},
+        "method": method or {"name": "trouble", "params": {"seconds": 0.15}},
+        "output": {"uri": str(folder / out), "image": {"format": "png"}},
+        "metrics": [],
+    }
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def start(spec: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "jobs", "run", "--local", str(spec), *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_parts(out: Path, driver: subprocess.Popen[str], parts: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None and len(read_tree(out, "index")) < parts:
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
+    """A source, and what an undisturbed run makes of it."""
+    folder = tmp_path_factory.mktemp("calm")
+    write_tars(folder / "in", 2, SAMPLES // 2)
+    driver = start(job_file(folder, "undisturbed"))
+    _, said = driver.communicate(timeout=200)
+    assert driver.returncode == 0, said
+    return folder, read_tree(folder / "undisturbed", "data", "index")
+
+
+class Poller(threading.Thread):
+    """Lists index/ every 0.2 s and checks each part's data file as soon as the part is there."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(daemon=True)
+        self.out, self.halves, self.looks, self.stop = out, [], 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.2):
+            self.looks += 1
+            for path in sorted((self.out / "index").glob("*.parquet")):
+                rows = pq.read_table(path).num_rows
+                if pq.read_table(self.out / "data" / path.name).num_rows != rows:
+                    self.halves.append(path.name)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_kills_at_any_moment_lose_and_change_nothing(calm):
+    folder, wanted = calm
+    rng = random.Random(14)
+    for number in range(KILLS):
+        out = folder / f"killed-{number}"
+        spec = job_file(folder, out.name)
+        poller = Poller(out)
+        poller.start()
+        deaths = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
+        for death in rng.sample(deaths, 2):
+            driver = start(spec, *(["--fresh"] if rng.random() < 0.2 else []))
+            wait_for_parts(out, driver, rng.randint(0, 4))
+            time.sleep(rng.random() * 0.3)
+            driver.send_signal(death)
+            driver.communicate(timeout=60)
+        last = start(spec)
+        _, said = last.communicate(timeout=200)
+        poller.stop.set()
+        poller.join()
+        assert last.returncode == 0, said
+        assert read_tree(out, "data", "index") == wanted
+        assert poller.looks
+        assert not poller.halves
+        assert verify(Store(str(out))).sound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "name", "code"), [(signal.SIGTERM, "SIGTERM", 143), (signal.SIGINT, "Ctrl-C", 130)])
+def test_a_signal_ends_in_one_line_that_says_what_is_committed(calm, number, name, code):
+    folder, wanted = calm
+    out = folder / f"stopped-{name}"
+    driver = start(job_file(folder, out.name), "-q")
+    wait_for_parts(out, driver, 2)
+    driver.send_signal(number)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == code, said
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    assert f"stopped by {name}" in lines[0]
+    assert "shards are committed" in lines[0]
+    assert "the same command goes on" in lines[0]
+    assert not (out / LOCK_FILE).exists()
+    again = start(job_file(folder, out.name))
+    _, said = again.communicate(timeout=200)
+    assert again.returncode == 0, said
+    assert read_tree(out, "data", "index") == wanted
+
+
+@pytest.mark.slow
+def test_a_driver_that_wakes_up_after_another_took_over_changes_no_byte(calm):
+    folder, _ = calm
+    out = folder / "zombie"
+    zombie = start(job_file(folder, out.name), "-q")
+    wait_for_parts(out, zombie, 2)
+    zombie.send_signal(signal.SIGSTOP)
+    lock = out / LOCK_FILE
+    # The second driver sees a lock of another machine that was not touched for long.
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"host": "elsewhere", "beat": time.time() - 150}))
+    other = folder / "other.yaml"
+    other.write_text(
+        yaml.safe_dump(yaml.safe_load((folder / "zombie.yaml").read_text()) | {"method": {"name": "null"}})
+    )
+    second = start(other, "--fresh")
+    _, said = second.communicate(timeout=200)
+    assert second.returncode == 0, said
+    before = read_tree(out, "data", "index", "report")
+    zombie.send_signal(signal.SIGCONT)
+    _, said = zombie.communicate(timeout=60)
+    assert zombie.returncode == 3, said
+    assert len(said.strip().splitlines()) == 1, said
+    assert read_tree(out, "data", "index", "report") == before
+    assert verify(Store(str(out))).sound
