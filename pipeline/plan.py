@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from methods.errors import InputError, first_line
 from pipeline.findings import Finding, merge
@@ -17,6 +15,7 @@ from pipeline.job import Job
 from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
 from pipeline.sink.parquet import parquet_bytes
+from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.versions import versioned
 from pipeline.storage import Store
 from pipeline.uris import printable, redact
@@ -173,7 +172,7 @@ def read_plan(store: Store) -> list[FilePlan]:
     if data is None:
         return []
     try:
-        return [_recorded(row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+        return [_recorded(row) for row in read_small_parquet(data).to_pylist()]
     except Exception as error:
         raise InputError(
             f"{store.uri(PLAN_FILE)}: damaged ({first_line(error)}); delete it and run again, or begin anew by --fresh"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.records import Receipt
 from pipeline.sink.parquet import parquet_bytes
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 
 RUNS = "_sceneshift/runs"
@@ -58,5 +56,5 @@ class RunLog:
 
 def read_runs(store: Store) -> pa.Table:
     """Every run of an output, one row a shard that the run committed."""
-    tables = [pq.read_table(io.BytesIO(store.read(entry.path))) for entry in store.list(RUNS)]
+    tables = [read_small_parquet(store.read(entry.path)) for entry in store.list(RUNS)]
     return pa.concat_tables(tables) if tables else _SCHEMA.empty_table()

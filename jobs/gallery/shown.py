@@ -45,7 +45,7 @@ def read_shown(output: Path, count: int, truth: str | None = None) -> list[Shown
     index = output / "index.parquet"
     if not index.is_file():
         raise InputError(f"{output}: no finished output here (index.parquet is missing)")
-    rows = ds.dataset(index).to_table(filter=ds.field("status") == "ok").to_pylist()
+    rows = ds.dataset(index).to_table(filter=ds.field("status") == "ok", use_threads=False).to_pylist()
     pictures = {row["key"]: row for row in _data(output, truth)}
     found = [_shown(row, pictures[row["key"]], truth) for row in sorted(rows, key=lambda row: row["key"])[:count]]
     if not found:
@@ -58,7 +58,7 @@ def _data(output: Path, truth: str | None) -> list[dict[str, Any]]:
     if "source_image" not in data.schema.names:
         raise InputError(f"{output}: holds no sources beside its pictures, set output.pairs: true")
     columns = [name for name in data.schema.names if name in ("key", "source_image", "image", truth)]
-    return data.to_table(columns=columns).to_pylist()
+    return data.to_table(columns=columns, use_threads=False).to_pylist()
 
 
 def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | None) -> Shown:

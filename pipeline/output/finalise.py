@@ -93,13 +93,13 @@ def _summary(
     columns: dict[str, Summary] = {name: Summary() for name in job.metric_columns}
     duplicates: int | None = None
     if merged is not None:
-        good = merged.filter(pc.field("status") == "ok")
+        good = merged.filter(pc.equal(merged["status"], "ok"))
         _add(columns, good)
-        duplicates = good.num_rows - good.group_by(["key", "variant"]).aggregate([]).num_rows
+        duplicates = good.num_rows - good.group_by(["key", "variant"], use_threads=False).aggregate([]).num_rows
     else:
         for path in paths:
             table = read_part(store.read(path))
-            _add(columns, table.filter(pc.field("status") == "ok"))
+            _add(columns, table.filter(pc.equal(table["status"], "ok")))
     return {
         "rows": {"attempted": sum(counts.values()), **counts},
         "reasons": reasons,

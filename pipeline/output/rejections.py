@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.logs.lines import LogLine, read_lines
 from pipeline.logs.run import LOGS
 from pipeline.sink.index import list_parts, read_note
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 
 KEYS = 3
@@ -82,8 +81,8 @@ def _rejected_rows(store: Store) -> Iterator[dict[str, str]]:
     for entry in list_parts(store):
         data = store.read(entry.path)
         if read_note(data).rejected:
-            table = pq.read_table(io.BytesIO(data), columns=_COLUMNS)
-            yield from table.filter(pc.field("status") == "rejected").to_pylist()
+            table = read_small_parquet(data, _COLUMNS)
+            yield from table.filter(pc.equal(table["status"], "rejected")).to_pylist()
 
 
 def _faults(store: Store) -> Iterator[tuple[str, LogLine]]:

@@ -29,6 +29,7 @@ from pipeline.sink.commit import DATA, data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.index import FOLDER, PartNote, list_parts, read_note, read_part
 from pipeline.sink.webdataset import member_stem, tar_names
+from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.layout import Layout
 from pipeline.storage import Entry, Store, redact
 
@@ -162,10 +163,10 @@ def _name_twice(store: Store, parts: Sequence[Entry], twice: set[bytes], verdict
     left = {value: [] for value in twice}
     for entry in parts if twice else ():
         try:
-            table = pq.read_table(io.BytesIO(store.read(entry.path)), columns=["key", "variant", "status"])
+            table = read_small_parquet(store.read(entry.path), columns=["key", "variant", "status"])
         except (InputError, pa.ArrowException):
             continue  # has been said
-        for row in table.filter(pc.field("status") == "ok").to_pylist():
+        for row in table.filter(pc.equal(table["status"], "ok")).to_pylist():
             value = digest(_sample_name(row["key"], row["variant"]))
             if value in left:
                 left[value].append((row["key"], row["variant"], _shard(entry.path)))
@@ -205,7 +206,7 @@ class _Checker:
             part.problems.append(f"{entry.path}: not a readable index part ({first_line(error)})")
             return part
         found = [*self._note(entry.path, part.note, table)]
-        rows = table.filter(pc.field("status") == "ok")
+        rows = table.filter(pc.equal(table["status"], "ok"))
         part.keys = [
             _sample_name(key, variant)
             for key, variant in zip(rows["key"].to_pylist(), rows["variant"].to_pylist(), strict=True)
@@ -265,12 +266,12 @@ class _Checker:
             for name in ("key", "variant", "width", "height", "caption", "labels", "labels_raw")
             if name in rows.schema.names
         ]
-        stored = file.read(columns=shared)
+        stored = file.read(columns=shared, use_threads=False)
         for name in shared:
             if not _equal(stored[name], rows[name]):
                 yield f"{path}: column '{name}' is not what the index says"
         start = 0
-        for batch in file.iter_batches(batch_size=16, columns=["image"]):
+        for batch in file.iter_batches(batch_size=16, columns=["image"], use_threads=False):
             images = [self._content(path, image) for image in batch.column("image").to_pylist()]
             for image, row in zip(images, rows.slice(start, len(images)).to_pylist(), strict=True):
                 yield from self._picture(path, image, row)
@@ -369,7 +370,7 @@ def _merged_agrees(store: Store, checksum: int) -> bool:
     total, before = 0, ("", -1, "")
     try:
         with store.open("index.parquet") as raw:
-            for batch in pq.ParquetFile(raw).iter_batches(batch_size=1024):
+            for batch in pq.ParquetFile(raw).iter_batches(batch_size=1024, use_threads=False):
                 table = pa.Table.from_batches([batch])
                 total = (total + _checksum(table)) % (1 << 128)
                 columns = (table[name].to_pylist() for name in ("key", "variant", "shard"))

@@ -19,6 +19,7 @@ from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Entry, Store
 from pipeline.uris import printable, redact
 
@@ -149,4 +150,4 @@ def read_note(data: bytes) -> PartNote:
 
 def read_part(data: bytes) -> pa.Table:
     """All rows of an index part."""
-    return pq.read_table(io.BytesIO(data))
+    return read_small_parquet(data)

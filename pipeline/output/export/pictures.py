@@ -15,6 +15,7 @@ from pipeline.sink.commit import data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.schema import passthrough_columns
 from pipeline.sink.webdataset import member_stem
+from pipeline.small_parquet import read_small_parquet
 
 Row = Mapping[str, Any]
 
@@ -55,7 +56,7 @@ class PictureReader:
     def places(self, shard: str) -> dict[int, str]:
         """The paths of a shard's loose pictures within the output, by their row."""
         path = data_path(shard, "files")
-        column = pq.read_table(io.BytesIO(self._store.read(path)), columns=["image"])["image"]
+        column = read_small_parquet(self._store.read(path), ["image"])["image"]
         return {number: to_path(path, reference) for number, reference in enumerate(column.to_pylist())}
 
     def _parquet(self, shard: str, rows: Sequence[Row]) -> Iterator[tuple[Row, Stored]]:
@@ -65,7 +66,7 @@ class PictureReader:
         masks = {name: columns[name] for name in self._job.layout.masks}
         wanted = {row["row"]: row for row in rows}
         number = 0
-        for batch in file.iter_batches(batch_size=16, columns=["image", *masks.values()]):
+        for batch in file.iter_batches(batch_size=16, columns=["image", *masks.values()], use_threads=False):
             for values in batch.to_pylist():
                 if (row := wanted.get(number)) is not None:
                     found = {name: values[column] for name, column in masks.items() if values[column] is not None}

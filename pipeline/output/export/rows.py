@@ -16,6 +16,7 @@ from methods.errors import InputError
 from pipeline.keep import KeepExpression
 from pipeline.sink.index import list_parts
 from pipeline.sink.schema import METRIC
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 
 _In = TypeVar("_In")
@@ -67,11 +68,11 @@ class Rows:
             yield table
 
     def _table(self, path: str, columns: Sequence[str]) -> pa.Table:
-        data = io.BytesIO(self._store.read(path))
-        names = pq.read_schema(data).names
+        data = self._store.read(path)
+        names = pq.read_schema(io.BytesIO(data)).names
         needed = {*columns, "status", *self._columns()}
-        table = pq.read_table(data, columns=[name for name in names if name in needed])
-        table = table.filter(pc.field("status") == "ok")
+        table = read_small_parquet(data, [name for name in names if name in needed])
+        table = table.filter(pc.equal(table["status"], "ok"))
         if self._where is not None:
             chosen = [self._where.keeps(_values(row)) for row in table.select(self._present(table)).to_pylist()]
             table = table.filter(pa.array(chosen, pa.bool_()))

@@ -88,7 +88,9 @@ def _annotations(found: Scan, labels: Any) -> None:
     found.unmasked += pc.sum(pc.and_(boxed, pc.invert(shaped))).as_py()
     columns = {name: pc.struct_field(annotations, name) for name in ("category_id", "category")}
     table = pa.table(columns).filter(pc.or_(boxed, shaped))
-    for row in table.group_by(["category_id", "category"]).aggregate([([], "count_all")]).to_pylist():
+    for row in (
+        table.group_by(["category_id", "category"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    ):
         found.classes[row["category_id"], row["category"] or ""] += row["count_all"]
 
 

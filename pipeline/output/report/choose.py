@@ -28,7 +28,7 @@ def choose(table: pa.Table, count: int, metric: str | None = None) -> list[Choic
     ``metric`` is a column name of the table.
     """
     numbered = pa.table({"status": table["status"], "at": np.arange(table.num_rows)})
-    positions = numbered.filter(pc.field("status") == "ok")["at"].to_numpy()
+    positions = numbered.filter(pc.equal(numbered["status"], "ok"))["at"].to_numpy()
     if not len(positions) or count < 1:
         return []
     ends: list[tuple[int, str]] = []

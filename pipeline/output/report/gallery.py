@@ -136,7 +136,7 @@ class _Reader:
                 count = file.metadata.row_group(group).num_rows
                 here = [row for row in rows if start <= row["row"] < start + count]
                 if here:
-                    table = file.read_row_group(group, columns=columns)
+                    table = file.read_row_group(group, columns=columns, use_threads=False)
                     for row in here:
                         values = table.slice(row["row"] - start, 1).to_pylist()[0]
                         image = values["image"]

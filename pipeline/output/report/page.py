@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,6 +25,7 @@ from pipeline.plan import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store, redact
 
 _RUNS_SHOWN = 6
@@ -161,7 +160,7 @@ def _progress(store: Store) -> tuple[int, int | None]:
     data = store.read_or_none(PLAN_FILE)
     if data is None:
         return 0, 0
-    planned = pq.read_table(io.BytesIO(data), columns=["shards"])["shards"]
+    planned = read_small_parquet(data, ["shards"])["shards"]
     if planned.null_count:
         return 0, None
     committed = len(list_parts(store))
@@ -170,7 +169,7 @@ def _progress(store: Store) -> tuple[int, int | None]:
 
 def _histogram(table: pa.Table, column: str, metrics: Mapping[str, Any]) -> Chart:
     name = column.removeprefix(METRIC)
-    good = table.select(["status", column]).filter(pc.field("status") == "ok")
+    good = table.select(["status", column]).filter(pc.equal(table["status"], "ok"))
     values = good[column].drop_null().to_numpy()
     summary = metrics.get("columns", {}).get(name) or {}
     figures = [("samples", quantity.count(summary.get("count")))]

@@ -37,8 +37,8 @@ def reasons(table: pa.Table, status: str) -> list[Reason]:
     """The reasons of all rows with this status (``rejected`` or ``filtered``), most frequent first."""
     metrics = [name for name in table.column_names if name.startswith(METRIC)]
     table = table.select(["key", "status", "error", "stage", "message", *metrics])
-    table = table.filter(pc.field("status") == status)
-    groups = table.group_by(["error", "stage"]).aggregate([([], "count_all")]).to_pylist()
+    table = table.filter(pc.equal(table["status"], status))
+    groups = table.group_by(["error", "stage"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
     found = []
     for group in groups:
         error, stage = group["error"], group["stage"]

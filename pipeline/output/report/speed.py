@@ -44,7 +44,7 @@ class RunSpeed:
 def run_speeds(runs: pa.Table) -> list[RunSpeed]:
     """Every run in the log, oldest first."""
     names = sorted(runs["run"].unique().to_pylist())
-    return [_speed(name, runs.filter(pc.field("run") == name)) for name in names]
+    return [_speed(name, runs.filter(pc.equal(runs["run"], name))) for name in names]
 
 
 def _speed(name: str, rows: pa.Table) -> RunSpeed:

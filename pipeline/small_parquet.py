@@ -1,0 +1,28 @@
+"""Reading small Parquet files in commands that end soon afterwards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table of one whole Parquet file, read in the calling thread.
+
+    pyarrow's pools of threads gain nothing on a file of some kilobytes, and a process that ends while one of their
+    threads is still starting or stopping is aborted by the C++ runtime (exit status 134).
+
+    For the same reason such commands filter tables by a mask: a filter expression runs on pyarrow's threads.
+
+    Args:
+        data: the bytes of the file.
+        columns: those to read, by default all.
+
+    Raises:
+        pyarrow.ArrowException: not a Parquet file, or a damaged one.
+    """
+    names = None if columns is None else list(columns)
+    return pq.read_table(io.BytesIO(data), columns=names, use_threads=False, pre_buffer=False)
