@@ -148,7 +148,7 @@ def test_a_busy_output_is_left_to_its_run(tmp_path, capsys):
     path = tmp_path / "job.yaml"
     tree = {"source": {"uri": str(tmp_path / "in")}, "method": {"name": "invert"}, "metrics": []}
     path.write_text(yaml.safe_dump({**tree, "output": {"uri": str(tmp_path / "out")}}))
-    options = {"local": True, "fresh": False, "steal_lock": False}
+    options: dict[str, Any] = {"local": True, "fresh": False, "steal_lock": False}
     with locked(Store(str(tmp_path / "out")), "another"):
         assert run_command(Console(True), path, [], **options, if_busy="skip") == 0
         (line,) = capsys.readouterr().err.strip().splitlines()
