@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The table of one whole Parquet file, read in the calling thread.
 
-    pyarrow's pools of threads gain nothing on a file of some kilobytes, and a process that ends while one of their
-    threads is still starting or stopping is aborted by the C++ runtime (exit status 134).
+    pyarrow's threads gain nothing on a file of some kilobytes, and a process that ends while one of them is still
+    starting or stopping is aborted by the C++ runtime (exit status 134). ``pq.read_table`` scans a dataset, which uses
+    threads even with ``use_threads=False``; the file reader does not.
 
     For the same reason such commands filter tables by a mask: a filter expression runs on pyarrow's threads.
 
@@ -25,4 +26,4 @@ def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.
         pyarrow.ArrowException: not a Parquet file, or a damaged one.
     """
     names = None if columns is None else list(columns)
-    return pq.read_table(io.BytesIO(data), columns=names, use_threads=False, pre_buffer=False)
+    return pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(columns=names, use_threads=False)
