@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pipeline.labels.records import Rle
-from pipeline.labels.rle import compress, runs
+from pipeline.labels.rle import MAX_PIXELS, compress, runs
 
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _FLAGS = {"0": False, "1": True, "false": False, "true": True, "no": False, "yes": True, "": False}
@@ -137,6 +137,8 @@ def rle(value: Any, what: str) -> Rle:
     height, width = size(sides[0], f"{what}.size"), size(sides[1], f"{what}.size")
     if height is None or width is None:
         raise ValueError(f"{what}.size is unknown")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{what}.size is {width} x {height}, larger than any picture that is read")
     counts = found.get("counts")
     if isinstance(counts, str):
         try:

@@ -13,10 +13,15 @@ import numpy as np
 
 from pipeline.labels.records import Rle
 
+MAX_PIXELS = 1024**3 // 12
+"""The largest mask that is read, the bound of pictures: a hundred bytes of runs may claim billions of pixels."""
+
 
 def decode(rle: Rle) -> np.ndarray:
-    """(H, W) uint8 mask of 0 and 1. Raises ValueError when the runs do not fill it."""
+    """(H, W) uint8 mask of 0 and 1. Raises ValueError when the runs do not fill it, or it has over MAX_PIXELS."""
     height, width = rle["size"]
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"a mask of {width} x {height} pixels is larger than any picture that is read")
     lengths = np.asarray(runs(rle["counts"]), dtype=np.int64)
     if (lengths < 0).any() or lengths.sum() != height * width:
         raise ValueError(f"the runs do not add up to {height} x {width} pixels")

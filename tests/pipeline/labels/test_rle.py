@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as official
 
-from pipeline.labels import rle
+from pipeline.labels import fields, rle
 
 masks = hnp.arrays(
     np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40), elements=st.integers(0, 1)
@@ -51,3 +51,11 @@ def test_broken_strings_are_refused(counts: str) -> None:
 def test_runs_must_fill_the_mask() -> None:
     with pytest.raises(ValueError, match="add up"):
         rle.decode({"size": [4, 4], "counts": rle.compress([3, 4])})
+
+
+def test_a_mask_that_claims_billions_of_pixels_is_refused_before_it_is_made() -> None:
+    huge = {"size": [24_000, 36_000], "counts": [24_000 * 36_000]}
+    with pytest.raises(ValueError, match="36000 x 24000, larger than any picture"):
+        fields.rle(huge, "segmentation")
+    with pytest.raises(ValueError, match="larger than any picture"):
+        rle.decode({"size": huge["size"], "counts": rle.compress(huge["counts"])})
