@@ -8,6 +8,7 @@ from pipeline.records import Receipt
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
+from pipeline.uris import printable
 
 RUNS = "_sceneshift/runs"
 _FLUSH = 5000
@@ -41,7 +42,7 @@ class RunLog:
     def add(self, receipt: Receipt) -> None:
         """Note one receipt."""
         row = {name: getattr(receipt, name) for name in _SCHEMA.names if name != "run"}
-        self._rows.append(row | {"run": self.run})
+        self._rows.append(row | {"run": self.run, "source": printable(receipt.source)})
         if len(self._rows) >= _FLUSH:
             self.flush()
 

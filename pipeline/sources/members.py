@@ -10,6 +10,7 @@ from typing import Literal
 from pipeline.findings import Finding
 from pipeline.records import Rejection
 from pipeline.sources.endings import system_file
+from pipeline.uris import printable
 
 MAX_OPEN = 1000
 """Samples that may wait for more of their members."""
@@ -34,11 +35,14 @@ class Group:
 
 
 def split_name(name: str, key_from: Literal["first_dot", "last_dot"]) -> tuple[str, str]:
-    """(key, suffix in lower case) of a member; a name without a dot is all key."""
+    """(key, suffix in lower case) of a member; a name without a dot is all key.
+
+    The suffix names a column or a file of the output, so bytes of it that are no UTF-8 are spelt out.
+    """
     name = name.removeprefix("./")
     folder, slash, base = name.rpartition("/")
     stem, dot, suffix = base.partition(".") if key_from == "first_dot" else base.rpartition(".")
-    return (f"{folder}{slash}{stem}", suffix.lower()) if dot else (name, "")
+    return (f"{folder}{slash}{stem}", printable(suffix.lower())) if dot else (name, "")
 
 
 class MemberWindow:
@@ -67,7 +71,7 @@ class MemberWindow:
         problem = _passed_over(member)
         if problem is not None:
             if not member.isdir():
-                self._found_out(Finding("member", problem[0], problem[1], 1, (member.name,)))
+                self._found_out(Finding("member", problem[0], problem[1], 1, (printable(member.name),)))
             return
         key, suffix = split_name(member.name, self.key_from)
         group = self._open.get(key)

@@ -400,3 +400,15 @@ def test_weights_that_do_not_fit_leave_nothing_behind(tmp_path):
     with pytest.raises(InputError, match=r"weights\.safetensors"):
         run_job(spec, local=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_no_utf8_cost_no_picture(tmp_path):
+    odd = b"t\xe4st".decode("utf-8", "surrogateescape")
+    (tmp_path / "in").mkdir()
+    write_tar(
+        tmp_path / "in" / b"stra\xdfe.tar".decode("utf-8", "surrogateescape"),
+        {"a": {"jpg": encoded(picture(1)), odd: b"x"}},
+    )
+    assert run_job(job(tmp_path / "in", tmp_path / "out"), local=True).state == "done"
+    assert [row["status"] for row in index_rows(tmp_path / "out")] == ["ok"]
+    assert data_rows(tmp_path / "out")["a/0"]["t\\xe4st"] == b"x"
