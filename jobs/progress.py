@@ -86,7 +86,7 @@ def losses(progress: TrainingProgress) -> str:
 
 @contextlib.contextmanager
 def _lines(waiting: str) -> Iterator[Callable[[Shown], None]]:
-    """A line every ten seconds, and the last one at the end."""
+    """A line every ten seconds if there is something new, and the last one at the end."""
     latest = waiting
     printed = ""
     stop = threading.Event()
@@ -94,6 +94,8 @@ def _lines(waiting: str) -> Iterator[Callable[[Shown], None]]:
     def tell() -> None:
         nonlocal printed
         while not stop.wait(EVERY_SECONDS):
+            if printed == latest:
+                continue
             printed = latest
             print(f"sceneshift: {printed}", file=sys.stderr, flush=True)
 

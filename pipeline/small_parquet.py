@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
+
+# its functions are made when it is imported, out of sight of type checkers
+_compute: Any = pyarrow.compute
 
 
 def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
@@ -16,7 +21,7 @@ def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.
     starting or stopping is aborted by the C++ runtime (exit status 134). ``pq.read_table`` scans a dataset, which uses
     threads even with ``use_threads=False``; the file reader does not.
 
-    For the same reason such commands filter tables by a mask: a filter expression runs on pyarrow's threads.
+    For the same reason such commands filter tables by :func:`rows_with`: a filter expression runs on those threads.
 
     Args:
         data: the bytes of the file.
@@ -27,3 +32,8 @@ def read_small_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.
     """
     names = None if columns is None else list(columns)
     return pq.ParquetFile(io.BytesIO(data), pre_buffer=False).read(columns=names, use_threads=False)
+
+
+def rows_with(table: pa.Table, column: str, value: str) -> pa.Table:
+    """The rows of a table that have this value in a column, in order."""
+    return table.filter(_compute.equal(table[column], value))

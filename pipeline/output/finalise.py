@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from methods.errors import first_line
 from pipeline import metrics
@@ -30,6 +29,7 @@ from pipeline.sink.index import PartNote, list_parts, read_note, read_part
 from pipeline.sink.label_counts import LabelTotals
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC
+from pipeline.small_parquet import rows_with
 from pipeline.storage import Store
 from pipeline.translate.labelling import job_table
 
@@ -93,13 +93,13 @@ def _summary(
     columns: dict[str, Summary] = {name: Summary() for name in job.metric_columns}
     duplicates: int | None = None
     if merged is not None:
-        good = merged.filter(pc.equal(merged["status"], "ok"))
+        good = rows_with(merged, "status", "ok")
         _add(columns, good)
         duplicates = good.num_rows - good.group_by(["key", "variant"], use_threads=False).aggregate([]).num_rows
     else:
         for path in paths:
             table = read_part(store.read(path))
-            _add(columns, table.filter(pc.equal(table["status"], "ok")))
+            _add(columns, rows_with(table, "status", "ok"))
     return {
         "rows": {"attempted": sum(counts.values()), **counts},
         "reasons": reasons,
@@ -119,7 +119,9 @@ def _notes(job: Job, paths: Sequence[str]) -> tuple[list[PartNote], dict[str, An
     if table is None:
         return notes, totals.as_tree()
     try:
-        return notes, totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
+        counts = totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
+        # of a part of the source nothing follows about labels that were not found in it
+        return notes, counts | ({} if job.spec.source.limit is None else {"unmatched": None})
     finally:
         table.close()
 

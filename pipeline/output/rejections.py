@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import pyarrow.compute as pc
-
 from pipeline.logs.lines import LogLine, read_lines
 from pipeline.logs.run import LOGS
 from pipeline.sink.index import list_parts, read_note
-from pipeline.small_parquet import read_small_parquet
+from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store
 
 KEYS = 3
@@ -82,7 +80,7 @@ def _rejected_rows(store: Store) -> Iterator[dict[str, str]]:
         data = store.read(entry.path)
         if read_note(data).rejected:
             table = read_small_parquet(data, _COLUMNS)
-            yield from table.filter(pc.equal(table["status"], "rejected")).to_pylist()
+            yield from rows_with(table, "status", "rejected").to_pylist()
 
 
 def _faults(store: Store) -> Iterator[tuple[str, LogLine]]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from methods.errors import BadSample, InputError, first_line
@@ -29,7 +28,7 @@ from pipeline.sink.commit import DATA, data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.index import FOLDER, PartNote, list_parts, read_note, read_part
 from pipeline.sink.webdataset import member_stem, tar_names
-from pipeline.small_parquet import read_small_parquet
+from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.sources.layout import Layout
 from pipeline.storage import Entry, Store, redact
 
@@ -166,7 +165,7 @@ def _name_twice(store: Store, parts: Sequence[Entry], twice: set[bytes], verdict
             table = read_small_parquet(store.read(entry.path), columns=["key", "variant", "status"])
         except (InputError, pa.ArrowException):
             continue  # has been said
-        for row in table.filter(pc.equal(table["status"], "ok")).to_pylist():
+        for row in rows_with(table, "status", "ok").to_pylist():
             value = digest(_sample_name(row["key"], row["variant"]))
             if value in left:
                 left[value].append((row["key"], row["variant"], _shard(entry.path)))
@@ -206,7 +205,7 @@ class _Checker:
             part.problems.append(f"{entry.path}: not a readable index part ({first_line(error)})")
             return part
         found = [*self._note(entry.path, part.note, table)]
-        rows = table.filter(pc.equal(table["status"], "ok"))
+        rows = rows_with(table, "status", "ok")
         part.keys = [
             _sample_name(key, variant)
             for key, variant in zip(rows["key"].to_pylist(), rows["variant"].to_pylist(), strict=True)

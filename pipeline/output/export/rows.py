@@ -9,14 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from methods.errors import InputError
 from pipeline.keep import KeepExpression
 from pipeline.sink.index import list_parts
 from pipeline.sink.schema import METRIC
-from pipeline.small_parquet import read_small_parquet
+from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store
 
 _In = TypeVar("_In")
@@ -72,7 +71,7 @@ class Rows:
         names = pq.read_schema(io.BytesIO(data)).names
         needed = {*columns, "status", *self._columns()}
         table = read_small_parquet(data, [name for name in names if name in needed])
-        table = table.filter(pc.equal(table["status"], "ok"))
+        table = rows_with(table, "status", "ok")
         if self._where is not None:
             chosen = [self._where.keeps(_values(row)) for row in table.select(self._present(table)).to_pylist()]
             table = table.filter(pa.array(chosen, pa.bool_()))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from pipeline.small_parquet import rows_with
 
 SPREAD_SHARDS = 6
 _EXTREMES = 3
@@ -28,7 +29,7 @@ def choose(table: pa.Table, count: int, metric: str | None = None) -> list[Choic
     ``metric`` is a column name of the table.
     """
     numbered = pa.table({"status": table["status"], "at": np.arange(table.num_rows)})
-    positions = numbered.filter(pc.equal(numbered["status"], "ok"))["at"].to_numpy()
+    positions = rows_with(numbered, "status", "ok")["at"].to_numpy()
     if not len(positions) or count < 1:
         return []
     ends: list[tuple[int, str]] = []

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -25,7 +24,7 @@ from pipeline.plan import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
-from pipeline.small_parquet import read_small_parquet
+from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store, redact
 
 _RUNS_SHOWN = 6
@@ -169,7 +168,7 @@ def _progress(store: Store) -> tuple[int, int | None]:
 
 def _histogram(table: pa.Table, column: str, metrics: Mapping[str, Any]) -> Chart:
     name = column.removeprefix(METRIC)
-    good = table.select(["status", column]).filter(pc.equal(table["status"], "ok"))
+    good = rows_with(table.select(["status", column]), "status", "ok")
     values = good[column].drop_null().to_numpy()
     summary = metrics.get("columns", {}).get(name) or {}
     figures = [("samples", quantity.count(summary.get("count")))]

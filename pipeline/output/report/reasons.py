@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.quantity import measured
 from pipeline.sink.schema import METRIC
+from pipeline.small_parquet import rows_with
 
 EXAMPLES = 3
 _LONGEST = 300
@@ -37,7 +38,7 @@ def reasons(table: pa.Table, status: str) -> list[Reason]:
     """The reasons of all rows with this status (``rejected`` or ``filtered``), most frequent first."""
     metrics = [name for name in table.column_names if name.startswith(METRIC)]
     table = table.select(["key", "status", "error", "stage", "message", *metrics])
-    table = table.filter(pc.equal(table["status"], status))
+    table = rows_with(table, "status", status)
     groups = table.group_by(["error", "stage"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
     found = []
     for group in groups:

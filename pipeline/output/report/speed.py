@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from pipeline.small_parquet import rows_with
 
 MOST_BINS = 120
 
@@ -44,7 +45,7 @@ class RunSpeed:
 def run_speeds(runs: pa.Table) -> list[RunSpeed]:
     """Every run in the log, oldest first."""
     names = sorted(runs["run"].unique().to_pylist())
-    return [_speed(name, runs.filter(pc.equal(runs["run"], name))) for name in names]
+    return [_speed(name, rows_with(runs, "run", name)) for name in names]
 
 
 def _speed(name: str, rows: pa.Table) -> RunSpeed:
