@@ -133,6 +133,10 @@ class _Reader:
             left.discard(single.part)
             if not left:
                 break
+        here = Store(file.uri, self.spec.source.storage)
+        if left and not here.fs.exists(here.path()):
+            # a source gives a row for a file that is gone; here there is nothing that could have moved within it
+            raise FileNotFoundError(file.uri)
         return images
 
 

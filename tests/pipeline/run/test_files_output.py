@@ -95,19 +95,21 @@ def test_what_is_not_committed_is_not_there_and_a_rerun_gives_the_same_bytes(
         return real(*arguments)
 
     monkeypatch.setattr(sink, "part_path", cut)
+    # made once: a source file that is written anew is another version of it
+    spec = spec_of(tmp_path)
     with pytest.raises(JobFailed):
-        run_job(spec_of(tmp_path), local=True)
+        run_job(spec, local=True)
     out = tmp_path / "out"
     assert len(read_tree(out, "index")) == 1
     assert len(read_tree(out, "images")) > 2
     monkeypatch.setattr(sink, "part_path", real)
-    assert run_job(spec_of(tmp_path), local=True).state == "done"
+    assert run_job(spec, local=True).state == "done"
     whole = {name: data for name, data in read_tree(output, ".").items() if name.startswith(PARTS)}
     again = {name: data for name, data in read_tree(out, ".").items() if name.startswith(PARTS)}
     # The index names the files of the source, which lie in another folder here.
     assert set(again) == set(whole)
     assert all(again[name] == whole[name] for name in whole if not name.startswith("index"))
-    assert run_job(spec_of(tmp_path), local=True).state == "nothing_to_do"
+    assert run_job(spec, local=True).state == "nothing_to_do"
 
 
 def test_equal_keys_of_two_files_do_not_overwrite_each_other(tmp_path: Path) -> None:

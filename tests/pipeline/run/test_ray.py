@@ -116,5 +116,5 @@ def test_two_drivers_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["InputError", "str"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Busy", "str"]
     assert len(index_rows(tmp_path / "out")) == 16
