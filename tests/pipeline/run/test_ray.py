@@ -116,5 +116,6 @@ def test_two_drivers_at_once(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Busy", "str"]
+    # the other one meets the lock, or finds that it was beaten to it
+    assert sorted(isinstance(outcome, InputError) for outcome in outcomes) == [False, True]
     assert len(index_rows(tmp_path / "out")) == 16
