@@ -42,7 +42,6 @@ def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     plain, _ = page_faults("plain")
     assert threads == 1
     pages_of_a_map = 32 * 256 * 256 * 4 // 4096
-    # of four passes that find their memory one may meet a system that took idle pages back
-    assert sorted([settled[3], *settled[5:]])[2] < pages_of_a_map / 10
+    assert max(settled[3], *settled[5:]) < pages_of_a_map / 10
     # the control: without the setting the same three passes ask for pages again (one pass may find some left over)
     assert sum(plain[5:]) > pages_of_a_map
