@@ -18,7 +18,7 @@ from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.versions import versioned
 from pipeline.storage import Store
-from pipeline.uris import printable, redact
+from pipeline.uris import redact
 
 PLAN_FILE = "_sceneshift/plan.parquet"
 _SCHEMA = pa.schema(
@@ -181,7 +181,7 @@ def read_plan(store: Store) -> list[FilePlan]:
 
 def _recorded(row: Mapping[str, Any]) -> FilePlan:
     file = SourceFile(
-        uri=row["uri"],
+        uri=_name(row["uri"]),
         relative=_name(row["relative"]),
         size=row["size"],
         samples=row["samples"],
@@ -210,7 +210,7 @@ def write_plan(store: Store, files: Iterable[FilePlan]) -> None:
     rows = [
         {
             "relative": _text(each.file.relative),
-            "uri": printable(redact(each.file.uri)),
+            "uri": _text(redact(each.file.uri)),
             "size": each.file.size,
             "samples": each.file.samples,
             "shards": each.shards,

@@ -24,7 +24,7 @@ import fsspec
 
 from methods.errors import InputError, first_line
 from methods.uris import StorageOptions
-from pipeline.uris import absolute, protocol_of, redact
+from pipeline.uris import absolute, printable, protocol_of, redact
 
 __all__ = [
     "HIDDEN",
@@ -95,7 +95,7 @@ def explained(uri: str) -> Iterator[None]:
         raise
     except Exception as error:
         local = protocol_of(uri) == "file"
-        message = (_local_message if local else _remote_message)(redact(uri), error)
+        message = (_local_message if local else _remote_message)(printable(redact(uri)), error)
         if message is None:
             raise
         absent = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))

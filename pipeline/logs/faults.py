@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from methods.errors import BadSample, InputError, first_line
 from pipeline.errors import JobFailed
 from pipeline.records import Rejection
-from pipeline.storage import redact
+from pipeline.uris import printable, redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 _LONGEST = 300
@@ -56,7 +56,7 @@ def log_fault(
     if _log.isEnabledFor(level):
         place = "" if error is None else place_of(error)
         extra = {"stage": stage, "reason": reason, "place": place, "fault": (stage, reason, place)}
-        _log.log(level, "%s", text, exc_info=error, extra=extra | ({} if key is None else {"key": key}))
+        _log.log(level, "%s", printable(text), exc_info=error, extra=extra | ({} if key is None else {"key": key}))
 
 
 @contextlib.contextmanager
