@@ -68,7 +68,7 @@ def _samples(job: Job, count: int) -> Iterator[Sample]:
     """The job's samples in order, read in shards no larger than what is wanted."""
     source = open_source(job.spec.source, job.source_format, count)
     for file in source.plan():
-        for shard in source.read(file, job.layout, count, ()):
+        for shard in source.read(file, job.layout, count):
             yield from shard.samples
 
 

@@ -66,7 +66,7 @@ def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
     source = open_source(limited, job.source_format, _SAMPLES)
     for file in dict.fromkeys(chosen):
         try:
-            for shard in source.read(file, job.layout, _SAMPLES, ()):
+            for shard in source.read(file, job.layout, _SAMPLES):
                 yield from islice(shard.samples, _SAMPLES)
         except (OSError, ValueError, EOFError):
             # What is wrong with the file is a row of the run.

@@ -61,7 +61,7 @@ def read_file(job: Job, plan: FilePlan) -> Iterator[Shard]:
     Raises SourceChanged as soon as the file is another than the one that was planned: no shard of it is handed on then.
     """
     storage = job.spec.source.storage
-    for shard in job.source().read(plan.file, job.layout, job.shard_size, plan.done):
+    for shard in job.source().read(plan.file, job.layout, job.shard_size, lambda part: part not in plan.done):
         if is_other(plan.file, storage):
             raise SourceChanged(f"{redact(plan.file.uri)}: the file changed since it was listed")
         yield without_poison(shard, plan.poison.get(shard.part, {}))

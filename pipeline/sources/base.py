@@ -26,6 +26,15 @@ TRUNCATED = "truncated_archive"
 """The reason of a sample that an archive breaks off in, or without the end that every archive has."""
 
 
+Wanted = Callable[[int], bool]
+"""From the number of a part of a source file to whether its shard is to be read."""
+
+
+def every_part(part: int) -> bool:
+    """What wants all of a source file."""
+    return True
+
+
 class Source(Protocol):
     """One format. ``survey`` lists without opening images; ``read`` streams a file once."""
 
@@ -44,8 +53,8 @@ class Source(Protocol):
         """What there is near the start of the file: members or columns, and which of them hold labels."""
         ...
 
-    def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
-        """The file's shards in order, without the parts in ``done``.
+    def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
+        """The file's shards in order, those whose part is ``wanted``; what lies in the others is passed over.
 
         A file that cannot be read to its end yields a sample with a ``problem`` where it breaks off.
         """
@@ -185,11 +194,11 @@ def cut_shards(
     file: SourceFile,
     pending: Iterable[Pending],
     shard_size: int,
-    done: Collection[int],
+    wanted: Wanted,
     limit: int | None,
     hint: str = "",
 ) -> Iterator[Shard]:
-    """Cut a stream of samples into shards, fetching only those of parts not in ``done``.
+    """Cut a stream of samples into shards, fetching only those of parts that are ``wanted``.
 
     A key that was seen before in the file becomes a rejected sample; so does one that is unsafe. ``hint`` is added to
     what is said of the former. This is the border of the stage ``read``: whatever a format raises on one sample makes
@@ -203,20 +212,20 @@ def cut_shards(
     damaged = False
     stream = _to_the_end(file, pending)
     following = next(stream, None)
-    if following is None and 0 not in done:
+    if following is None and wanted(0):
         # An empty file is complete once it has a part that says so.
         yield Shard(file.shard_id(0), file.relative, 0, (), last=True)
     while following is not None:
         current = following
         taken += 1
-        wanted = part not in done
+        take = wanted(part)
         problem = current.problem or key_problem(current.key)
         if problem is None and current.key in seen:
             problem = Rejection(
                 "read", "duplicate_key", f"an earlier sample of this source file has the same key{hint}"
             )
         seen.add(current.key)
-        if wanted:
+        if take:
             findings += current.findings
             if problem is not None or current.fetch is None:
                 samples.append(Sample(key=_printable(current.key), source_uri=file.uri, problem=problem))
@@ -230,7 +239,7 @@ def cut_shards(
         following = None if limit is not None and taken >= limit else next(stream, None)
         size += 1
         if size == shard_size or following is None:
-            if wanted:
+            if take:
                 yield Shard(
                     id=file.shard_id(part),
                     source=file.relative,

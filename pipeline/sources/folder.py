@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ from methods.errors import InputError
 from pipeline import codec
 from pipeline.findings import Finding, merge
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, assemble, cut_shards
+from pipeline.sources.base import Fetched, Pending, Wanted, assemble, cut_shards, every_part
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES, ending, is_known
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
@@ -91,9 +91,11 @@ class FolderSource:
         """Known from the listing."""
         return file.samples
 
-    def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
+    def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
         """The group's one shard."""
-        return cut_shards(file, self._pending(file, layout), max(shard_size, file.samples or 0), done, self.spec.limit)
+        return cut_shards(
+            file, self._pending(file, layout), max(shard_size, file.samples or 0), wanted, self.spec.limit
+        )
 
     def _groups(self, paths: Iterable[str]) -> Groups:
         spec = self.spec

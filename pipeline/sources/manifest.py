@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from methods.errors import InputError
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.delimited import read_delimited
 from pipeline.sources.evidence import LOOKED_AT
 from pipeline.sources.keys import carried, find_key, key_hint
@@ -66,10 +66,10 @@ class ManifestSource:
         """Rows of the manifest."""
         return self._table(file)[0].num_rows
 
-    def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
+    def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
         """Images are fetched when their shard is wanted."""
         pending = self._pending(file, layout)
-        return cut_shards(file, pending, shard_size, done, self.spec.limit, key_hint(layout.key))
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key))
 
     def _table(self, file: SourceFile) -> tuple[pa.Table, str]:
         """The whole manifest, and the delimiter of a CSV file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from methods.errors import BadSample
 from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.columns import kind_of
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.keys import carried, find_key, key_hint
@@ -94,12 +94,12 @@ class ParquetSource:
         with open_parquet(file, self.spec) as parquet:
             return parquet.metadata.num_rows
 
-    def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
-        """Row groups that lie wholly in finished parts are not read, but for their keys."""
-        pending = self._pending(file, layout, shard_size, done)
-        return cut_shards(file, pending, shard_size, done, self.spec.limit, key_hint(layout.key))
+    def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
+        """Row groups that lie wholly in parts that are not wanted are not read, but for their keys."""
+        pending = self._pending(file, layout, shard_size, wanted)
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key))
 
-    def _pending(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Pending]:
+    def _pending(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted) -> Iterator[Pending]:
         try:
             with open_parquet(file, self.spec) as parquet:
                 schema = parquet.schema_arrow
@@ -112,7 +112,7 @@ class ParquetSource:
                 for group in range(parquet.num_row_groups):
                     count = parquet.metadata.row_group(group).num_rows
                     parts = range(start // shard_size, (start + count - 1) // shard_size + 1)
-                    idle = all(part in done for part in parts)
+                    idle = not any(wanted(part) for part in parts)
                     columns = reader.keys if idle else reader.columns
                     if columns:
                         batches = parquet.iter_batches(batch_size=64, row_groups=[group], columns=columns)

@@ -6,14 +6,14 @@ import contextlib
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from methods.errors import BadSample
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, assemble, broken_file, cut_shards
+from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.bounded_tar import content, open_bounded
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
@@ -73,10 +73,10 @@ class WebDatasetSource:
         """Counted from the headers; members are skipped over."""
         return sum(1 for _ in self._groups(file, lambda number: False))
 
-    def read(self, file: SourceFile, layout: Layout, shard_size: int, done: Collection[int]) -> Iterator[Shard]:
-        """Stream the tar once; members of finished parts are skipped, not read."""
-        pending = self._pending(file, layout, lambda number: number // shard_size not in done)
-        return cut_shards(file, pending, shard_size, done, self.spec.limit)
+    def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
+        """Stream the tar once; members of parts that are not wanted are skipped, not read."""
+        pending = self._pending(file, layout, lambda number: wanted(number // shard_size))
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit)
 
     def _pending(self, file: SourceFile, layout: Layout, wanted: Callable[[int], bool]) -> Iterator[Pending]:
         try:

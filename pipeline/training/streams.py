@@ -79,14 +79,14 @@ class Stream:
 
     def _known(self, counts: list[int | None]) -> list[int]:
         return [
-            count if count is not None else sum(len(s.samples) for s in self.source.read(file, self.layout, _PIECE, ()))
+            count if count is not None else sum(len(s.samples) for s in self.source.read(file, self.layout, _PIECE))
             for file, count in zip(self.files, counts, strict=True)
         ]
 
     def first(self) -> Iterator[Sample]:
         """The samples in the order of the source, for validation."""
         for file in self.files:
-            for shard in self.source.read(file, self.layout, _PIECE, ()):
+            for shard in self.source.read(file, self.layout, _PIECE):
                 yield from shard.samples
 
     def near(self, position: int) -> Iterator[Sample]:
@@ -120,7 +120,7 @@ class Stream:
             if start >= end:
                 break
             file, low, high = self.files[order[rank]], max(begin - start, 0), end - start
-            for shard in self.source.read(file, self.layout, _PIECE, range(low // _PIECE)):
+            for shard in self.source.read(file, self.layout, _PIECE, lambda part, least=low // _PIECE: part >= least):
                 at = shard.part * _PIECE
                 found += shard.samples[max(low - at, 0) : high - at]
                 if at + len(shard.samples) >= high:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,24 +30,6 @@ _LOOSE = ("folder", "manifest")
 
 class _TooLong(Exception):
     pass
-
-
-class _AllBut(Collection[int]):
-    """Every part but the wanted ones, as a source's ``done``. A source asks once a sample, so it also keeps time."""
-
-    def __init__(self, wanted: Collection[int], deadline: float) -> None:
-        self.wanted, self.deadline = frozenset(wanted), deadline
-
-    def __contains__(self, part: object) -> bool:
-        if time.monotonic() > self.deadline:
-            raise _TooLong
-        return part not in self.wanted
-
-    def __iter__(self) -> Iterator[int]:
-        raise TypeError("all parts but a few are not to be listed")
-
-    def __len__(self) -> int:
-        raise TypeError("all parts but a few are not to be counted")
 
 
 def read_originals(
@@ -125,7 +107,14 @@ class _Reader:
         source = open_source(self.spec.source, self.format, self.shard_size)
         images: dict[Place, bytes | str] = {}
         left = set(places)
-        for single in source.read(file, self.layout, 1, _AllBut(places, self.deadline)):
+
+        def wanted(part: int) -> bool:
+            # asked once a sample, so that it also keeps time
+            if time.monotonic() > self.deadline:
+                raise _TooLong
+            return part in places
+
+        for single in source.read(file, self.layout, 1, wanted):
             sample: Sample = single.samples[0]
             for place in places[single.part]:
                 if sample.image is not None and sample.key == place[1]:

@@ -6,7 +6,7 @@ import pytest
 
 from methods.errors import BadSample, InputError
 from pipeline.records import Sample, SourceFile
-from pipeline.sources.base import Pending, cut_shards
+from pipeline.sources.base import Pending, cut_shards, every_part
 from pipeline.storage import Unreachable
 
 FILE = SourceFile("s3://b/a.tar", "a.tar")
@@ -38,7 +38,7 @@ def raising(error: Exception):
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_what_one_sample_raises_is_its_row(error):
     stream = [good("a"), Pending("b", raising(error)), good("c"), good("d")]
-    shards = list(cut_shards(FILE, stream, 2, (), None))
+    shards = list(cut_shards(FILE, stream, 2, every_part, None))
     samples = [sample for shard in shards for sample in shard.samples]
     assert [sample.key for sample in samples] == ["a", "b", "c", "d"]
     assert [bool(sample.problem) for sample in samples] == [False, True, False, False]
@@ -55,7 +55,7 @@ def test_what_the_file_raises_is_one_row_for_its_rest(error):
         yield good("b")
         raise error
 
-    shards = list(cut_shards(FILE, stream(), 2, (), None))
+    shards = list(cut_shards(FILE, stream(), 2, every_part, None))
     samples = [sample for shard in shards for sample in shard.samples]
     assert [sample.key for sample in samples] == ["a", "b", "a.tar#end"]
     assert [shard.damaged for shard in shards] == [False, True]
@@ -69,4 +69,4 @@ def test_a_store_that_does_not_answer_is_no_matter_of_the_content(where):
         raise Unreachable("s3://b: no answer")
 
     with pytest.raises(Unreachable):
-        list(cut_shards(FILE, stream(), 2, (), None))
+        list(cut_shards(FILE, stream(), 2, every_part, None))

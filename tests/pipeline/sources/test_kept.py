@@ -29,7 +29,7 @@ def samples(spec: SourceSpec):
     format = detect(spec)
     layout = resolve_layout(spec, format, 8)
     source = open_source(spec, format, 8)
-    return [sample for file in source.plan() for shard in source.read(file, layout, 8, ()) for sample in shard.samples]
+    return [sample for file in source.plan() for shard in source.read(file, layout, 8) for sample in shard.samples]
 
 
 def test_members_of_a_tar_may_lie_apart_and_endings_may_differ(tmp_path):

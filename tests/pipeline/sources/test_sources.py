@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
-from pipeline.sources.base import Pending, cut_shards, key_problem, without_fetch
+from pipeline.sources.base import Pending, cut_shards, every_part, key_problem, without_fetch
 from pipeline.sources.grouping import group_by_key
 from pipeline.sources.peek import resolve_layout
 from pipeline.spec import SourceSpec
@@ -29,7 +29,11 @@ def everything(spec: SourceSpec, shard_size: int = 5, done: Collection[int] = ()
     format = detect(spec)
     layout = resolve_layout(spec, format, shard_size)
     source = open_source(spec, format, shard_size)
-    return layout, [shard for file in source.plan() for shard in source.read(file, layout, shard_size, done)]
+
+    def wanted(part: int) -> bool:
+        return part not in done
+
+    return layout, [shard for file in source.plan() for shard in source.read(file, layout, shard_size, wanted)]
 
 
 def make(kind: str, folder, names=NAMES):
@@ -277,14 +281,15 @@ def test_cutting_loses_and_doubles_nothing(keys, shard_size, done, limit):
     def pending():
         return iter([without_fetch(Sample(key=key, source_uri="/x/a.tar", image=b"1")) for key in keys])
 
-    whole = list(cut_shards(file, pending(), shard_size, (), limit))
+    whole = list(cut_shards(file, pending(), shard_size, every_part, limit))
     wanted = keys if limit is None else keys[:limit]
     assert [sample.key for shard in whole for sample in shard.samples] == wanted
     assert [shard.last for shard in whole] == [False] * (len(whole) - 1) + [True]
     assert all(len(shard.samples) == shard_size for shard in whole[:-1])
     good = [sample.key for shard in whole for sample in shard.samples if sample.problem is None]
     assert sorted(good) == sorted(set(wanted))
-    assert list(cut_shards(file, pending(), shard_size, done, limit)) == [s for s in whole if s.part not in done]
+    rest = list(cut_shards(file, pending(), shard_size, lambda part: part not in done, limit))
+    assert rest == [s for s in whole if s.part not in done]
 
 
 def test_cutting_fetches_only_what_is_wanted():
@@ -297,7 +302,7 @@ def test_cutting_fetches_only_what_is_wanted():
         return Sample(key=key, source_uri="u", image=b"1"), ()
 
     stream = [Pending(str(n), lambda n=n: fetch(str(n))) for n in range(6)]
-    list(cut_shards(SourceFile("u", "u"), iter(stream), 2, {0, 2}, None))
+    list(cut_shards(SourceFile("u", "u"), iter(stream), 2, lambda part: part == 1, None))
     assert fetched == ["2", "3"]
 
 
