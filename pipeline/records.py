@@ -109,6 +109,7 @@ class Shard:
     last: bool
     findings: tuple[Finding, ...] = ()
     damaged: bool = False
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +160,16 @@ class Translated:
     notices: Mapping[str, Notice] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     damaged: bool = False
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What the driver learns of a committed shard: a few hundred bytes, nothing per sample.
 
-    ``started``, ``translated`` and ``committed`` are Unix times. ``metrics`` holds mergeable summaries by column.
-    ``notices`` are what the worker's method said of its samples since the receipt before.
+    ``started``, ``translated`` and ``committed`` are Unix times; ``read_seconds`` and ``write_seconds`` are what
+    reading and committing the shard took, without waiting for their turn. ``metrics`` holds mergeable summaries by
+    column. ``notices`` are what the worker's method said of its samples since the receipt before.
     """
 
     shard: str
@@ -183,6 +186,8 @@ class Receipt:
     committed: float
     device_seconds: float
     worker: str
+    read_seconds: float = 0.0
+    write_seconds: float = 0.0
     reasons: Mapping[str, int] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)

@@ -22,6 +22,8 @@ _SCHEMA = pa.schema(
         ("translated", pa.float64()),
         ("committed", pa.float64()),
         ("device_seconds", pa.float64()),
+        ("read_seconds", pa.float64()),
+        ("write_seconds", pa.float64()),
         ("ok", pa.int64()),
         ("filtered", pa.int64()),
         ("rejected", pa.int64()),
@@ -58,4 +60,5 @@ class RunLog:
 def read_runs(store: Store) -> pa.Table:
     """Every run of an output, one row a shard that the run committed."""
     tables = [read_small_parquet(store.read(entry.path)) for entry in store.list(RUNS)]
-    return pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+    # Runs of earlier versions lack some columns, which are null then.
+    return pa.concat_tables([_SCHEMA.empty_table(), *tables], promote_options="default")

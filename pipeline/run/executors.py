@@ -11,6 +11,7 @@ from pipeline.plan import FilePlan
 from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, Activity
 from pipeline.run.cluster import open_cluster
+from pipeline.run.counters import Counters
 from pipeline.run.steps import Failure, failure_of
 
 
@@ -108,6 +109,7 @@ class RayExecutor:
         from pipeline.run import graph
 
         self.job, self.logs = job, logs
+        self._counters: Counters | None = None
         self.cluster = open_cluster(graph.demand_of(job))
         self.where = self.cluster.where
         try:
@@ -120,7 +122,12 @@ class RayExecutor:
         """All files at once, spread over the workers."""
         from pipeline.run.graph import run_graph
 
-        return run_graph(self.job, files, self.cluster.workers, self.activity, self.logs)
+        if self._counters is None:
+            self._counters = Counters(self.job, self.hanging)
+        for event in run_graph(self.job, files, self.cluster.workers, self.activity, self.logs):
+            if isinstance(event, Receipt):
+                self._counters.add(event)
+            yield event
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """What the workers said last, read from the activity actor's own process."""

@@ -6,6 +6,7 @@ The Ray graph and the local loop both call these; what they do on one shard cann
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -61,10 +62,13 @@ def read_file(job: Job, plan: FilePlan) -> Iterator[Shard]:
     Raises SourceChanged as soon as the file is another than the one that was planned: no shard of it is handed on then.
     """
     storage = job.spec.source.storage
+    began = time.monotonic()
     for shard in job.source().read(plan.file, job.layout, job.shard_size, lambda part: part not in plan.done):
         if is_other(plan.file, storage):
             raise SourceChanged(f"{redact(plan.file.uri)}: the file changed since it was listed")
-        yield without_poison(shard, plan.poison.get(shard.part, {}))
+        seconds = time.monotonic() - began
+        yield replace(without_poison(shard, plan.poison.get(shard.part, {})), read_seconds=seconds)
+        began = time.monotonic()
 
 
 def is_other(file: SourceFile, storage: StorageOptions) -> bool:

@@ -36,6 +36,7 @@ def commit(job: Job, shard: Translated) -> Receipt:
     again. A shard without a single ok row has an index part and no data file. This is the border of the stage `write`:
     a row that no file can hold becomes a rejected one, and only what the store fails at is raised.
     """
+    began = time.monotonic()
     try:
         files = _files(job, shard)
     except Exception:
@@ -67,6 +68,8 @@ def commit(job: Job, shard: Translated) -> Receipt:
         committed=time.time(),
         device_seconds=shard.device_seconds,
         worker=shard.worker,
+        read_seconds=shard.read_seconds,
+        write_seconds=time.monotonic() - began,
         reasons=note.reasons,
         metrics=metrics,
         notices=shard.notices,

@@ -109,6 +109,7 @@ class ShardTranslation:
             notices=self.translator.notices.take(),
             findings=self.shard.findings,
             damaged=self.shard.damaged,
+            read_seconds=self.shard.read_seconds,
         )
 
     def _sort_in(self, number: int, sample: Sample, future: Future[Prepared]) -> None:

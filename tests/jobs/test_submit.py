@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -18,10 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.support.datasets import write_tars
+from tests.support.datasets import write_tar, write_tars
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,7 @@ pytestmark = pytest.mark.slow
 class RayHead:
     address: str
     token_file: Path
+    metrics: str
 
     @property
     def environment(self) -> dict[str, str]:
@@ -61,7 +64,7 @@ def head() -> Iterator[RayHead]:
     token = folder / "token"
     token.write_text(secrets.token_hex(32))
     port, dashboard, client, metrics, agent, agent_grpc = free_ports(6)
-    found = RayHead(f"http://127.0.0.1:{dashboard}", token)
+    found = RayHead(f"http://127.0.0.1:{dashboard}", token, f"http://127.0.0.1:{metrics}/metrics")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
@@ -106,6 +109,17 @@ def job_file(tmp_path: Path, **changes) -> Path:
     return path
 
 
+def scraped(head: RayHead) -> dict[tuple[str, ...], float]:
+    """What the cluster's own exporter says of us: (metric, own labels in order) and value."""
+    with urllib.request.urlopen(head.metrics, timeout=10) as answer:
+        lines = [line for line in answer.read().decode().splitlines() if line.startswith("ray_sceneshift_")]
+    found = {}
+    for line in lines:
+        own = re.findall(r'(?<=[{,])(job|method|status|reason|stage|direction|place)="([^"]*)"', line)
+        found[line.split("{")[0], *(f"{name}={value}" for name, value in sorted(own))] = float(line.split()[-1])
+    return found
+
+
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
@@ -115,7 +129,8 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_submitted_job_is_done_and_done_again_it_finds_nothing_to_do(head, tmp_path):
     write_tars(tmp_path / "in", 2, 6)
-    path = job_file(tmp_path)
+    write_tar(tmp_path / "in" / "part-99.tar", {"bad": {"jpg": b"no picture"}})
+    path = job_file(tmp_path, max_rejects=1)
     (tmp_path / "env").write_text("PLANTED=planted-secret\n")
     first = head.cli("submit", path, "--wait", "--json", "--env-file", tmp_path / "env")
     assert first.returncode == 0, first.stderr
@@ -124,6 +139,20 @@ def test_a_submitted_job_is_done_and_done_again_it_finds_nothing_to_do(head, tmp
     assert result["id"].startswith("try-")
     assert result["id"].endswith("-1")
     assert (tmp_path / "out" / "_sceneshift" / "success.json").exists()
+
+    counted = scraped(head)
+    rows = pq.read_table(tmp_path / "out" / "index.parquet").to_pylist()
+    for status in ("ok", "rejected"):
+        number = sum(row["status"] == status for row in rows)
+        assert counted["ray_sceneshift_images_total", "job=try", "method=invert", f"status={status}"] == number > 0
+    assert counted["ray_sceneshift_shards_total", "job=try", "method=invert"] == 5
+    assert counted["ray_sceneshift_rejects_total", "job=try", "method=invert", "reason=not_an_image"] == 1
+    for stage in ("read", "translate", "device", "write"):
+        assert counted["ray_sceneshift_stage_seconds_total", "job=try", "method=invert", f"stage={stage}"] > 0
+    written = sum(p.stat().st_size for folder in ("data", "index") for p in (tmp_path / "out" / folder).iterdir())
+    assert counted["ray_sceneshift_bytes_total", "direction=out", "job=try", "method=invert"] == written
+    assert 0 <= counted["ray_sceneshift_device_busy_share", "job=try", "method=invert"] <= 1
+    assert not [label for key in counted for label in key if str(tmp_path) in label or "://" in label]
 
     log = head.cli("logs", result["id"])
     assert "Done: 12 translated" in log.stdout
