@@ -12,10 +12,8 @@ from typing import Any
 
 from methods.errors import InputError
 from pipeline.errors import JobFailed
+from pipeline.paths import JOB_FILE, LOCK_FILE
 from pipeline.storage import Store
-
-LOCK_FILE = "_sceneshift/lock.json"
-JOB_FILE = "_sceneshift/job.json"
 
 
 class LockLost(JobFailed):

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipeline.paths import FINDINGS_FILE
 from pipeline.storage import Store
 
-FINDINGS_FILE = "_sceneshift/findings.json"
 """What the listing of the source and its layout have to say; what shards have to say is in their index parts."""
 
 EXAMPLES = 3

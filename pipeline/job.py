@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import methods
@@ -12,11 +11,12 @@ from methods.base import MethodInfo
 from methods.errors import InputError
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
-from pipeline.fence import JOB_FILE, FencedStore, Lease
+from pipeline.fence import FencedStore, Lease
 from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
 from pipeline.labels.source import TableSource, converted
-from pipeline.labels.table import LabelTable
+from pipeline.labels.table import LabelTable, TableInfo
+from pipeline.paths import JOB_FILE
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
@@ -26,7 +26,6 @@ from pipeline.storage import Store
 from pipeline.uris import redact
 
 FORMAT_VERSION = 1
-__all__ = ["FORMAT_VERSION", "JOB_FILE", "Job", "check", "prepare", "stored_job", "weight_uris"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
 
     source, taken = resolve_root(spec.source)
     spec = spec.model_copy(update={"source": source})
-    table = _label_table(source)
+    label_table = _label_table(source)
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
@@ -152,8 +151,8 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     source_format = detect(spec.source)
     if layout is None:
         layout = resolve_layout(spec.source, source_format, shard_size)
-        if table is not None:
-            masks = [name for name in LabelTable(table).info.masks if name not in layout.masks]
+        if label_table is not None:
+            masks = [name for name in label_table.info.masks if name not in layout.masks]
             layout = layout.model_copy(update={"masks": (*layout.masks, *masks)})
     if spec.compute.batch_size == "auto":
         batch_size = info.batch_size[1 if spec.compute.gpus > 0 else 0]
@@ -183,8 +182,8 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         batch_size=batch_size,
         metric_columns=columns,
         fingerprint="",
-        label_table=None if table is None else table.name,
-        notes=(*([taken] if taken else []), *(() if table is None else LabelTable(table).info.notes)),
+        label_table=None if label_table is None else label_table.name,
+        notes=(*([taken] if taken else []), *(() if label_table is None else label_table.info.notes)),
     )
     tree["label_changes"] = job.label_changes.as_tree()
     return replace(job, fingerprint=fingerprint(tree))
@@ -238,10 +237,23 @@ def _columns(spec: JobSpec) -> tuple[str, ...]:
     return columns
 
 
-def _label_table(source: SourceSpec) -> Path | None:
+@dataclass(frozen=True)
+class _LabelTable:
+    name: str
+    info: TableInfo
+
+
+def _label_table(source: SourceSpec) -> _LabelTable | None:
     """The table of the dataset's label files on this node, made if need be."""
     labels = source.labels
-    return None if labels.uri is None else converted(TableSource(labels.uri, labels.format, source.storage))
+    if labels.uri is None:
+        return None
+    path = converted(TableSource(labels.uri, labels.format, source.storage))
+    table = LabelTable(path)
+    try:
+        return _LabelTable(path.name, table.info)
+    finally:
+        table.close()
 
 
 def _without_secrets(value: Any) -> Any:

@@ -12,15 +12,15 @@ import pyarrow as pa
 from methods.errors import InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.job import Job
+from pipeline.paths import INDEX, PLAN_FILE, part_path
 from pipeline.records import Rejection, SourceFile
-from pipeline.sink.index import FOLDER, PartNote, part_path, read_note
+from pipeline.sink.index import PartNote, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.versions import versioned
 from pipeline.storage import Store
 from pipeline.uris import redact
 
-PLAN_FILE = "_sceneshift/plan.parquet"
 _SCHEMA = pa.schema(
     [
         ("relative", pa.string()),
@@ -83,8 +83,8 @@ class Plan:
 def committed_parts(store: Store) -> dict[str, set[int]]:
     """Committed parts by shard stem, from one listing."""
     parts: dict[str, set[int]] = {}
-    for entry in store.list(FOLDER):
-        name = entry.path.removeprefix(f"{FOLDER}/")
+    for entry in store.list(INDEX):
+        name = entry.path.removeprefix(f"{INDEX}/")
         stem, dash, part = name.removesuffix(".parquet").rpartition("-")
         if name.endswith(".parquet") and dash and part.isdigit():
             parts.setdefault(stem, set()).add(int(part))

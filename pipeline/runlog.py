@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from pipeline.paths import RUNS
 from pipeline.records import Receipt
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 from pipeline.uris import printable
 
-RUNS = "_sceneshift/runs"
 _FLUSH = 5000
 _SCHEMA = pa.schema(
     [

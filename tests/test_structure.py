@@ -84,6 +84,20 @@ def test_no_import_circle_between_modules() -> None:
         walk(name, ())
 
 
+def test_names_inside_an_output_are_written_in_one_module() -> None:
+    """`paths.py` alone says where things lie in an output; other modules take names from there."""
+    ours = re.compile(r"_sceneshift(/.*)?|index\.parquet|metrics\.json|report/index\.html|success\.json|job\.json")
+    wrong = []
+    for package in ("pipeline", "jobs"):
+        for path in sources(package):
+            if path.relative_to(ROOT) == Path("pipeline/paths.py"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and ours.fullmatch(node.value):
+                    wrong.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.value}")
+    assert wrong == []
+
+
 def test_no_module_is_longer_than_a_room() -> None:
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for p in PACKAGES for path in sources(p)}
     assert {name: lines for name, lines in long.items() if lines > 450} == {}

@@ -11,7 +11,8 @@ from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from jobs.submission import Head
 from methods.errors import InputError
-from pipeline.logs.run import DRIVER, LOGS
+from pipeline.logs.run import DRIVER
+from pipeline.paths import LOGS
 from pipeline.run.lock import holder, is_stale
 from pipeline.storage import Store, redact
 

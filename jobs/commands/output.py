@@ -7,6 +7,7 @@ from typing import Any
 
 from methods.errors import InputError
 from pipeline.job import stored_job
+from pipeline.paths import JOB_FILE
 from pipeline.spec import JobSpec
 from pipeline.storage import Store, absolute, redact
 
@@ -20,5 +21,5 @@ def open_output(output: str) -> tuple[Store, dict[str, Any]]:
         store = Store(absolute(output))
     tree = stored_job(store)
     if tree is None:
-        raise InputError(f"{redact(store.uri())}: no sceneshift output here (no _sceneshift/job.json); check the path")
+        raise InputError(f"{redact(store.uri())}: no sceneshift output here (no {JOB_FILE}); check the path")
     return store, tree

@@ -5,13 +5,14 @@ from __future__ import annotations
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from pipeline.job import Job
-from pipeline.output.finalise import SUCCESS_FILE, finalise
+from pipeline.output.finalise import finalise
+from pipeline.paths import REPORT_FILE, SUCCESS_FILE
 
 
 def report_command(console: Console, output: str) -> int:
     """Compute index, metrics, card and report of an output anew from what is committed."""
     store, tree = open_output(output)
     finalise(Job.from_description(tree, store), complete=store.exists(SUCCESS_FILE))
-    console.result({"report": store.uri("report/index.html")})
-    console.say(f"Wrote {store.uri('report/index.html')}")
+    console.result({"report": store.uri(REPORT_FILE)})
+    console.say(f"Wrote {store.uri(REPORT_FILE)}")
     return DONE

@@ -9,6 +9,7 @@ from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
+from pipeline.paths import DATA, MERGED_INDEX, REPORT_FILE
 from pipeline.run.driver import Outcome, run_job
 from pipeline.run.lock import Busy
 from pipeline.run.progress import Progress
@@ -131,9 +132,9 @@ def _tell(console: Console, outcome: Outcome) -> None:
     if outcome.summary["reasons"]:
         console.table(["rejected because", "samples"], sorted(outcome.summary["reasons"].items(), key=lambda r: -r[1]))
         console.say(f"  why      sceneshift status {redact(store.uri())} --errors")
-    console.say(f"  images   {store.uri('data')}")
-    console.say(f"  index    {store.uri('index.parquet')}")
-    console.say(f"  report   {store.uri('report/index.html')}")
+    console.say(f"  images   {store.uri(DATA)}")
+    console.say(f"  index    {store.uri(MERGED_INDEX)}")
+    console.say(f"  report   {store.uri(REPORT_FILE)}")
 
 
 def _number(value: float | None) -> str:

@@ -14,8 +14,8 @@ from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from pipeline.findings import merge, read_findings
 from pipeline.labels.source import read_info
-from pipeline.output.finalise import SUCCESS_FILE
 from pipeline.output.rejections import RejectionReason, rejection_reasons
+from pipeline.paths import SUCCESS_FILE
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
 from pipeline.sink.index import list_parts, read_note

@@ -14,6 +14,7 @@ from jobs.gallery.sheet import write_sheet
 from jobs.gallery.shown import Shown, read_shown
 from methods import registry, weights
 from methods.errors import InputError
+from pipeline.paths import METRICS_FILE
 from pipeline.run.driver import run_job
 from pipeline.sink.schema import passthrough_columns
 from pipeline.spec import JobSpec
@@ -110,5 +111,5 @@ def _exhibit(path: Path, spec: JobSpec) -> Exhibit:
     target = job.layout.target
     truth = passthrough_columns(job.layout, pairs=True)[target] if target else None
     shown = read_shown(Path(job.store.path()), SAMPLES, truth)
-    summary = json.loads(job.store.read("metrics.json"))
+    summary = json.loads(job.store.read(METRICS_FILE))
     return Exhibit(spec.name, spec.method.name, path.read_text(encoding="utf-8"), shown, summary, seconds)

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.dataset as ds
 
 from methods.errors import InputError
+from pipeline.paths import MERGED_INDEX
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def read_shown(output: Path, count: int, truth: str | None = None) -> list[Shown
     Raises:
         InputError: no output of that kind there, or not one sample in it that was translated.
     """
-    index = output / "index.parquet"
+    index = output / MERGED_INDEX
     if not index.is_file():
         raise InputError(f"{output}: no finished output here (index.parquet is missing)")
     rows = ds.dataset(index).to_table(filter=ds.field("status") == "ok", use_threads=False).to_pylist()

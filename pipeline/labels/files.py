@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from methods.errors import InputError
 from pipeline.labels.document import decoded
+from pipeline.paths import OWN
 from pipeline.storage import HIDDEN, StorageOptions, Store, explained, filesystem, protocol_of, redact
 
 _MAGIC = "*?["
@@ -107,7 +108,7 @@ class LabelFiles:
 
 def _hidden(relative: str) -> bool:
     parts = relative.split("/")
-    return HIDDEN in relative or any(part.startswith((".", "_sceneshift")) or part == "__MACOSX" for part in parts)
+    return HIDDEN in relative or any(part.startswith((".", OWN)) or part == "__MACOSX" for part in parts)
 
 
 def _version(detail: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,12 +23,11 @@ from methods.errors import InputError
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import FORMATS, LabelFormat, recognise
 from pipeline.labels.table import LabelTable, TableInfo, TableWriter
+from pipeline.paths import LABEL_INFO_FILE, OWN
 from pipeline.storage import StorageOptions, Store, explained
 
 _VERSION = 1
 _KEEP_SECONDS = 3 * 24 * 3600
-_FOLDER = "_sceneshift"
-INFO_FILE = f"{_FOLDER}/labels.json"
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,18 @@ def converted(source: TableSource) -> Path:
 def publish(path: Path, store: Store) -> None:
     """Put a table into an output, where the nodes of a cluster find it."""
     with explained(store.uri()):
-        store.fs.makedirs(store.path(_FOLDER), exist_ok=True)
-        store.fs.put_file(str(path), store.path(f"{_FOLDER}/{path.name}"))
+        store.fs.makedirs(store.path(OWN), exist_ok=True)
+        store.fs.put_file(str(path), store.path(f"{OWN}/{path.name}"))
 
 
 def write_info(info: TableInfo, store: Store) -> None:
     """Note in an output what its labels came from: format, number of pictures, and the categories for exports."""
-    store.put(INFO_FILE, json.dumps(asdict(info), ensure_ascii=False, indent=1).encode())
+    store.put(LABEL_INFO_FILE, json.dumps(asdict(info), ensure_ascii=False, indent=1).encode())
 
 
 def read_info(store: Store) -> TableInfo | None:
     """What :func:`write_info` noted; ``None`` for an output whose samples brought their own labels, or none."""
-    data = store.read_or_none(INFO_FILE)
+    data = store.read_or_none(LABEL_INFO_FILE)
     if data is None:
         return None
     tree = json.loads(data)
@@ -98,7 +97,7 @@ def read_info(store: Store) -> TableInfo | None:
 
 def withdraw(name: str, store: Store) -> None:
     """Remove a published table."""
-    store.delete(f"{_FOLDER}/{name}")
+    store.delete(f"{OWN}/{name}")
 
 
 def fetched(name: str, store: Store, source: TableSource) -> Path:
@@ -107,11 +106,11 @@ def fetched(name: str, store: Store, source: TableSource) -> Path:
         if path.exists():
             os.utime(path)
             return path
-        if store.exists(f"{_FOLDER}/{name}"):
+        if store.exists(f"{OWN}/{name}"):
             hidden = path.with_name(f".{name}-{secrets.token_hex(4)}")
             try:
                 with explained(store.uri(name)):
-                    store.fs.get_file(store.path(f"{_FOLDER}/{name}"), str(hidden))
+                    store.fs.get_file(store.path(f"{OWN}/{name}"), str(hidden))
                 os.replace(hidden, path)
             finally:
                 hidden.unlink(missing_ok=True)

@@ -200,6 +200,7 @@ class LabelTable:
 
     def __init__(self, path: Path) -> None:
         # Immutable: no locks and no journal are looked for, so that a read-only or shared disk will do.
+        self.path = path
         address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._db = sqlite3.connect(address, uri=True, check_same_thread=False)
         self._lock = threading.Lock()

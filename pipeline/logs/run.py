@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from methods.errors import InputError, first_line
 from pipeline.logs.handler import BoundedLog
 from pipeline.logs.lines import LogFormat
+from pipeline.paths import LOGS
 from pipeline.storage import Store, redact
 
-LOGS = "_sceneshift/logs"
 DRIVER = "driver"
 """Name of the log file of the process that drives the run."""
 

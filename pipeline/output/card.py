@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import metrics as known_metrics
 from pipeline import quantity
-from pipeline.sink.commit import DATA
+from pipeline.paths import DATA, INDEX, MERGED_INDEX
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, data_schema
@@ -66,7 +66,7 @@ def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: 
     spec = job_tree["spec"]
     output, layout = spec["output"], Layout.model_validate(job_tree["layout"])
     uri, is_tar, is_loose = redact(output["uri"]), output["format"] == "webdataset", output["format"] == "files"
-    index = "index.parquet" if index_schema is not None else "index/*.parquet"
+    index = MERGED_INDEX if index_schema is not None else f"{INDEX}/*.parquet"
     rows, options = metrics["rows"], _storage_options(output["storage"])
     page = {
         "job": job_tree,

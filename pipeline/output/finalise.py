@@ -18,13 +18,13 @@ from methods.errors import first_line
 from pipeline import metrics
 from pipeline.errors import JobFailed
 from pipeline.findings import merge, read_findings
-from pipeline.job import JOB_FILE, Job
+from pipeline.job import Job
 from pipeline.metrics.summary import Summary
 from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
+from pipeline.paths import CARD_FILE, FEATURES, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.runlog import read_runs
-from pipeline.sink.commit import FEATURES
 from pipeline.sink.index import PartNote, list_parts, read_note, read_part
 from pipeline.sink.label_counts import LabelTotals
 from pipeline.sink.parquet import parquet_bytes
@@ -33,7 +33,6 @@ from pipeline.small_parquet import rows_with
 from pipeline.storage import Store
 from pipeline.translate.labelling import job_table
 
-SUCCESS_FILE = "_sceneshift/success.json"
 MERGE_LIMIT = 3_000_000
 
 
@@ -54,14 +53,14 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
         if tables:
             order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
             merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
-            store.put("index.parquet", parquet_bytes(merged))
+            store.put(MERGED_INDEX, parquet_bytes(merged))
     summary = {"labels": labels, **_summary(job, store, paths, merged, notes)}
     if job.spec.output.format == "files":
         write_labels(job)
-    store.put("metrics.json", json.dumps(summary, indent=1, sort_keys=True).encode())
+    store.put(METRICS_FILE, json.dumps(summary, indent=1, sort_keys=True).encode())
     described = json.loads(store.read(JOB_FILE))
-    store.put("README.md", write_card(described, summary, merged.schema if merged is not None else None).encode())
-    store.put("report/index.html", write_report(described, store, merged, summary, read_runs(store)).encode())
+    store.put(CARD_FILE, write_card(described, summary, merged.schema if merged is not None else None).encode())
+    store.put(REPORT_FILE, write_report(described, store, merged, summary, read_runs(store)).encode())
     if complete:
         success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": summary["rows"]}
         store.put(SUCCESS_FILE, json.dumps(success, indent=1, sort_keys=True).encode())

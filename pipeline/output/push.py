@@ -10,9 +10,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from methods.errors import InputError
-from pipeline.job import JOB_FILE
 from pipeline.output.export.folder import MANIFEST
-from pipeline.output.finalise import SUCCESS_FILE
+from pipeline.paths import (
+    CARD_FILE,
+    DATA,
+    IMAGES,
+    INDEX,
+    JOB_FILE,
+    LABELS_FILE,
+    MERGED_INDEX,
+    METRICS_FILE,
+    REPORT,
+    SUCCESS_FILE,
+)
 from pipeline.plan import committed_parts
 from pipeline.storage import Entry, Store, redact
 
@@ -21,7 +31,7 @@ Watch = Callable[[int, int], None]
 
 _TARGET = re.compile(r"hf://(?:datasets/)?([\w.-]+/[\w.-]+?)/?")
 _MOST_FILES, _MOST_BYTES = 100, 1 << 30
-_LAST = ("README.md", "index.parquet", "metrics.json", "labels.json", SUCCESS_FILE)
+_LAST = (CARD_FILE, MERGED_INDEX, METRICS_FILE, LABELS_FILE, SUCCESS_FILE)
 """What readers begin with; uploaded when all that it speaks of is there."""
 
 
@@ -98,11 +108,11 @@ def _entries(store: Store) -> Iterator[Entry]:
 
 def _belongs(path: str, shards: set[str]) -> bool:
     folder, _, rest = path.partition("/")
-    if folder in ("data", "index"):
+    if folder in (DATA, INDEX):
         return rest.rpartition(".")[0] in shards
-    if folder == "images":
+    if folder == IMAGES:
         return rest.partition("/")[0] in shards
-    return folder == "report" or path in (*_LAST, JOB_FILE)
+    return folder == REPORT or path in (*_LAST, JOB_FILE)
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -18,15 +18,15 @@ import pyarrow.parquet as pq
 
 from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
-from pipeline.job import JOB_FILE, stored_job
+from pipeline.job import stored_job
 from pipeline.labels.record import to_record
 from pipeline.output.duplicates import DuplicateFinder, digest
-from pipeline.output.finalise import MERGE_LIMIT, SUCCESS_FILE
+from pipeline.output.finalise import MERGE_LIMIT
+from pipeline.paths import DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, SUCCESS_FILE, data_path, part_path
 from pipeline.plan import read_plan
 from pipeline.records import SourceFile
-from pipeline.sink.commit import DATA, data_path
 from pipeline.sink.files import to_path
-from pipeline.sink.index import FOLDER, PartNote, list_parts, read_note, read_part
+from pipeline.sink.index import PartNote, list_parts, read_note, read_part
 from pipeline.sink.webdataset import member_stem, tar_names
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.sources.layout import Layout
@@ -122,7 +122,7 @@ def verify(store: Store, *, decode: bool = True, watch: Watch = lambda done, tot
         for path in verdict.orphans:
             verdict.blame(f"{path}: no index part commits this data file, though the job is finished")
         for shard in _lost(store, shards):
-            verdict.blame(f"{FOLDER}/{shard}.parquet: is missing, though the job is finished")
+            verdict.blame(f"{part_path(shard)}: is missing, though the job is finished")
     return verdict
 
 
@@ -347,14 +347,14 @@ def _check_summaries(store: Store, verdict: Verdict, checksum: int, finished: bo
     """
     if not finished:
         return
-    if store.exists("index.parquet"):
+    if store.exists(MERGED_INDEX):
         verdict.merged = _merged_agrees(store, checksum)
         if not verdict.merged:
-            verdict.blame(f"index.parquet: does not say the same as the parts in {FOLDER}/; {_REMEDY}")
+            verdict.blame(f"{MERGED_INDEX}: does not say the same as the parts in {INDEX}/; {_REMEDY}")
     elif 0 < verdict.rows <= MERGE_LIMIT:
-        verdict.blame(f"index.parquet: is missing; {_REMEDY}")
+        verdict.blame(f"{MERGED_INDEX}: is missing; {_REMEDY}")
     counts = {"ok": verdict.ok, "filtered": verdict.filtered, "rejected": verdict.rejected, "attempted": verdict.rows}
-    for name in ("metrics.json", SUCCESS_FILE):
+    for name in (METRICS_FILE, SUCCESS_FILE):
         try:
             rows = json.loads(store.read(name))["rows"]
         except (InputError, ValueError, KeyError):
@@ -368,7 +368,7 @@ def _merged_agrees(store: Store, checksum: int) -> bool:
     """Whether ``index.parquet`` has the rows of the parts, each once, sorted."""
     total, before = 0, ("", -1, "")
     try:
-        with store.open("index.parquet") as raw:
+        with store.open(MERGED_INDEX) as raw:
             for batch in pq.ParquetFile(raw).iter_batches(batch_size=1024, use_threads=False):
                 table = pa.Table.from_batches([batch])
                 total = (total + _checksum(table)) % (1 << 128)

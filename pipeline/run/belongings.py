@@ -10,21 +10,16 @@ import contextlib
 from collections.abc import Collection, Iterable
 
 from methods.errors import InputError
-from pipeline.fence import JOB_FILE, LOCK_FILE
+from pipeline.paths import DATA, FEATURES, INDEX, JOB_FILE, LOCK_FILE, OWN, SUCCESS_FILE, SUMMARIES, part_path
 from pipeline.plan import FilePlan, read_plan
-from pipeline.sink.commit import DATA, FEATURES
-from pipeline.sink.index import FOLDER, name_of_shard, read_note
+from pipeline.sink.index import name_of_shard, read_note
 from pipeline.storage import Entry, Store
-
-OWN = "_sceneshift/"
-SUMMARIES = ("index.parquet", "metrics.json", "README.md", "report/index.html")
-SUCCESS_FILE = "_sceneshift/success.json"
 
 
 def shard_stem(path: str) -> tuple[str, int] | None:
     """(stem of the source file, generation) of a data file, index part or feature file, by its name alone."""
     folder = path.rpartition("/")[0]
-    if folder not in (DATA, FOLDER) and not folder.startswith(FEATURES):
+    if folder not in (DATA, INDEX) and not folder.startswith(FEATURES):
         return None
     found = name_of_shard(path)
     return None if found is None else found[:2]
@@ -38,7 +33,7 @@ def foreign(store: Store, files: Iterable[FilePlan]) -> str | None:
     stems = {each.file.stem for each in files}
     for entry in store.list():
         shard = shard_stem(entry.path)
-        if not entry.path.startswith(OWN) and not (shard and shard[0] in stems):
+        if not entry.path.startswith(f"{OWN}/") and not (shard and shard[0] in stems):
             return entry.path
     return None
 
@@ -52,7 +47,7 @@ def clear(store: Store, files: Iterable[FilePlan], *, record_too: bool = True) -
     clear_shards(store, files)
     for path in SUMMARIES:
         store.delete(path)
-    for entry in store.list(OWN.rstrip("/")):
+    for entry in store.list(OWN):
         if entry.path not in (LOCK_FILE, JOB_FILE):
             store.delete(entry.path)
     if record_too:
@@ -65,7 +60,7 @@ def clear_shards(store: Store, files: Iterable[FilePlan], keep: int | None = Non
     # A damaged plan names nothing; then the parts themselves do.
     with contextlib.suppress(InputError):
         stems |= {each.file.stem for each in read_plan(store)}
-    for folder in (FOLDER, DATA, FEATURES):
+    for folder in (INDEX, DATA, FEATURES):
         for entry in _shards(store, folder, stems, keep):
             store.delete(entry.path)
 
@@ -76,7 +71,7 @@ def _shards(store: Store, folder: str, stems: set[str], keep: int | None) -> lis
         shard = shard_stem(entry.path)
         if shard is None or shard[1] == keep:
             continue
-        if shard[0] not in stems and folder == FOLDER and _is_part(store, entry.path):
+        if shard[0] not in stems and folder == INDEX and _is_part(store, entry.path):
             stems.add(shard[0])
         if shard[0] in stems:
             found.append(entry)
@@ -85,7 +80,7 @@ def _shards(store: Store, folder: str, stems: set[str], keep: int | None) -> lis
 
 def _is_part(store: Store, path: str) -> bool:
     try:
-        return path == f"{FOLDER}/{read_note(store.read(path)).shard}.parquet"
+        return path == part_path(read_note(store.read(path)).shard)
     except Exception:
         return False
 

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from methods.errors import InputError, first_line
 from pipeline.fence import Lease, LockLost, read_record
 from pipeline.findings import Finding, write_findings
-from pipeline.job import JOB_FILE, Job, prepare, stored_job
-from pipeline.labels import LabelTable, TableSource
-from pipeline.labels.source import converted, publish, withdraw, write_info
+from pipeline.job import Job, prepare, stored_job
+from pipeline.labels.source import publish, withdraw, write_info
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, new_run
+from pipeline.paths import INDEX, JOB_FILE, PLAN_FILE, SUCCESS_FILE
 from pipeline.plan import Plan, make_plan, write_plan
-from pipeline.run.belongings import SUCCESS_FILE, clear, clear_shards, foreign, generations
+from pipeline.run.belongings import clear, clear_shards, foreign, generations
 from pipeline.run.estimate import count
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.run.label_check import check_labels
@@ -30,11 +30,11 @@ from pipeline.run.progress import Progress
 from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
 from pipeline.sink.commit import take_back
-from pipeline.sink.index import FOLDER
 from pipeline.sink.label_counts import label_warnings
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
+from pipeline.translate.labelling import job_table
 from pipeline.uris import printable, protocol_of, redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
@@ -81,20 +81,36 @@ def run_job(
         InputError: the spec cannot work; nothing has been written.
         JobFailed: the machinery failed; what is committed stays, and a rerun does the rest.
     """
+    found = _Found.of(Store(spec.output.uri, spec.output.storage))
     job, plan = resolve(spec, fresh=fresh)
-    if not plan.pending and job.store.exists("_sceneshift/success.json") and not plan.changed:
+    if not plan.pending and job.store.exists(SUCCESS_FILE) and not plan.changed:
         return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
     mismatches = check_labels(job, plan)
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
     say(f"working {executor.where}")
     try:
-        outcome = _locked_run(job, logs, executor, fresh, steal_lock, watch)
+        outcome = _locked_run(job, plan, found, logs, executor, fresh, steal_lock, watch)
     finally:
         executor.close()
     counted = label_warnings(outcome.summary["labels"], matched=not mismatches)
     outcome.warnings[:0] = [*job.notes, *mismatches, *counted]
     return outcome
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What of an output decides what is left to do: its record, its plan, and the commits."""
+
+    record: bytes | None
+    plan: bytes | None
+    commits: tuple[str, ...]
+
+    @classmethod
+    def of(cls, store: Store) -> _Found:
+        store.require_bucket()
+        commits = tuple(entry.path for entry in store.list(INDEX))
+        return cls(store.read_or_none(JOB_FILE), store.read_or_none(PLAN_FILE), commits)
 
 
 def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
@@ -106,7 +122,9 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
     store.require_bucket()
     stored = None if fresh else stored_job(store)
     if stored is None:
-        job = replace(prepare(spec), generation=_next_generation(store, spec) if fresh else 1)
+        job = prepare(spec)
+        if fresh:
+            job = replace(job, generation=_next_generation(store, job.fingerprint))
         plan = make_plan(job, fresh=True)
         if read_record(store, JOB_FILE) is None and (found := foreign(store, plan.files)):
             raise InputError(
@@ -132,7 +150,7 @@ def _prepared(spec: JobSpec, stored: dict[str, Any]) -> Job:
     return prepare(spec, layout=layout)
 
 
-def _next_generation(store: Store, spec: JobSpec) -> int:
+def _next_generation(store: Store, fingerprint: str) -> int:
     """Which generation of the output ``--fresh`` begins: a new one, so that what an earlier driver still writes lands
     where nobody reads. The same job begun anew writes the same bytes, and keeps its own.
     """
@@ -141,8 +159,8 @@ def _next_generation(store: Store, spec: JobSpec) -> int:
         return 1
     before = stored.get("generation", 1)
     if not isinstance(before, int):
-        before = generations([entry.path for entry in store.list(FOLDER)])
-    return before if stored.get("fingerprint") == prepare(spec).fingerprint else before + 1
+        before = generations([entry.path for entry in store.list(INDEX)])
+    return before if stored.get("fingerprint") == fingerprint else before + 1
 
 
 def _difference(old: Any, new: Any, path: str = "") -> str:
@@ -162,13 +180,23 @@ def _difference(old: Any, new: Any, path: str = "") -> str:
     return "; ".join(found[:3]) or "its weights or parameters differ"
 
 
-def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_lock: bool, watch: Watch) -> Outcome:
+def _locked_run(
+    job: Job,
+    plan: Plan,
+    found: _Found,
+    logs: RunLogs,
+    executor: Executor,
+    fresh: bool,
+    steal_lock: bool,
+    watch: Watch,
+) -> Outcome:
     from pipeline.output.finalise import finalise
 
     store, run = job.store, logs.run
     with locked(store, run, steal=steal_lock) as held, logs.recording(DRIVER) as record:
-        # Looked at again under the lock: another driver may have worked meanwhile.
-        job, plan = resolve(job.spec, fresh=fresh)
+        if _Found.of(store) != found:
+            # Another driver has worked here since: what is left to do is another question now.
+            job, plan = resolve(job.spec, fresh=fresh)
         began_empty = not store.exists(JOB_FILE)
         _take(job, plan, fresh=fresh or began_empty)
         mine = replace(job, lease=Lease(held.token, job.fingerprint, job.generation))
@@ -225,15 +253,13 @@ def _locked_run(job: Job, logs: RunLogs, executor: Executor, fresh: bool, steal_
 
 def _share_labels(job: Job) -> None:
     """Note what the labels came from, and put their table where the workers of other machines reach it."""
-    source = job.spec.source
-    if source.labels.uri is None:
+    table = job_table(job)
+    if table is None:
         return
-    path = converted(TableSource(source.labels.uri, source.labels.format, source.storage))
-    table = LabelTable(path)
     write_info(table.info, job.store)
     table.close()
     if job.spec.compute.address not in (None, "local"):
-        publish(path, job.store)
+        publish(table.path, job.store)
 
 
 def _take(job: Job, plan: Plan, *, fresh: bool) -> None:

@@ -18,10 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from methods.errors import InputError
-from pipeline.fence import LOCK_FILE, read_record
+from pipeline.fence import read_record
+from pipeline.paths import LOCK_FILE
 from pipeline.storage import Store
-
-__all__ = ["LOCK_FILE", "Busy", "Held", "holder", "is_stale", "locked"]
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 120.0

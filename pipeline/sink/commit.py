@@ -13,20 +13,13 @@ from methods.errors import first_line
 from pipeline.job import Job
 from pipeline.logs.faults import rejected
 from pipeline.metrics.summary import Summary
+from pipeline.paths import FEATURES, data_path, features_path, part_path
 from pipeline.records import Receipt, Row, Translated
 from pipeline.sink.files import from_data, loose_paths, put_pictures
-from pipeline.sink.index import PartNote, part_path, write_index
+from pipeline.sink.index import PartNote, write_index
 from pipeline.sink.parquet import write_parquet
 from pipeline.sink.webdataset import write_webdataset
 from pipeline.uris import printable
-
-DATA = "data"
-FEATURES = "_sceneshift/features"
-
-
-def data_path(shard: str, format: str) -> str:
-    """Where a shard's data file lives."""
-    return f"{DATA}/{shard}.{'tar' if format == 'webdataset' else 'parquet'}"
 
 
 def commit(job: Job, shard: Translated) -> Receipt:
@@ -121,7 +114,7 @@ def _files(job: Job, shard: Translated) -> _Files:
         vectors = np.stack([row.features[name] for _, row in good if name in row.features])
         buffer = io.BytesIO()
         np.save(buffer, vectors.astype(np.float32), allow_pickle=False)
-        before.append((f"{FEATURES}/{name}/{shard.shard}.npy", buffer.getvalue()))
+        before.append((features_path(name, shard.shard), buffer.getvalue()))
     part, note = write_index(shard, places, job.metric_columns, job.method_label, job.fingerprint)
     return _Files(before, part, note, written, paths)
 

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from pipeline.paths import IMAGES
 from pipeline.records import Row
 from pipeline.sink.names import UniqueNames, file_stem
 from pipeline.storage import Store
 
-IMAGES = "images"
 _THREADS = 8
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.fence import JOB_FILE, read_record
+from pipeline.fence import read_record
 from pipeline.findings import Finding, merge
+from pipeline.paths import INDEX, JOB_FILE
 from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
 from pipeline.sink.parquet import parquet_bytes
@@ -24,13 +25,7 @@ from pipeline.storage import Entry, Store
 from pipeline.uris import printable, redact
 
 _META = b"sceneshift"
-FOLDER = "index"
 _SHARD = re.compile(r"(?P<stem>.+-[0-9a-f]{8})(?:-g(?P<generation>\d+))?-(?P<part>\d{4,})")
-
-
-def part_path(shard: str) -> str:
-    """Where a shard's index part lives."""
-    return f"{FOLDER}/{shard}.parquet"
 
 
 def name_of_shard(path: str) -> tuple[str, int, int] | None:
@@ -43,7 +38,7 @@ def list_parts(store: Store) -> list[Entry]:
     """The index parts of an output, sorted: those of the generation that its record names, and no other files."""
     record = read_record(store, JOB_FILE) or {}
     generation = record.get("generation", 1)
-    entries = [entry for entry in store.list(FOLDER) if entry.path.endswith(".parquet")]
+    entries = [entry for entry in store.list(INDEX) if entry.path.endswith(".parquet")]
     return [entry for entry in entries if (name := name_of_shard(entry.path)) and name[1] == generation]
 
 

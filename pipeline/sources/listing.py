@@ -17,6 +17,7 @@ from fsspec.utils import glob_translate, stringify_path
 
 from methods.errors import InputError
 from pipeline.findings import Finding, merge
+from pipeline.paths import CARD_FILE, DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, OWN, REPORT, part_path
 from pipeline.records import SourceFile
 from pipeline.sources.endings import is_picture, system_file
 from pipeline.spec import SourceSpec
@@ -24,7 +25,6 @@ from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, 
 from pipeline.uris import has_query, without_query
 
 _MAGIC = "*?["
-_OWN = "_sceneshift"
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
         elif os.path.isdir(path) if local else fs.info(path)["type"] == "directory":
             base = path
             sizes = _data_only(_walk(path, broken) if local else _relative(path, fs.find(path, detail=True)))
-            if any(name.startswith("data/") for name in sizes) and fs.exists(f"{path}/{_OWN}/job.json"):
-                base, sizes = f"{path}/data", {name.removeprefix("data/"): size for name, size in sizes.items()}
+            if any(name.startswith(f"{DATA}/") for name in sizes) and fs.exists(f"{path}/{JOB_FILE}"):
+                base, sizes = f"{path}/{DATA}", {name.removeprefix(f"{DATA}/"): size for name, size in sizes.items()}
         else:
             base = path.rpartition("/")[0]
             sizes = {path.rpartition("/")[2]: int(fs.info(path).get("size") or 0)}
@@ -143,7 +143,7 @@ def _relative(base: str, found: dict[str, Any]) -> dict[str, int]:
 
 def _data_only(sizes: dict[str, int]) -> dict[str, int]:
     """Of every output in the listing only the data files whose shard is committed."""
-    outputs = {name.removesuffix(f"{_OWN}/job.json") for name in sizes if f"/{name}".endswith(f"/{_OWN}/job.json")}
+    outputs = {name.removesuffix(f"{JOB_FILE}") for name in sizes if f"/{name}".endswith(f"/{JOB_FILE}")}
     return {name: size for name, size in sizes.items() if _is_data(name, outputs, sizes)} if outputs else sizes
 
 
@@ -153,7 +153,7 @@ def _is_data(name: str, outputs: set[str], sizes: dict[str, int]) -> bool:
         root = "".join(f"{part}/" for part in parts[:cut])
         if root in outputs:
             shard = parts[-1].rpartition(".")[0]
-            return parts[cut] == "data" and f"{root}index/{shard}.parquet" in sizes
+            return parts[cut] == DATA and f"{root}{part_path(shard)}" in sizes
     return True
 
 
@@ -163,11 +163,11 @@ def _without_indexes(fs: Any, base: str, sizes: dict[str, int]) -> dict[str, int
     for name in sizes:
         folder, _, file = f"{base}/{name}".rpartition("/")
         above, _, last = folder.rpartition("/")
-        if last in ("index", "report", _OWN):
+        if last in (INDEX, REPORT, OWN):
             beside[name] = above
-        elif file in ("index.parquet", "metrics.json", "README.md"):
+        elif file in (MERGED_INDEX, METRICS_FILE, CARD_FILE):
             beside[name] = folder
-    outputs = {root for root in set(beside.values()) if fs.exists(f"{root}/{_OWN}/job.json")}
+    outputs = {root for root in set(beside.values()) if fs.exists(f"{root}/{JOB_FILE}")}
     return {name: size for name, size in sizes.items() if beside.get(name) not in outputs}
 
 
@@ -179,7 +179,7 @@ def _sifted(sizes: dict[str, int], broken: Iterable[str]) -> tuple[dict[str, int
         system = system_file(name)
         if system is not None:
             findings.append(Finding("file", system, "left by macOS or Windows, not data", 1, (name,)))
-        elif HIDDEN in name or any(part.startswith((".", _OWN)) for part in name.split("/")):
+        elif HIDDEN in name or any(part.startswith((".", OWN)) for part in name.split("/")):
             if is_picture(name) and HIDDEN not in name:
                 findings.append(Finding("file", "hidden", "its path has a part that begins with a dot", 1, (name,)))
         else:

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from methods.errors import InputError
+from pipeline.paths import LOCK_FILE, TRAIN_FILE
 from pipeline.storage import Store
 from pipeline.training.spec import TrainSpec
 
-TRAIN_FILE = "_sceneshift/train.json"
 _VERSION = 1
 
 
@@ -50,7 +50,7 @@ def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
     check_claim(store, spec, fresh=fresh)
     if fresh and stored_training(store) is not None:
         for entry in store.list():
-            if not entry.path.endswith("lock.json"):
+            if entry.path != LOCK_FILE:
                 store.delete(entry.path)
     now = {"version": _VERSION, "fingerprint": spec.fingerprint, "shaping": spec.shaping(), "spec": spec.as_tree()}
     store.put(TRAIN_FILE, json.dumps(now, indent=1).encode())

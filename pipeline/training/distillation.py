@@ -21,6 +21,7 @@ from methods.train import registry
 from pipeline import codec, metrics
 from pipeline.job import Job, stored_job
 from pipeline.metrics.base import Pictures
+from pipeline.paths import JOB_FILE
 from pipeline.runlog import read_runs
 from pipeline.spec import read_tree, validated
 from pipeline.storage import StorageOptions, Store
@@ -144,7 +145,7 @@ def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
     store = Store(spec.teacher.uri, spec.teacher.storage)
     tree = stored_job(store)
     if tree is None:
-        raise InputError(f"teacher {store.uri()}: no output of `sceneshift run` (no _sceneshift/job.json)")
+        raise InputError(f"teacher {store.uri()}: no output of `sceneshift run` (no {JOB_FILE})")
     job = Job.from_description(tree, store)
     if not job.spec.output.pairs:
         raise InputError(

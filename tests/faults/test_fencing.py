@@ -13,8 +13,9 @@ import pytest
 
 from methods.errors import InputError
 from pipeline.errors import JobFailed
-from pipeline.fence import JOB_FILE, LOCK_FILE, FencedStore, Lease, LockLost
+from pipeline.fence import FencedStore, Lease, LockLost
 from pipeline.output.verify import verify
+from pipeline.paths import JOB_FILE, LOCK_FILE
 from pipeline.run import lock
 from pipeline.run.driver import run_job
 from pipeline.storage import Store

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.fence import LOCK_FILE
 from pipeline.output.verify import verify
+from pipeline.paths import LOCK_FILE
 from pipeline.storage import Store
 from tests.support.datasets import read_tree, write_tars
 

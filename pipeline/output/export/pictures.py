@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.job import Job
-from pipeline.sink.commit import data_path
+from pipeline.paths import data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.schema import passthrough_columns
 from pipeline.sink.webdataset import member_stem

@@ -15,12 +15,11 @@ from pipeline.output.export.pictures import PictureReader
 from pipeline.output.export.rows import Rows
 from pipeline.output.export.run import ExportSummary, Watch, look
 from pipeline.output.export.writers import Picture, open_writer
+from pipeline.paths import LABELS_FILE
 from pipeline.storage import Store
 
 SINGLE = ("coco", "bdd100k")
 """The formats that are one file."""
-LABELS = "labels.json"
-"""The COCO document of an output of loose files, with paths relative to the output."""
 
 _COLUMNS = ("key", "variant", "shard", "row", "width", "height", "caption", "labels", "labels_raw")
 _ALL = "all"
@@ -40,14 +39,17 @@ def export_file(
 
 
 def write_labels(job: Job) -> None:
-    """Write :data:`LABELS` of an output of loose files anew; nothing where no picture is there yet."""
+    """Write the COCO document of an output of loose files anew, with paths relative to the output.
+
+    Nothing is written where no picture is there yet.
+    """
     reader = PictureReader(job)
     try:
         document, _ = _document(job, "coco", None, reader.places)
     except InputError:
-        job.store.delete(LABELS)
+        job.store.delete(LABELS_FILE)
         return
-    put_file(job.store, LABELS, document)
+    put_file(job.store, LABELS_FILE, document)
 
 
 def _document(

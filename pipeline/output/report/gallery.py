@@ -18,7 +18,7 @@ from pipeline import codec
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.output.report.choose import Choice
 from pipeline.output.report.originals import Place, read_originals
-from pipeline.sink.commit import data_path
+from pipeline.paths import data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.schema import METRIC, passthrough_columns
 from pipeline.sink.webdataset import member_stem

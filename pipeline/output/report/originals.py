@@ -14,8 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.paths import part_path
 from pipeline.records import Sample, SourceFile
-from pipeline.sink.index import part_path, read_note, read_part
+from pipeline.sink.index import read_note, read_part
 from pipeline.sources import Layout, open_source
 from pipeline.spec import JobSpec
 from pipeline.storage import Store

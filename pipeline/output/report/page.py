@@ -20,7 +20,7 @@ from pipeline.output.report.gallery import load_gallery
 from pipeline.output.report.plots import histogram, rate, spans
 from pipeline.output.report.reasons import Reason, reasons
 from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
-from pipeline.plan import PLAN_FILE
+from pipeline.paths import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -368,6 +369,49 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
     (tmp_path / "out" / "_sceneshift" / "success.json").unlink()
     left.write_text(json.dumps(dead))
     assert run_job(spec, local=True).state == "done"
+
+
+def test_a_spec_is_resolved_once_and_its_label_file_read_once(tmp_path, monkeypatch):
+    from pipeline.labels import formats
+    from pipeline.run import driver
+
+    write_tars(tmp_path / "in", 1, 3)
+    box = {"image_id": 1, "id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+    images = [{"id": 1, "file_name": "s0000.jpg", "width": 48, "height": 32}]
+    tree = {"images": images, "annotations": [box], "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "labels.json").write_text(json.dumps(tree))
+    counts = {"resolve": 0, "read": 0}
+
+    def counted(name, real):
+        def call(*arguments, **named):
+            counts[name] += 1
+            return real(*arguments, **named)
+
+        return call
+
+    coco = formats.FORMATS["coco"]
+    monkeypatch.setattr(driver, "resolve", counted("resolve", driver.resolve))
+    monkeypatch.setitem(formats.FORMATS, "coco", replace(coco, read=counted("read", coco.read)))
+    source = {"labels": {"uri": str(tmp_path / "labels.json"), "format": "coco"}}
+    assert run_job(job(tmp_path / "in", tmp_path / "out", source__labels=source["labels"]), local=True).state == "done"
+    assert counts == {"resolve": 1, "read": 1}
+
+
+def test_what_another_driver_did_in_between_is_seen_under_the_lock(tmp_path, monkeypatch):
+    from pipeline.run import driver
+
+    write_tars(tmp_path / "in", 1, 3)
+    spec = job(tmp_path / "in", tmp_path / "out")
+    real = driver.check_labels
+
+    def while_the_other_works(ready, plan):
+        monkeypatch.setattr(driver, "check_labels", real)
+        assert run_job(spec, local=True).state == "done"
+        return real(ready, plan)
+
+    monkeypatch.setattr(driver, "check_labels", while_the_other_works)
+    outcome = run_job(spec, local=True)
+    assert (outcome.state, outcome.progress.shards) == ("done", 0)
 
 
 def test_a_stalled_local_job_names_what_hangs(tmp_path):

@@ -21,10 +21,11 @@ from deploy.local_s3 import free_ports
 from jobs.cli import main
 from methods.errors import InputError
 from pipeline import storage
+from pipeline.paths import LOCK_FILE
 from pipeline.plan import committed_parts
 from pipeline.run import driver as run
 from pipeline.run.driver import run_job
-from pipeline.run.lock import LOCK_FILE, locked
+from pipeline.run.lock import locked
 from pipeline.spec import JobSpec
 from tests.support.datasets import street_samples, write_parquet, write_tar, write_tars
 from tests.support.seaweed import KEY_ENV, SECRET_ENV, Bucket
