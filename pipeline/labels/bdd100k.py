@@ -20,6 +20,7 @@ from pipeline.labels.records import Annotation, Labels
 from pipeline.labels.table import TableWriter
 
 _OWN = {"id", "category", "attributes", "box2d", "poly2d", "rle"}
+_PLACES = {"box2d", "poly2d", "rle"}
 _SPLIT = re.compile(r"_(train|val|test)\.json$")
 
 
@@ -104,14 +105,19 @@ def parse_frame(frame: dict[str, Any], raw: str) -> Labels:
         ValueError: the frame itself is of the wrong kind. Labels that are go to ``problems``.
     """
     size = fields.mapping(frame.get("size"), "size")
-    annotations, problems = fields.each_readable(objects(frame), annotation, "labels")
+    left_out: list[str] = []
+
+    def read(value: Any, what: str) -> Annotation:
+        return annotation(value, what, left_out)
+
+    annotations, problems = fields.each_readable(objects(frame), read, "labels")
     return Labels(
         width=fields.size(size.get("width"), "size.width"),
         height=fields.size(size.get("height"), "size.height"),
         annotations=annotations,
         attributes=fields.text_values(frame.get("attributes"), "attributes"),
         raw=raw,
-        problems=problems,
+        problems=(*problems, *left_out),
     )
 
 
@@ -137,31 +143,56 @@ def _is_old(frame: dict[str, Any]) -> bool:
     return isinstance(inner, list) and bool(inner) and isinstance(inner[0], dict) and "objects" in inner[0]
 
 
-def annotation(value: Any, what: str) -> Annotation:
-    """One label object. Raises ValueError for a field of the wrong kind."""
+def annotation(value: Any, what: str, left_out: list[str]) -> Annotation:
+    """One label object; parts of it that cover nothing are left out and noted.
+
+    Raises:
+        ValueError: a field of the wrong kind, no class, or nothing left that has a place.
+    """
     found = fields.mapping(value, what)
+    notes: list[str] = []
     bbox = None
     if found.get("box2d") is not None:
-        box = fields.mapping(found["box2d"], f"{what}.box2d")
-        x1, y1, x2, y2 = (fields.number(box.get(side), f"{what}.box2d.{side}") for side in ("x1", "y1", "x2", "y2"))
-        bbox = fields.box(x1, y1, x2 - x1, y2 - y1, f"{what}.box2d")
+        bbox = fields.part(lambda: _box(found["box2d"], f"{what}.box2d"), notes)
     category = str(found.get("category") or "")
+    if "category" in found and not category:
+        raise ValueError(f"{what}.category is empty: it has no class")
     extra = {key: value for key, value in found.items() if key not in _OWN}
     extra.update(fields.mapping(found.get("attributes"), f"{what}.attributes"))
-    polygons = None
+    polygons = rle = None
     if found.get("poly2d"):
-        shapes = [_shape(each, category, f"{what}.poly2d") for each in _shapes(found["poly2d"], f"{what}.poly2d")]
-        polygons = [vertices for vertices, _, _ in shapes]
-        extra["poly2d"] = [{"types": types, "closed": closed} for _, types, closed in shapes]
-    return Annotation(
+        read = [_shape(each, category, f"{what}.poly2d") for each in _shapes(found["poly2d"], f"{what}.poly2d")]
+        shapes = [shape for at, shape in enumerate(read) if _covers(shape, f"{what}.poly2d[{at}]", notes)]
+        if shapes:
+            polygons = [vertices for vertices, _, _ in shapes]
+            extra["poly2d"] = [{"types": types, "closed": closed} for _, types, closed in shapes]
+    if found.get("rle"):
+        rle = fields.part(lambda: fields.rle(found["rle"], f"{what}.rle"), notes)
+    if not found.keys().isdisjoint(_PLACES):
+        fields.placed((bbox, polygons, rle), notes, what)
+    made = Annotation(
         category=category,
         bbox=bbox,
         segmentation=polygons,
-        rle=fields.rle(found["rle"], f"{what}.rle") if found.get("rle") else None,
+        rle=rle,
         iscrowd=fields.flag(extra.get("crowd"), f"{what}.crowd"),
         id=fields.text_id(found.get("id")),
         attributes=extra,
     )
+    left_out += notes
+    return made
+
+
+def _box(value: Any, what: str) -> tuple[float, float, float, float]:
+    box = fields.mapping(value, what)
+    x1, y1, x2, y2 = (fields.number(box.get(side), f"{what}.{side}") for side in ("x1", "y1", "x2", "y2"))
+    return fields.box(x1, y1, x2 - x1, y2 - y1, what)
+
+
+def _covers(shape: tuple[list[float], str, bool], what: str, left_out: list[str]) -> bool:
+    """Whether a shape covers something: lines always do, and what is curved does not lie on one line."""
+    flat, types, closed = shape
+    return not closed or "C" in types or fields.part(lambda: fields.polygon(flat, what), left_out) is not None
 
 
 def _shapes(value: Any, what: str) -> list[Any]:

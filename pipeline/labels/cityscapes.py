@@ -115,13 +115,18 @@ def parse_cityscapes(text: str, size: tuple[int, int] | None, info: TableInfo) -
     if not isinstance(found, list):
         raise ValueError("there is no list 'objects' in it")
     kept = [each for each in found if not (isinstance(each, dict) and _taken_back(each))]
-    annotations, problems = fields.each_readable(kept, _annotation, "objects")
+    left_out: list[str] = []
+
+    def read(value: Any, what: str) -> Annotation:
+        return _annotation(value, what, left_out)
+
+    annotations, problems = fields.each_readable(kept, read, "objects")
     return Labels(
         width=fields.size(document.get("imgWidth"), "imgWidth"),
         height=fields.size(document.get("imgHeight"), "imgHeight"),
         annotations=annotations,
         raw=text,
-        problems=problems,
+        problems=(*problems, *left_out),
     )
 
 
@@ -130,7 +135,7 @@ def _taken_back(found: dict[str, Any]) -> bool:
     return found.get("deleted") in (1, True)
 
 
-def _annotation(value: Any, what: str) -> Annotation:
+def _annotation(value: Any, what: str, left_out: list[str]) -> Annotation:
     found = fields.mapping(value, what)
     label = found.get("label")
     if not isinstance(label, str) or not label:
@@ -139,24 +144,14 @@ def _annotation(value: Any, what: str) -> Annotation:
     crowd = label not in _IDS and label.removesuffix("group") in _IDS
     category = label.removesuffix("group") if crowd else label
     extra = {key: each for key, each in found.items() if key not in ("label", "polygon", "bbox", "id", "deleted")}
-    bbox = None
+    notes: list[str] = []
+    bbox = polygon = None
     if found.get("bbox") is not None:
-        sides = fields.numbers(found["bbox"], f"{what}.bbox")
-        if len(sides) != 4:
-            raise ValueError(f"{what}.bbox has {len(sides)} numbers, not 4")
-        bbox = fields.box(sides[0], sides[1], sides[2], sides[3], f"{what}.bbox")
-    polygon = None
+        bbox = fields.part(lambda: _box(found["bbox"], f"{what}.bbox"), notes)
     if found.get("polygon") is not None:
-        if not isinstance(found["polygon"], list):
-            raise ValueError(f"{what}.polygon is not a list of points")
-        points = [fields.numbers(each, f"{what}.polygon") for each in found["polygon"]]
-        if any(len(point) != 2 for point in points):
-            raise ValueError(f"{what}.polygon has a point that is not [x, y]")
-        if len(points) < 3:
-            raise ValueError(f"{what}.polygon has {len(points)} points, too few for a polygon")
-        polygon = [each for point in points for each in point]
-    if bbox is None and polygon is None:
-        raise ValueError(f"{what} has neither polygon nor bbox")
+        polygon = fields.part(lambda: _polygon(found["polygon"], f"{what}.polygon"), notes)
+    fields.placed((bbox, polygon), notes, what)
+    left_out += notes
     return Annotation(
         category=category,
         category_id=_IDS.get(category),
@@ -166,3 +161,19 @@ def _annotation(value: Any, what: str) -> Annotation:
         id=fields.text_id(found.get("id")),
         attributes=extra,
     )
+
+
+def _box(value: Any, what: str) -> tuple[float, float, float, float]:
+    sides = fields.numbers(value, what)
+    if len(sides) != 4:
+        raise ValueError(f"{what} has {len(sides)} numbers, not 4")
+    return fields.box(sides[0], sides[1], sides[2], sides[3], what)
+
+
+def _polygon(value: Any, what: str) -> list[float]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is not a list of points")
+    points = [fields.numbers(each, what) for each in value]
+    if any(len(point) != 2 for point in points):
+        raise ValueError(f"{what} has a point that is not [x, y]")
+    return fields.polygon([each for point in points for each in point], what)

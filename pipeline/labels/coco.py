@@ -15,11 +15,12 @@ from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.json_stream import Entry, JsonStream
-from pipeline.labels.records import Annotation, Labels
+from pipeline.labels.records import Annotation, Labels, Rle
 from pipeline.labels.table import TableWriter, category_list
 from pipeline.storage import Store
 
 _OWN = {"id", "image_id", "category_id", "category", "category_name", "bbox", "segmentation", "area", "iscrowd"}
+_PLACES = {"bbox", "segmentation", "keypoints"}
 _SPLIT = re.compile(r"_([A-Za-z]+\d*)\.json$")
 PANOPTIC = "panoptic.png"
 """Name of the mask member that a panoptic picture gets: segment id = R + 256 G + 65536 B."""
@@ -144,9 +145,13 @@ def _merged(texts: list[str]) -> str:
     return _dumped({"image": image, "annotations": [*annotations.values()], "categories": [*categories.values()]})
 
 
-def parse_record(record: dict[str, Any], raw: str) -> Labels:
+def parse_record(record: dict[str, Any], raw: str, declares: bool = False) -> Labels:
     """The labels of one picture from ``{image, annotations, categories}`` (``image`` may be missing, or a list
     ``images`` of one; width and height may also stand beside ``annotations``).
+
+    Args:
+        declares: whether the record comes from a file that declares its categories, so that ``categories`` has all
+            that its annotations may use. A record that has some by itself declares them.
 
     Raises:
         ValueError: the record itself is of the wrong kind. Annotations that are go to ``problems``.
@@ -164,15 +169,16 @@ def parse_record(record: dict[str, Any], raw: str) -> Labels:
         for category in fields.items(record.get("categories"), "categories")
     }
     parts: list[str] = []
+    known = names if names or declares else None
 
     def read(each: Any, what: str) -> list[Annotation]:
         found = fields.mapping(each, what)
         if "segments_info" in found:
             return [
-                _segment(segment, names, f"{what}.segments_info[{at}]")
+                _segment(segment, known, f"{what}.segments_info[{at}]", parts)
                 for at, segment in enumerate(fields.items(found["segments_info"], f"{what}.segments_info"))
             ]
-        return [_annotation(found, names, (width, height), what, parts)]
+        return [_annotation(found, known, (width, height), what, parts)]
 
     if record.get("annotations") is not None and not isinstance(record["annotations"], list):
         raise ValueError("annotations is not a list")
@@ -189,35 +195,36 @@ def parse_record(record: dict[str, Any], raw: str) -> Labels:
 
 def _annotation(
     found: dict[str, Any],
-    names: dict[str, str],
+    names: dict[str, str] | None,
     size: tuple[int | None, int | None],
     what: str,
     left_out: list[str],
+    *,
+    placed: bool = False,
 ) -> Annotation:
-    """One annotation; parts of it that hold nothing (a polygon of two points) are left out and noted."""
-    bbox = None
-    if found.get("bbox") not in (None, []):
-        sides = fields.numbers(found["bbox"], f"{what}.bbox")
-        if len(sides) != 4:
-            raise ValueError(f"{what}.bbox has {len(sides)} numbers, not 4")
-        bbox = fields.box(sides[0], sides[1], sides[2], sides[3], f"{what}.bbox")
+    """One annotation; parts of it that cover nothing (a polygon of two points) are left out and noted.
+
+    Args:
+        names: of the declared categories, by id; ``None`` where nothing is declared.
+        placed: whether its place is known from elsewhere.
+    """
+    notes: list[str] = []
+    bbox = fields.part(lambda: _box(found["bbox"], f"{what}.bbox"), notes) if found.get("bbox") else None
     shape = found.get("segmentation")
     polygons = rle = None
     if isinstance(shape, dict):
-        rle = fields.rle(shape, f"{what}.segmentation")
-        if None not in size and rle["size"] != [size[1], size[0]]:
-            raise ValueError(
-                f"{what}.segmentation is a mask of {rle['size'][1]}x{rle['size'][0]} pixels in a picture "
-                f"of {size[0]}x{size[1]}"
-            )
+        rle = fields.part(lambda: _mask(shape, size, f"{what}.segmentation"), notes)
     elif shape:
-        polygons = _polygons(shape, f"{what}.segmentation", left_out) or None
+        polygons = _polygons(shape, f"{what}.segmentation", notes) or None
     extra = {key: value for key, value in found.items() if key not in _OWN and key != "attributes"}
     extra.update(fields.mapping(found.get("attributes"), f"{what}.attributes"))
     if extra.get("keypoints") is not None:
         extra["keypoints"] = _keypoints(extra["keypoints"], f"{what}.keypoints")
-    name, number = _category(found, names, what)
-    return Annotation(
+    name, number = _category(found, names, what, notes)
+    # What names no place at all is about the whole picture: a caption, or a class of a picture.
+    if not placed and not found.keys().isdisjoint(_PLACES) and not isinstance(extra.get("caption"), str):
+        fields.placed((bbox, polygons, rle, any((extra.get("keypoints") or [])[2::3])), notes, what)
+    made = Annotation(
         category=name,
         category_id=number,
         bbox=bbox,
@@ -228,6 +235,23 @@ def _annotation(
         id=fields.text_id(found.get("id")),
         attributes=extra,
     )
+    left_out += notes
+    return made
+
+
+def _box(value: Any, what: str) -> tuple[float, float, float, float]:
+    sides = fields.numbers(value, what)
+    if len(sides) != 4:
+        raise ValueError(f"{what} has {len(sides)} numbers, not 4")
+    return fields.box(sides[0], sides[1], sides[2], sides[3], what)
+
+
+def _mask(shape: dict[str, Any], size: tuple[int | None, int | None], what: str) -> Rle:
+    rle = fields.rle(shape, what)
+    if None not in size and rle["size"] != [size[1], size[0]]:
+        height, width = rle["size"]
+        raise ValueError(f"{what} is a mask of {width}x{height} pixels in a picture of {size[0]}x{size[1]}")
+    return rle
 
 
 def _polygons(shape: Any, what: str, left_out: list[str]) -> list[list[float]]:
@@ -235,13 +259,13 @@ def _polygons(shape: Any, what: str, left_out: list[str]) -> list[list[float]]:
         raise ValueError(f"{what} is neither polygons nor a mask")
     # Some exports write the one polygon without the list around it.
     nested = [shape] if all(isinstance(each, int | float) for each in shape) else shape
-    polygons = [fields.numbers(polygon, what) for polygon in nested]
-    if any(len(polygon) % 2 for polygon in polygons):
-        raise ValueError(f"{what} has a polygon with an odd number of coordinates")
-    for at, polygon in enumerate(polygons):
-        if len(polygon) < 6:
-            left_out.append(f"{what}[{at}] has {len(polygon) // 2} points, too few for a polygon")
-    return [polygon for polygon in polygons if len(polygon) >= 6]
+    polygons: list[list[float]] = []
+    for at, each in enumerate(nested):
+        try:
+            polygons.append(fields.polygon(fields.numbers(each, what), f"{what}[{at}]"))
+        except fields.CoversNothing as error:
+            left_out.append(str(error))
+    return polygons
 
 
 def _keypoints(value: Any, what: str) -> list[Any]:
@@ -253,11 +277,16 @@ def _keypoints(value: Any, what: str) -> list[Any]:
     return value
 
 
-def _category(found: dict[str, Any], names: dict[str, str], what: str) -> tuple[str, int | None]:
-    """(name, number) of an annotation's class; the number is the source's own."""
+def _category(
+    found: dict[str, Any], names: dict[str, str] | None, what: str, left_out: list[str]
+) -> tuple[str, int | None]:
+    """(name, number) of an annotation's class; the number is the source's own, declared or not."""
+    declared, names = names is not None, names or {}
     said = found.get("category_id")
     if said is None:
         key, number = "", None
+        if "category_id" in found and not (found.get("category") or found.get("category_name")):
+            raise ValueError(f"{what}.category_id is null: it has no class")
     else:
         key = fields.identity(said)
         try:
@@ -267,12 +296,16 @@ def _category(found: dict[str, Any], names: dict[str, str], what: str) -> tuple[
                 raise
             number = None
     named = found.get("category", found.get("category_name", names.get(key)))
+    if named is None and declared and key:
+        left_out.append(
+            f"{what}.category_id {fields.listed([key])} is not declared: the number is kept, without a name"
+        )
     return (str(named) if named is not None else key), number
 
 
-def _segment(found: dict[str, Any], names: dict[str, str], what: str) -> Annotation:
+def _segment(found: dict[str, Any], names: dict[str, str] | None, what: str, left_out: list[str]) -> Annotation:
     """One segment of a panoptic picture. Its pixels are those of its id in the picture's mask."""
-    read = _annotation({**found, "segmentation": None}, names, (None, None), what, [])
+    read = _annotation({**found, "segmentation": None}, names, (None, None), what, left_out, placed=True)
     number = fields.whole(found.get("id"), f"{what}.id")
     return Annotation(
         category=read.category,

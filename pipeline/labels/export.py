@@ -154,7 +154,7 @@ def _frame(key: str, file_name: str, width: int, height: int, labels: Labels) ->
     for original in bdd100k.objects(frame):
         # What cannot be read has been left out of the labels, and is counted there.
         with contextlib.suppress(ValueError):
-            pairs.append((original, bdd100k.annotation(original, "label")))
+            pairs.append((original, bdd100k.annotation(original, "label", [])))
     remaining, kept = iter(pairs), []
     for found in labels.annotations:
         # A crop drops annotations and keeps the order, so each is the next original of the same id and class.
@@ -182,7 +182,9 @@ def _original_frame(raw: str) -> dict[str, Any] | None:
 
 def _moved_object(original: dict[str, Any], before: Annotation, found: Annotation) -> dict[str, Any]:
     moved = dict(original)
-    if found.bbox is not None and found.bbox != before.bbox:
+    if found.bbox is None:
+        moved.pop("box2d", None)
+    elif found.bbox != before.bbox:
         moved["box2d"] = {**(original.get("box2d") or {}), **_box2d(found.bbox)}
     if found.segmentation is not None and found.segmentation != before.segmentation:
         moved["poly2d"] = _poly2d(found, old=isinstance((original.get("poly2d") or [{}])[0], list))

@@ -21,6 +21,10 @@ _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
 
 
+class CoversNothing(ValueError):
+    """A box, polygon or mask that is well formed and covers no part of its picture."""
+
+
 def number(value: Any, what: str) -> float:
     """A finite number, or the text of a decimal one."""
     if isinstance(value, str) and len(value) <= 64 and _DECIMAL.fullmatch(value.strip()):
@@ -85,6 +89,25 @@ def each_readable(
     return good, tuple(problems)
 
 
+def part(read: Callable[[], _Read], left_out: list[str]) -> _Read | None:
+    """A part of an annotation; ``None`` for one that covers nothing, which ``left_out`` then names."""
+    try:
+        return read()
+    except CoversNothing as error:
+        left_out.append(str(error))
+        return None
+
+
+def placed(parts: Iterable[object], left_out: Iterable[str], what: str) -> None:
+    """Refuse an annotation that means to have a place and has none, in the words of what was left out of it.
+
+    Args:
+        parts: its box, polygons, mask and keypoints; ``None`` or empty where there is none.
+    """
+    if not any(parts):
+        raise ValueError("; ".join(left_out) or f"{what} has no box, polygon, mask or keypoints")
+
+
 def numbers(value: Any, what: str) -> list[float]:
     """A list of finite numbers."""
     return [number(each, what) for each in _list(value, what)]
@@ -122,14 +145,41 @@ def items(value: Any, what: str) -> list[dict[str, Any]]:
 
 
 def box(x: float, y: float, width: float, height: float, what: str) -> tuple[float, float, float, float]:
-    """A box whose sides are not negative."""
+    """A box that covers something.
+
+    Raises:
+        CoversNothing: a side is 0. A negative one is any other ValueError.
+    """
     if width < 0 or height < 0:
         raise ValueError(f"{what} has a negative side ({width:g} x {height:g})")
+    if width == 0 or height == 0:
+        raise CoversNothing(f"{what} has no area ({width:g} x {height:g})")
     return x, y, width, height
 
 
+def polygon(flat: list[float], what: str) -> list[float]:
+    """A closed polygon [x0, y0, x1, y1, ...] that covers something.
+
+    Raises:
+        CoversNothing: fewer than three points, or all of them on one line.
+    """
+    if len(flat) % 2:
+        raise ValueError(f"{what} has an odd number of coordinates")
+    if len(flat) < 6:
+        raise CoversNothing(f"{what} has {len(flat) // 2} points, too few for a polygon")
+    xs, ys = [x - flat[0] for x in flat[0::2]], [y - flat[1] for y in flat[1::2]]
+    first = next((at for at in range(len(xs)) if xs[at] or ys[at]), 0)
+    if all(x * ys[first] == y * xs[first] for x, y in zip(xs, ys, strict=True)):
+        raise CoversNothing(f"{what} has no area: its points lie on one line")
+    return flat
+
+
 def rle(value: Any, what: str) -> Rle:
-    """A COCO mask, compressed or not, as a checked compressed one."""
+    """A COCO mask, compressed or not, as a checked compressed one.
+
+    Raises:
+        CoversNothing: no pixel is set.
+    """
     found = mapping(value, what)
     sides = numbers(found.get("size"), f"{what}.size")
     if len(sides) != 2:
@@ -149,6 +199,8 @@ def rle(value: Any, what: str) -> Rle:
         lengths = [whole(each, f"{what}.counts") for each in _list(counts, f"{what}.counts")]
     if any(length < 0 for length in lengths) or sum(lengths) != height * width:
         raise ValueError(f"{what}.counts do not add up to {height} x {width} pixels")
+    if not any(lengths[1::2]):
+        raise CoversNothing(f"{what} is a mask without a pixel")
     return {"size": [height, width], "counts": counts if isinstance(counts, str) else compress(lengths)}
 
 

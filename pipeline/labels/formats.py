@@ -48,8 +48,12 @@ def _of_json(parse: Callable[[dict[str, Any], str], Labels]) -> Callable[[str, S
     return parsed
 
 
+def _coco(text: str, size: Size | None, info: TableInfo) -> Labels:
+    return coco.parse_record(_record(text), text, declares=bool(info.categories))
+
+
 FORMATS: dict[FormatName, Format] = {
-    "coco": Format(coco.read_coco, _of_json(coco.parse_record)),
+    "coco": Format(coco.read_coco, _coco),
     "bdd100k": Format(bdd100k.read_bdd100k, _of_json(bdd100k.parse_frame)),
     "yolo": Format(yolo.read_yolo, yolo.parse_yolo, yolo.BESIDE),
     "voc": Format(voc.read_voc, voc.parse_voc),

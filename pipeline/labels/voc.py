@@ -71,27 +71,33 @@ def parse_voc(text: str, size: tuple[int, int] | None, info: TableInfo) -> Label
         # Some tools write 0 for a size they do not know.
         width, height = (_pixels(stated.findtext(side), side) for side in ("width", "height"))
 
+    left_out: list[str] = []
+
     def read(found: Element, what: str) -> list[Annotation]:
-        return [_annotation(found, shift, what), *_parts(found, shift, what)]
+        return [_annotation(found, shift, what, left_out), *_parts(found, shift, what)]
 
     groups, problems = fields.each_readable(root.findall("object"), read, "object")
-    return Labels(width, height, [each for group in groups for each in group], raw=text, problems=problems)
+    return Labels(
+        width, height, [each for group in groups for each in group], raw=text, problems=(*problems, *left_out)
+    )
 
 
-def _annotation(found: Element, shift: float, what: str) -> Annotation:
+def _annotation(found: Element, shift: float, what: str, left_out: list[str]) -> Annotation:
     name = (found.findtext("name") or "").strip()
     if not name:
         raise ValueError(f"{what} has no name")
-    box = found.find("bndbox")
-    polygon = _polygon(found.find("polygon"), what)
-    if box is None and polygon is None:
-        raise ValueError(f"{what} has neither bndbox nor polygon")
+    box, outline = found.find("bndbox"), found.find("polygon")
+    notes: list[str] = []
+    bbox = None if box is None else fields.part(lambda: _box(box, shift, what), notes)
+    polygon = None if outline is None else fields.part(lambda: _polygon(outline, what), notes)
+    fields.placed((bbox, polygon), notes, what)
+    left_out += notes
     extra: dict[str, Any] = {
         each.tag: _plain(each.text) for each in found if each.tag not in _OWN and len(each) == 0 and each.text
     }
     return Annotation(
         category=name,
-        bbox=None if box is None else _box(box, shift, what),
+        bbox=bbox,
         segmentation=None if polygon is None else [polygon],
         attributes=extra,
     )
@@ -118,19 +124,15 @@ def _box(box: Element, shift: float, what: str) -> tuple[float, float, float, fl
     return fields.box(x, y, right - x, bottom - y, f"{what}.bndbox")
 
 
-def _polygon(found: Element | None, what: str) -> list[float] | None:
+def _polygon(found: Element, what: str) -> list[float]:
     """``<x1/><y1/><x2/>...``, as Roboflow writes them, or ``<pt><x/><y/></pt>`` of LabelMe."""
-    if found is None:
-        return None
     points = [(point.findtext("x"), point.findtext("y")) for point in found.findall("pt")]
     at = 1
     while found.find(f"x{at}") is not None:
         points.append((found.findtext(f"x{at}"), found.findtext(f"y{at}")))
         at += 1
     flat = [fields.number(each, f"{what}.polygon") for point in points for each in point]
-    if len(flat) < 6:
-        raise ValueError(f"{what}.polygon has {len(points)} points, too few for a polygon")
-    return flat
+    return fields.polygon(flat, f"{what}.polygon")
 
 
 def _pixels(text: str | None, what: str) -> int | None:

@@ -81,13 +81,17 @@ def parse_yolo(text: str, size: tuple[int, int] | None, info: TableInfo) -> Labe
         raise ValueError("YOLO labels need their picture's size")
     names = {each["id"]: str(each["name"]) for each in info.categories}
     keypoints = info.options.get("keypoints")
+    left_out: list[str] = []
 
     def read(line: str, what: str) -> Annotation:
-        return _object(line.split(), size, names, keypoints, bool(info.options.get("obb")), what)
+        found = _object(line.split(), size, names, keypoints, bool(info.options.get("obb")), what)
+        if names and found.category_id not in names:
+            left_out.append(f"{what}: class {found.category_id} is not declared: the number is kept, without a name")
+        return found
 
     lines = [line for line in text.splitlines() if line.strip()]
     annotations, problems = fields.each_readable(lines, read, "line")
-    return Labels(size[0], size[1], annotations, raw=text, problems=problems)
+    return Labels(size[0], size[1], annotations, raw=text, problems=(*problems, *left_out))
 
 
 def _object(
@@ -110,7 +114,7 @@ def _object(
     if len(shares) % 2 or len(shares) < 6:
         raise ValueError(f"{what} has {len(words)} values, neither a box nor a polygon")
     _check(shares, what)
-    polygon = [share * size[at % 2] for at, share in enumerate(shares)]
+    polygon = fields.polygon([share * size[at % 2] for at, share in enumerate(shares)], what)
     return Annotation(name, number, _extent(polygon), [polygon], attributes={"obb": True} if obb else {})
 
 

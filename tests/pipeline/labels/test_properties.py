@@ -108,6 +108,20 @@ def read(name: str, found: list[Box], size: tuple[int, int] = (W, H)) -> Labels:
     return FORMATS[format].parse(write(found), size, TableInfo(format, 1, [], (), {}, ()))
 
 
+flat_or_not = st.builds(lambda box, w, h: (*box[:2], box[2] * w, box[3] * h), boxes, st.booleans(), st.booleans())
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@settings(max_examples=40)
+@given(found=st.lists(flat_or_not, max_size=5))
+def test_every_annotation_is_read_or_named(name: str, found: list[Box]) -> None:
+    labels = read(name, found)
+    wanted = [(x, y, x + w, y + h) for x, y, w, h in found if w and h]
+    assert [extent(each) for each in labels.annotations] == [pytest.approx(each, abs=1e-9) for each in wanted]
+    assert len(labels.problems) == len(found) - len(wanted)
+    assert all("no area" in problem for problem in labels.problems)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 @settings(max_examples=60)
 @given(found=st.lists(boxes, max_size=4), orientation=st.integers(1, 8))

@@ -259,12 +259,21 @@ GOOD_OBJECT = {"category": "car", "box2d": {"x1": 1, "y1": 1, "x2": 6, "y2": 6}}
         ({"bbox": [1, 2, float("nan"), 4]}, "not a finite number"),
         ({"bbox": [1, 2, 10**400, 4]}, "not a finite number"),
         ({"bbox": {"x": 1}}, "not a list"),
+        ({"bbox": [1, 2, 0, 4]}, "bbox has no area (0 x 4)"),
+        ({"bbox": []}, "has no box, polygon, mask or keypoints"),
+        ({"bbox": None}, "has no box, polygon, mask or keypoints"),
+        ({"segmentation": []}, "has no box, polygon, mask or keypoints"),
+        ({"keypoints": [0, 0, 0]}, "has no box, polygon, mask or keypoints"),
+        ({"segmentation": [[1, 1, 5, 5]]}, "2 points"),
+        ({"segmentation": [[1, 1, 5, 5, 9, 9]]}, "on one line"),
+        ({"segmentation": {"size": [60, 80], "counts": [4800]}}, "without a pixel"),
+        ({"category_id": None, "bbox": [1, 2, 3, 4]}, "category_id is null"),
         ({"segmentation": [[1, 2, 3]]}, "odd number"),
         ({"segmentation": 5}, "neither polygons nor a mask"),
         ({"segmentation": {"size": [4, 4], "counts": [1]}}, "add up"),
         ({"segmentation": {"size": [4, 4], "counts": "!!"}}, "run-length"),
         ({"segmentation": {"size": [4], "counts": [4]}}, "height, width"),
-        ({"segmentation": {"size": [4, 4], "counts": [16]}}, "a mask of 4x4 pixels in a picture of 80x60"),
+        ({"segmentation": {"size": [4, 4], "counts": [0, 16]}}, "a mask of 4x4 pixels in a picture of 80x60"),
         ({"category_id": "car"}, "category_id"),
         ({"category_id": 1.5}, "not a whole number"),
         ({"area": "big"}, "area"),
@@ -286,6 +295,10 @@ def test_a_bad_annotation_costs_itself_and_is_named(bad: Any, says: str) -> None
     [
         {"box2d": {"x1": 1}},
         {"box2d": {"x1": 5, "y1": 0, "x2": 1, "y2": 1}},
+        {"box2d": {"x1": 5, "y1": 0, "x2": 5, "y2": 1}},
+        {"box2d": None, "category": "car"},
+        {"category": None, "box2d": {"x1": 1, "y1": 1, "x2": 6, "y2": 6}},
+        {"poly2d": [{"vertices": [[1, 2], [3, 4], [5, 6]], "types": "LLL", "closed": True}]},
         {"poly2d": [{"vertices": [[1, 2]], "types": "LL"}]},
         {"poly2d": [{"types": "L"}]},
         {"poly2d": [[1, 2]]},
@@ -307,11 +320,10 @@ def test_a_bad_bdd100k_object_costs_itself(bad: Any) -> None:
         ({"area": "600"}, {"area": 600.0}),
         ({"category_id": "1"}, {"category": "car", "category_id": 1}),
         ({"category_id": 1.0}, {"category": "car", "category_id": 1}),
-        ({"category_id": None}, {"category": "", "category_id": None}),
-        ({"category_id": 77}, {"category": "77", "category_id": 77}),
-        ({"bbox": []}, {"bbox": None}),
         ({"bbox": ["1", "2", "3.5", "4e1"]}, {"bbox": (1, 2, 3.5, 40)}),
-        ({"bbox": [5, 5, 0, 0]}, {"bbox": (5, 5, 0, 0)}),
+        ({"bbox": None, "segmentation": [[1, 1, 30, 1, 30, 20]]}, {"bbox": None}),
+        ({"bbox": [], "keypoints": [1, 2, 2]}, {"bbox": None}),
+        ({"bbox": None, "caption": "a street"}, {"bbox": None}),
         ({"segmentation": [1, 1, 30, 1, 30, 20]}, {"segmentation": [[1, 1, 30, 1, 30, 20]]}),
         ({"segmentation": []}, {"segmentation": None}),
         ({"keypoints": ["1.5", 2, "2"]}, {"attributes": {"keypoints": [1.5, 2, 2]}}),
@@ -330,6 +342,39 @@ def test_a_polygon_of_two_points_is_left_out_and_its_object_kept() -> None:
     found = labels.parse_sample(json.dumps({"annotations": [{"category_id": 1, **shape}]}))
     assert found.annotations[0].segmentation == [[1, 1, 30, 1, 30, 20]]
     assert found.problems == ("annotations[0].segmentation[0] has 2 points, too few for a polygon",)
+
+
+def test_a_part_that_covers_nothing_is_left_out_and_its_object_kept() -> None:
+    empty = {"size": [60, 80], "counts": [4800]}
+    odd = [
+        {"category_id": 1, "bbox": [5, 5, 0, 0], "segmentation": [[1, 1, 30, 1, 30, 20]]},
+        {"category_id": 1, "bbox": [1, 2, 3, 4], "segmentation": empty},
+    ]
+    found = labels.parse_sample(json.dumps({"width": 80, "height": 60, "annotations": odd}))
+    assert [(each.bbox, each.segmentation, each.rle) for each in found.annotations] == [
+        (None, [[1, 1, 30, 1, 30, 20]], None),
+        ((1, 2, 3, 4), None, None),
+    ]
+    assert found.problems == (
+        "annotations[0].bbox has no area (0 x 0)",
+        "annotations[1].segmentation is a mask without a pixel",
+    )
+
+
+def test_a_class_that_is_not_declared_keeps_its_number_and_is_named(tmp_path: Path) -> None:
+    one = {"category_id": 77, "bbox": [1, 2, 3, 4]}
+    document = {"images": [{"id": 0, "file_name": "a.png"}], "annotations": [{"image_id": 0, **one}]}
+    for categories, problems in (
+        (
+            [{"id": 1, "name": "car"}],
+            ("annotations[0].category_id 77 is not declared: the number is kept, without a name",),
+        ),
+        ([], ()),
+    ):
+        found = labels_of(table_of(tmp_path, {**document, "categories": categories}), "a")
+        assert found is not None
+        assert [(each.category, each.category_id) for each in found.annotations] == [("77", 77)]
+        assert found.problems == problems
 
 
 @pytest.mark.parametrize(("image", "annotation"), [(0, "0"), ("0", 0), (7, 7.0), ("a", "a"), ("07", "7")])
