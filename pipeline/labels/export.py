@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.labels import bdd100k, rle
+from pipeline.labels import bdd100k, fields, rle
 from pipeline.labels.categories import Categories
 from pipeline.labels.document import parse_text
 from pipeline.labels.records import Annotation, Labels
@@ -161,6 +161,10 @@ def _frame(key: str, file_name: str, width: int, height: int, labels: Labels) ->
         same = next((pair for pair in remaining if (pair[1].id, pair[1].category) == (found.id, found.category)), None)
         kept.append(_moved_object(same[0], same[1], found) if same else _new_object(found))
     frame["name"] = file_name
+    said = fields.text_values(frame.get("attributes"), "attributes")
+    changed = {name: value for name, value in labels.attributes.items() if said.get(name) != value}
+    if changed:
+        frame["attributes"] = {**(frame.get("attributes") or {}), **changed}
     if "size" in frame:
         frame["size"] = {"width": width, "height": height}
     if "frames" in frame:

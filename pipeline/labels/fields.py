@@ -174,8 +174,11 @@ def polygon(flat: list[float], what: str) -> list[float]:
     return flat
 
 
-def rle(value: Any, what: str) -> Rle:
+def rle(value: Any, what: str, *, may_be_empty: bool = False) -> Rle:
     """A COCO mask, compressed or not, as a checked compressed one.
+
+    Args:
+        may_be_empty: take one without a pixel too, which a small mask may have become by a resize.
 
     Raises:
         CoversNothing: no pixel is set.
@@ -199,7 +202,7 @@ def rle(value: Any, what: str) -> Rle:
         lengths = [whole(each, f"{what}.counts") for each in _list(counts, f"{what}.counts")]
     if any(length < 0 for length in lengths) or sum(lengths) != height * width:
         raise ValueError(f"{what}.counts do not add up to {height} x {width} pixels")
-    if not any(lengths[1::2]):
+    if not may_be_empty and not any(lengths[1::2]):
         raise CoversNothing(f"{what} is a mask without a pixel")
     return {"size": [height, width], "counts": counts if isinstance(counts, str) else compress(lengths)}
 

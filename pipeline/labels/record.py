@@ -78,7 +78,7 @@ def _parse(found: dict[str, Any], what: str) -> Annotation:
         category_id=None if identity is None else int(fields.number(identity, f"{what}.category_id")),
         bbox=None if sides is None else (sides[0], sides[1], sides[2], sides[3]),
         segmentation=polygons,
-        rle=None if mask is None else fields.rle(mask, f"{what}.segmentation"),
+        rle=None if mask is None else fields.rle(mask, f"{what}.segmentation", may_be_empty=True),
         area=None if area is None else fields.number(area, f"{what}.area"),
         iscrowd=bool(found.get("iscrowd", False)),
         id=fields.text_id(found.get("id")),

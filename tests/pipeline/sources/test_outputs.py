@@ -16,12 +16,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.job import Job, stored_job
 from pipeline.labels.arrow import to_arrow_value
 from pipeline.labels.record import parse_record, record_text
 from pipeline.labels.records import Annotation, Labels
+from pipeline.output.export.run import ExportOptions, export_folder
 from pipeline.run.driver import run_job
 from pipeline.sources.listing import found_under
 from pipeline.spec import SourceSpec
+from pipeline.storage import Store
 from tests.support.datasets import encoded, label_map, picture, write_tar
 from tests.support.jobs import index_rows, job
 
@@ -37,7 +40,7 @@ _annotation = st.builds(
     category_id=st.none() | st.integers(0, 2**40),
     bbox=st.none() | st.tuples(_number, _number, _number, _number),
     segmentation=st.none() | st.lists(_polygon, max_size=2),
-    rle=st.none() | st.just({"size": [2, 3], "counts": "06"}),
+    rle=st.none() | st.sampled_from([{"size": [2, 3], "counts": "06"}, {"size": [2, 3], "counts": "6"}]),
     area=st.none() | _number,
     iscrowd=st.booleans(),
     id=st.none() | _text,
@@ -129,6 +132,30 @@ def test_a_job_of_a_job_keeps_bdd100k_frames(tmp_path, first, second):
     assert [each["category"] for each in labels["annotations"]] == ["car", "lane"]
     # What the labels came from is still the frame, not our own record of it.
     assert json.loads(index_rows(two)[0]["labels_raw"]) == FRAME
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("parquet", "webdataset"), ("webdataset", "files"), ("files", "parquet")]
+)
+def test_what_a_first_job_made_true_stays_true(tmp_path, first, second):
+    """A night stays a night through a job that changes nothing, and in the frames that come out of both."""
+    said = {"weather": "rainy", "timeofday": "daytime", "lights": True}
+    frame = {**FRAME, "attributes": said}
+    write_tar(tmp_path / "in" / "a.tar", {"b": {"png": encoded(picture(1), "PNG"), "json": json.dumps(frame).encode()}})
+    one, two = tmp_path / "one", tmp_path / "two"
+    run_job(job(tmp_path / "in", one, method__preset="night", output__format=first), local=True)
+    run_job(job(one, two, method__name="null", output__format=second, source__labels={"format": "bdd100k"}), local=True)
+    assert labels_of(two) == labels_of(one)
+    assert json.loads(labels_of(two)["b"][0]["attributes"])["timeofday"] == "night"
+    for out in (one, two):
+        store = Store(str(out))
+        export_folder(
+            Job.from_description(stored_job(store) or {}, store), Store(f"{out}-bdd"), ExportOptions("bdd100k")
+        )
+        (labels,) = Path(f"{out}-bdd/labels").rglob("*.json")
+        (found,) = json.loads(labels.read_text())
+        assert found["attributes"] == {**said, "timeofday": "night"}
+        assert found["labels"] == frame["labels"]
 
 
 def members_of(out: Path) -> dict[str, bytes]:
