@@ -178,4 +178,9 @@ def to_uint8(images: torch.Tensor) -> np.ndarray:
 
     Truncation, not rounding, is what torchvision's ToPILImage does and so what the official releases write.
     """
-    return images.mul(0.5).add(0.5).mul(255).clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return levels(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def levels(images: torch.Tensor) -> torch.Tensor:
+    """Of any shape in [-1, 1] -> uint8 of the same shape, as :func:`to_uint8`."""
+    return images.mul(0.5).add_(0.5).mul_(255).clamp_(0, 255).byte()

@@ -100,7 +100,7 @@ class WorkerLog:
         self._handler = BoundedLog(
             logs.options.level, logs.options.format, {"job": logs.job, "run": logs.run, "worker": name}
         )
-        self._put = 0
+        self._put, self._put_at = 0, float("-inf")
         self._putting = threading.Lock()
         self._level_before = logging.NOTSET
 
@@ -127,12 +127,17 @@ class WorkerLog:
         """Put nothing more: the output was cleared."""
         self.kept = False
 
-    def put(self) -> None:
-        """Put the file, if there is anything new. A log that cannot be put is said, and fails nothing."""
+    def put(self, every: float = 0.0) -> None:
+        """Put the file, if there is anything new. A log that cannot be put is said, and fails nothing.
+
+        Args:
+            every: seconds that must have gone since it was last put.
+        """
         with self._putting:
             number = self._handler.number
-            if number == self._put or not self.kept:
+            if number == self._put or not self.kept or time.monotonic() - self._put_at < every:
                 return
+            self._put_at = time.monotonic()
             try:
                 self.logs.store.put(self.path, self._handler.text().encode("utf-8", "backslashreplace"))
             except (InputError, OSError) as error:

@@ -46,7 +46,11 @@ class Measured:
 
 
 class Metric(Protocol):
-    """One metric. Built once a worker process by ``pipeline.metrics.build``; called from one thread at a time."""
+    """One metric. Built once per worker process by ``pipeline.metrics.build``.
+
+    Called from one thread at a time, unless a class attribute ``concurrent`` is true: several threads then measure
+    different pictures with it at once, so it must keep nothing between calls.
+    """
 
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]

@@ -1,7 +1,7 @@
 """Structural similarity (Wang et al. 2004), as torchmetrics computes it, without torch.
 
-Symmetric separable filters in numpy take 4 ms for a 256-pixel picture on one thread, where the library's 2-D
-convolutions take 22 ms and its import 11 s; a test holds the two together.
+OpenCV's separable filters in float32, on bands of rows that stay in the processor's cache, take 37 ms for a 1280x720
+picture on one thread, where the library's 2-D convolutions take half a second; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+import cv2
 import numpy as np
 
 from pipeline.metrics.base import Measured, Pictures
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     import torch
 
 _REACH, _SIGMA = 5, 1.5
-_C1, _C2 = 0.01**2, 0.03**2
+# The paper's constants for 8 bits; twice, since both factors are in terms of sum and difference.
+_C1, _C2 = 2 * (0.01 * 255) ** 2, 2 * (0.03 * 255) ** 2
+_BAND = 64
 
 
 class Ssim:
@@ -26,6 +29,7 @@ class Ssim:
 
     name: ClassVar[str] = "ssim"
     columns: ClassVar[tuple[str, ...]] = ("ssim", "ssim_target")
+    concurrent: ClassVar[bool] = True
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         del device  # plain numpy
@@ -51,41 +55,29 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     Pictures are mirrored at their edges, as often as it takes where a side is shorter than the window.
     """
+    height = a.shape[0]
     total = 0.0
-    for channel in range(3):
-        x, y = _mirrored(a[:, :, channel]), _mirrored(b[:, :, channel])
+    for top in range(0, height, _BAND):
+        bottom = min(top + _BAND, height)
+        first, last = max(top - _REACH, 0), min(bottom + _REACH, height)
+        inner = slice(top - first, bottom - first)
         # In terms of sum and difference four filtered planes do the work of five:
         # mean(s)^2 - mean(d)^2 = 4 mean(x) mean(y), mean(s)^2 + mean(d)^2 = 2 (mean(x)^2 + mean(y)^2), variances alike.
-        s, d = x + y, x - y
-        mean_s, mean_d, square_s, square_d = _filter(np.stack([s, d, s * s, d * d]))
+        s = cv2.add(a[first:last], b[first:last], dtype=cv2.CV_32F)
+        d = cv2.subtract(a[first:last], b[first:last], dtype=cv2.CV_32F)
+        mean_s, mean_d, square_s, square_d = (_blurred(each)[inner] for each in (s, d, s * s, d * d))
         mean_s *= mean_s
         mean_d *= mean_d
-        var_s, var_d = square_s - mean_s, square_d - mean_d
-        luminance = ((mean_s - mean_d) / 2 + _C1) / ((mean_s + mean_d) / 2 + _C1)
-        contrast = ((var_s - var_d) / 2 + _C2) / ((var_s + var_d) / 2 + _C2)
-        total += float((luminance * contrast).mean(dtype=np.float64))
-    return total / 3
+        square_s -= mean_s
+        square_d -= mean_d
+        above = (mean_s - mean_d + _C1) * (square_s - square_d + _C2)
+        below = (mean_s + mean_d + _C1) * (square_s + square_d + _C2)
+        above /= below
+        total += float(above.sum(dtype=np.float64))
+    return total / a.size
 
 
-def _mirrored(plane: np.ndarray) -> np.ndarray:
-    return np.pad(plane.astype(np.float32) / 255, _REACH, mode="reflect")
-
-
-def _gaussian() -> list[np.float32]:
-    """The middle weight and those beside it, outwards."""
-    weights = np.exp(-((np.arange(_REACH + 1) / _SIGMA) ** 2) / 2)
-    return list((weights / (2 * weights.sum() - weights[0])).astype(np.float32))
-
-
-def _filter(planes: np.ndarray) -> np.ndarray:
-    """(N, H + 10, W + 10) filtered along both sides to (N, H, W). The kernel is symmetric, so taps go in pairs."""
-    middle, *beside = _gaussian()
-    for axis in (1, 2):
-        size = planes.shape[axis] - 2 * _REACH
-        along = planes if axis == 1 else planes.swapaxes(1, 2)
-        out = middle * along[:, _REACH : _REACH + size]
-        for offset, weight in enumerate(beside, start=1):
-            before, after = _REACH - offset, _REACH + offset
-            out += weight * (along[:, before : before + size] + along[:, after : after + size])
-        planes = out if axis == 1 else out.swapaxes(1, 2)
-    return planes
+def _blurred(plane: np.ndarray) -> np.ndarray:
+    window = 2 * _REACH + 1
+    # OpenCV mirrors without repeating the edge, again and again where a side is short.
+    return cv2.GaussianBlur(plane, (window, window), _SIGMA, borderType=cv2.BORDER_REFLECT_101)

@@ -35,6 +35,7 @@ class Structure:
 
     name: ClassVar[str] = "structure"
     columns: ClassVar[tuple[str, ...]] = ("structure",)
+    concurrent: ClassVar[bool] = True
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         del device  # plain numpy

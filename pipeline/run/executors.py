@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from pipeline.job import Job
+from pipeline.logs.context import in_context
 from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
-from pipeline.records import Receipt
+from pipeline.records import Receipt, Shard, Translated
 from pipeline.run.activity import ENDS, Activity
 from pipeline.run.cluster import open_cluster
 from pipeline.run.counters import Counters
@@ -48,7 +50,10 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """Works through files in this process."""
+    """Works through files in this process.
+
+    While a shard is translated, the next one is read and the last one is committed.
+    """
 
     where = "in this process"
 
@@ -59,28 +64,70 @@ class LocalExecutor:
         self.activity = Activity()
         # Built at once: weights that do not fit are found before anything is written.
         self.translator = Translator(job)
+        self._failed: set[str] = set()
+        self._closed = False
 
     def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
-        """One file after the other."""
+        """One file after the other; nothing more of a file that failed."""
+        self._failed.clear()
+        shards = self._shards(files)
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+            take = in_context(lambda: next(shards, None))
+            following = reader.submit(take)
+            written: Future[Receipt | Failure] | None = None
+            while (shard := following.result()) is not None:
+                following = reader.submit(take)
+                if isinstance(shard, Shard) and shard.source in self._failed:
+                    continue
+                made = shard if isinstance(shard, Failure) else self._translated(shard)
+                if written is not None:
+                    yield written.result()
+                if isinstance(made, Failure):
+                    written = None
+                    yield made
+                else:
+                    written = writer.submit(in_context(self._committed), made)
+            if written is not None:
+                yield written.result()
+
+    def _shards(self, files: Sequence[FilePlan]) -> Iterator[Shard | Failure]:
         from pipeline.run.steps import read_file
-        from pipeline.sink.commit import commit
-        from pipeline.translate.shard import translate_shard
 
         for plan in files:
-            name, stage = plan.file.relative, "read"
             try:
                 for shard in read_file(self.job, plan):
-                    stage = "translate"
-                    translated = translate_shard(
-                        self.translator, shard, lambda shard, what: self.activity.write("local", shard, what)
-                    )
-                    self.activity.write("local", shard.id, ENDS)
-                    stage = "write"
-                    receipt = commit(self.job, translated)
-                    stage = "read"
-                    yield receipt
+                    if self._closed or shard.source in self._failed:
+                        break
+                    yield shard
             except Exception as error:
-                yield failure_of(stage, name, error)
+                yield self._failure("read", plan.file.relative, error)
+
+    def _translated(self, shard: Shard) -> Translated | Failure:
+        from pipeline.translate.shard import translate_shard
+
+        try:
+            return translate_shard(
+                self.translator, shard, lambda shard, what: self.activity.write("local", shard, what)
+            )
+        except Exception as error:
+            return self._failure("translate", shard.source, error)
+        finally:
+            self.activity.write("local", shard.id, ENDS)
+
+    def _committed(self, translated: Translated) -> Receipt | Failure:
+        from pipeline.sink.commit import commit
+
+        try:
+            return commit(self.job, translated)
+        except Exception as error:
+            return self._failure("write", translated.source, error)
+
+    def _failure(self, stage: str, file: str, error: Exception) -> Failure:
+        self._failed.add(file)
+        if self._closed:
+            # Nobody waits for it any more; what was stopped in the middle is no fault to be reported.
+            return Failure(file, "stopped")
+        return failure_of(stage, file, error)
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
         """The one shard in hand."""
@@ -99,6 +146,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Stop the translator's threads."""
+        self._closed = True
         self.translator.close()
 
 

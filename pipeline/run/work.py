@@ -105,7 +105,8 @@ class Work:
     def _round(self, pending: Sequence[FilePlan]) -> _Round:
         found = _Round()
         for event in watched(self.executor, pending, self.job.spec.compute.stall_timeout, self._check_lock):
-            self.record.put()
+            # The whole file is written anew; a shard takes less time than that.
+            self.record.put(every=1.0)
             if isinstance(event, Failure):
                 # What ends the run is said once, as its one line.
                 level = logging.WARNING if event.kind in ("step", "changed") else logging.INFO

@@ -254,15 +254,15 @@ class ShardTranslation:
                 for pixels, size in zip(targets, sizes, strict=True)
             ],
         )
-        with self.translator.measuring:
-            for metric in self.translator.metrics:
+        for metric in self.translator.metrics:
+            with contextlib.nullcontext() if getattr(metric, "concurrent", False) else self.translator.measuring:
                 measured = metric.measure(pictures)
-                for name, column in measured.values.items():
-                    for place, value in zip(found, column, strict=True):
-                        place[0][name] = float(value)
-                for name, vectors in measured.features.items():
-                    for place, vector in zip(found, vectors, strict=True):
-                        place[1][name] = vector
+            for name, column in measured.values.items():
+                for place, value in zip(found, column, strict=True):
+                    place[0][name] = float(value)
+            for name, vectors in measured.features.items():
+                for place, vector in zip(found, vectors, strict=True):
+                    place[1][name] = vector
         return found
 
     def _row(self, item: Item, picture: np.ndarray, values: dict[str, float], features: dict[str, np.ndarray]) -> Row:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import cast
 
+import cv2
 import torch
 
 import methods
@@ -41,6 +42,8 @@ class Translator:
 
     def __init__(self, job: Job) -> None:
         compute = job.spec.compute
+        # The pools below are the threads of this process.
+        cv2.setNumThreads(1)
         if job.device == "cpu":
             configure_cpu(compute.torch_threads)
         self.job = job

@@ -354,6 +354,16 @@ def test_encoding_is_deterministic_and_bare() -> None:
     np.testing.assert_array_equal(codec.decode(codec.encode(gradient(), "png")).pixels, gradient())
 
 
+@settings(max_examples=60)
+@given(st.integers(1, 80), st.integers(1, 80), st.sampled_from([1, 30, 75, 89, 90, 95, 100]), st.integers(0, 99))
+def test_a_jpeg_is_what_pillow_writes(height: int, width: int, quality: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = np.clip(rng.normal(128, 1 + seed, (height, width, 3)), 0, 255).astype(np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format="JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
+    assert codec.encode(pixels, "jpeg", quality) == out.getvalue()
+
+
 def test_jpeg_keeps_full_colour_at_high_quality() -> None:
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2] = (255, 0, 0)
