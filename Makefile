@@ -17,12 +17,10 @@ gallery: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-# What takes many minutes: twenty thousand damaged label files.
+# What takes many minutes: twenty thousand damaged label files; then the crash matrix at length, a hundred drivers killed,
+# each followed by a rerun that is compared byte for byte.
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
-
-# The crash matrix at length: a hundred drivers killed, each followed by a rerun that is compared byte for byte.
-soak: $(STAMP)
 	SCENESHIFT_KILLS=50 $(BIN)/python -m pytest tests/faults -m slow -o timeout=7200
 
 check: $(STAMP)

@@ -26,6 +26,6 @@ class BadSample(Exception):
         return (type(self), (self.reason, str(self)))
 
 
-def first_line(error: BaseException, limit: int = 200) -> str:
+def first_line(error: BaseException | str, limit: int = 200) -> str:
     """The first line of what an error says, at most ``limit`` characters; its type where it says nothing."""
     return ((str(error).strip() or type(error).__name__).splitlines())[0][:limit]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from methods.errors import InputError, first_line
 from methods.plugins import nearest
 from methods.uris import WeightsUri, expanded
+from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
 from pipeline.storage import StorageOptions
 from pipeline.uris import WEB, absolute, check, lies_under, protocol_of, redact
@@ -134,7 +135,7 @@ class ImageSpec(_Block):
     @property
     def suffix(self) -> str:
         """File name ending without the dot."""
-        return "jpg" if self.format == "jpeg" else self.format
+        return ENDINGS[self.format]
 
 
 class OutputSpec(_Block):

@@ -117,3 +117,10 @@ def test_retired_words_do_not_come_back(word: str) -> None:
             if re.search(word, line):
                 found.append(f"{name}:{number}: {line.strip()[:80]}")
     assert found == [], f"write {RETIRED[word]}"
+
+
+def test_every_make_target_is_defined_once() -> None:
+    """Make takes the last of two definitions and drops the other with a warning that nobody reads."""
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    targets = [line.partition(":")[0] for line in lines if re.match(r"[a-z][\w -]*:(?!=)", line)]
+    assert sorted(set(targets)) == sorted(targets)

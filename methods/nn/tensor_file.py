@@ -58,7 +58,7 @@ def read_pickle(path: Path, expected: str = "a checkpoint of torch.save or safet
         if code:
             raise InputError(f"{path}: refused, it holds code ({code}), expected {expected}") from None
         raise InputError(f"{path}: no readable pickle, expected {expected}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, struct.error) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, struct.error, SafetensorError) as error:
         raise InputError(f"{path}: cannot be read ({first_line(error)}), expected {expected}") from None
 
 

@@ -2,15 +2,17 @@
 
     python -m methods.train.bundle MODEL NAME --commit HASH --scenes 1000+1600 [--scores SCORES.json] [--recipe TEXT]
 
-MODEL is what a training of ``ddpm``, ``clip``, ``text_to_image``, ``piti_base`` or ``asyrp_delta`` has written. What
-its metadata says already (spec, steps, configuration) stays. Turbo files have a format of their own:
-``methods.train.turbo.bundle``.
+MODEL is what `sceneshift train` or `distill` has written. What its metadata says already (spec, steps, configuration)
+stays; a Turbo file, which has a format of its own, is known by its metadata and stays one. A training from two streams
+names the scenes of each: ``--scenes a=1000000+1500 b=2000000+1500``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from torch import Tensor
 
 from methods.errors import InputError
 from methods.nn.tensor_file import is_safetensors, read_pickle
+from methods.turbo.native import FORMAT as TURBO
+from methods.turbo.native import read_native, save_native
 from methods.weights import BUNDLED
 
 LARGEST = 6_000_000
@@ -34,19 +38,35 @@ def bundle(source: Path, target: Path, about: dict[str, Any]) -> Path:
         InputError: not a file of tensors, or too large for the package.
     """
     tensors, metadata = _read(source)
-    halves = {
-        name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in tensors.items()
-    }
-    # data below this folder is named as the spec names it: the rest of its path is the machine's own
-    own = {name: value.replace(f"{Path.cwd()}/", "") for name, value in metadata.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
-    save_file(halves, target, {**own, "origin": json.dumps(about, sort_keys=True)})
+    if metadata.get("format") == TURBO:
+        config, tensors = read_native(source)
+        save_native(target, replace(config, about={**_own(config.about), **about}), _halved(tensors))
+    else:
+        save_file(_halved(tensors), target, {**_own(metadata), "origin": json.dumps(about, sort_keys=True)})
     target.chmod(0o644)
     size = target.stat().st_size
     if size > LARGEST:
         target.unlink()
         raise InputError(f"{source}: {size / 1e6:.2f} MB in half precision, expected at most {LARGEST / 1e6:.0f} MB")
     return target
+
+
+def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: (value.half() if value.is_floating_point() else value).contiguous() for name, value in tensors.items()
+    }
+
+
+def _own(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Data below this folder named as the spec names it: the rest of its path is the machine's own."""
+    here = f"{Path.cwd()}/"
+    return {name: value.replace(here, "") if isinstance(value, str) else value for name, value in metadata.items()}
+
+
+def _scenes(given: Sequence[str]) -> str | dict[str, str]:
+    """``1000+1600``, or by stream where each is named: ``a=1000+1600``."""
+    return dict(each.split("=", 1) for each in given) if all("=" in each for each in given) else " ".join(given)
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -70,11 +90,13 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("name")
     parser.add_argument("--commit", required=True, help="of the code that trained it")
-    parser.add_argument("--scenes", required=True, metavar="FIRST+COUNT", help="seeds trained on")
-    parser.add_argument("--scores", type=Path, help="JSON")
-    parser.add_argument("--recipe", help="what the file's own spec does not say")
+    parser.add_argument(
+        "--scenes", nargs="+", required=True, metavar="[STREAM=]FIRST+COUNT", help="seeds of the scenes trained on"
+    )
+    parser.add_argument("--scores", type=Path, help="JSON, such as benchmarks/street_models.py --json writes")
+    parser.add_argument("--recipe", help="what the file's own spec does not say, such as earlier stages")
     args = parser.parse_args()
-    about: dict[str, Any] = {"commit": args.commit, "scenes": args.scenes}
+    about: dict[str, Any] = {"commit": args.commit, "scenes": _scenes(args.scenes)}
     if args.scores:
         about["scores"] = json.loads(args.scores.read_text())
     if args.recipe:

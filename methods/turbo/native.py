@@ -49,12 +49,14 @@ def save_native(path: Path, config: NativeConfig, tensors: Mapping[str, Tensor])
     write_tensors(path, tensors, metadata)
 
 
-def read_native(path: Path, method: str, only_vae: str | None = None) -> tuple[NativeConfig, dict[str, Tensor]]:
+def read_native(
+    path: Path, method: str | None = None, only_vae: str | None = None
+) -> tuple[NativeConfig, dict[str, Tensor]]:
     """Configuration and tensors of a file written by :func:`save_native`.
 
     Args:
         path: the file.
-        method: the method it must be for.
+        method: the method it must be for; any where none is given.
         only_vae: read the VAE of this direction and leave the others in the file.
 
     Raises:
@@ -70,7 +72,7 @@ def read_native(path: Path, method: str, only_vae: str | None = None) -> tuple[N
         config = NativeConfig(**fields, about=json.loads(metadata["about"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: its configuration cannot be read ({first_line(error)})") from None
-    if config.method != method:
+    if method is not None and config.method != method:
         raise InputError(f"{path}: holds a model for '{config.method}', expected '{method}'")
     left = tuple(f"{name}." for direction, name in config.vaes.items() if only_vae and direction != only_vae)
     return config, read_safetensors(path, lambda name: not name.startswith(left))[0]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.picture_files import usual_ending
 from pipeline.sink.schema import data_schema, passthrough_columns
 from pipeline.sink.webdataset import tar_names
 from pipeline.sources.endings import IMAGE_SUFFIXES
@@ -46,7 +47,7 @@ def webdataset_features(layout: Layout, suffix: str, pairs: bool) -> list[Featur
     if pairs:
         # Kept as it came, in its own format, unless it had to be resized or turned upright.
         one = layout.image in IMAGE_SUFFIXES and not layout.any_image
-        came = [layout.image.replace("jpeg", "jpg")] if one else ["jpg", "png"]
+        came = [usual_ending(layout.image)] if one else ["jpg", "png"]
         names |= {f"source.{each}": "image" for each in [*came, suffix]}
     for name in [*([layout.target] if layout.target else []), *layout.masks]:
         endings = [""] if name.rsplit(".", 1)[-1] in IMAGE_SUFFIXES else [".png", ".jpg"]

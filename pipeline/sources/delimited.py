@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from pipeline.sources.columns import type_of
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -79,5 +79,4 @@ def _as(column: pa.ChunkedArray, type: pa.DataType, name: str, where: str) -> pa
     try:
         return pa.chunked_array([pa.array(values, pa.string()).cast(type)])
     except pa.ArrowException as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{where}: source.types says {name} is {type}: {said}") from None
+        raise InputError(f"{where}: source.types says {name} is {type}: {first_line(error)}") from None

@@ -10,25 +10,45 @@ import base64
 import datetime
 import decimal
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
+from methods.errors import first_line
+
 
 def to_json(value: Any, type: pa.DataType) -> Any:
     """The JSON value of one cell, given as pyarrow gives it to Python."""
+    return _walk(value, type, _leaf_to_json)
+
+
+def from_json(value: Any, type: pa.DataType) -> Any:
+    """The cell that :func:`to_json` wrote. Raises ValueError for a value that is none of this type."""
+    try:
+        return _walk(value, type, _leaf_from_json)
+    except (pa.ArrowException, TypeError, AttributeError, KeyError, decimal.InvalidOperation) as error:
+        raise ValueError(f"not a value of type {type} ({first_line(error, 80)})") from None
+
+
+def _walk(value: Any, type: pa.DataType, leaf: Callable[[Any, pa.DataType], Any]) -> Any:
+    """The value with every leaf turned by ``leaf``; maps become lists of pairs."""
     if value is None:
         return None
     if pa.types.is_dictionary(type):
-        return to_json(value, type.value_type)
+        return _walk(value, type.value_type, leaf)
     if pa.types.is_struct(type):
-        names = [type.field(n).name for n in range(type.num_fields)]
-        return {name: to_json(value.get(name), type.field(name).type) for name in names}
+        fields = (type.field(n) for n in range(type.num_fields))
+        return {field.name: _walk(value.get(field.name), field.type, leaf) for field in fields}
     if pa.types.is_map(type):
         pairs = value.items() if isinstance(value, dict) else value
-        return [[to_json(key, type.key_type), to_json(item, type.item_type)] for key, item in pairs]
+        return [(_walk(key, type.key_type, leaf), _walk(item, type.item_type, leaf)) for key, item in pairs]
     if _is_list(type):
-        return [to_json(each, type.value_type) for each in value]
+        return [_walk(each, type.value_type, leaf) for each in value]
+    return leaf(value, type)
+
+
+def _leaf_to_json(value: Any, type: pa.DataType) -> Any:
     if pa.types.is_duration(type):
         return pa.scalar(value, type).cast(pa.int64()).as_py()
     if isinstance(value, datetime.date | datetime.time):
@@ -40,26 +60,7 @@ def to_json(value: Any, type: pa.DataType) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def from_json(value: Any, type: pa.DataType) -> Any:
-    """The cell that :func:`to_json` wrote. Raises ValueError for a value that is none of this type."""
-    try:
-        return _from(value, type)
-    except (pa.ArrowException, TypeError, AttributeError, KeyError, decimal.InvalidOperation) as error:
-        raise ValueError(f"not a value of type {type} ({str(error).splitlines()[0][:80]})") from None
-
-
-def _from(value: Any, type: pa.DataType) -> Any:
-    if value is None:
-        return None
-    if pa.types.is_dictionary(type):
-        return _from(value, type.value_type)
-    if pa.types.is_struct(type):
-        names = [type.field(n).name for n in range(type.num_fields)]
-        return {name: _from(value.get(name), type.field(name).type) for name in names}
-    if pa.types.is_map(type):
-        return [(_from(key, type.key_type), _from(item, type.item_type)) for key, item in value]
-    if _is_list(type):
-        return [_from(each, type.value_type) for each in value]
+def _leaf_from_json(value: Any, type: pa.DataType) -> Any:
     if pa.types.is_binary(type) or pa.types.is_fixed_size_binary(type):
         return base64.b64decode(value)
     if pa.types.is_duration(type):

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.delimited import read_delimited
@@ -92,7 +92,7 @@ class ManifestSource:
         try:
             table, _ = self._table(file)
         except pa.ArrowException as error:
-            yield broken_file(file, "damaged_manifest", f"not a readable manifest: {str(error).splitlines()[0]}")
+            yield broken_file(file, "damaged_manifest", f"not a readable manifest: {first_line(error)}")
             return
         uri_name = self._uri_column(file, table)
         if layout.key is not None and layout.key not in table.column_names:

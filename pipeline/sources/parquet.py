@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from methods.errors import BadSample
+from methods.errors import BadSample, first_line
 from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
@@ -125,7 +125,7 @@ class ParquetSource:
                         yield Pending(key, partial(self._fetch, key, file.uri, row, reader), findings=findings)
                     start += count
         except pa.ArrowException as error:
-            yield broken_file(file, "damaged_parquet", f"not a readable Parquet file: {str(error).splitlines()[0]}")
+            yield broken_file(file, "damaged_parquet", f"not a readable Parquet file: {first_line(error)}")
 
     def _fetch(self, key: str, uri: str, row: Mapping[str, Any], reader: RowReader) -> Fetched:
         try:

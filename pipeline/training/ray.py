@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty
 from typing import Any
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 from methods.train.loop import Fitted, Progress
 from pipeline.errors import JobFailed
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
@@ -76,8 +76,8 @@ def train_on_ray(
     except Exception as error:
         text = _root_message(error)
         if _CALLER_S_FAULT in text:
-            raise InputError(text.partition(_CALLER_S_FAULT)[2].splitlines()[0]) from None
-        raise JobFailed(f"training failed: {text.splitlines()[0][:400]} (why: {logs.uri})") from error
+            raise InputError(first_line(text.partition(_CALLER_S_FAULT)[2], 2000)) from None
+        raise JobFailed(f"training failed: {first_line(text, 400)} (why: {logs.uri})") from error
     finally:
         cluster.close()
     if not ended:

@@ -7,19 +7,18 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.picture_files import ENDINGS, format_of_ending
 from pipeline.sink.names import UniqueNames, file_stem
 from pipeline.sources.endings import IMAGE_SUFFIXES
 from pipeline.sources.layout import Layout
 
-ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
-_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "jpe": "jpeg", "jfif": "jpeg", "png": "png", "webp": "webp"}
 # What our codec does not write comes out without loss.
 _OTHERS = {"bmp": "png", "tif": "png", "tiff": "png", "gif": "png", "ppm": "png", "pgm": "png"}
 
 
 def format_of(ending: str) -> str | None:
     """``jpeg``, ``png`` or ``webp`` for a file ending; png for the other picture formats; ``None`` for no picture."""
-    return _FORMATS.get(ending.lower()) or _OTHERS.get(ending.lower())
+    return format_of_ending(ending) or _OTHERS.get(ending.lower())
 
 
 def original_ending(row: Mapping[str, Any], layout: Layout) -> str | None:
@@ -38,7 +37,7 @@ def original_ending(row: Mapping[str, Any], layout: Layout) -> str | None:
 
 def exported_ending(original: str | None, format: str) -> str:
     """The ending of a picture written as ``format``: the original one where it fits (``JPG`` stays), else the usual."""
-    if original is not None and _FORMATS.get(original.lower()) == format:
+    if original is not None and format_of_ending(original) == format:
         return original
     return ENDINGS[format]
 
