@@ -13,4 +13,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the job, such as method.params.caption=snow."),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(help="Only files changed since: 36h, 2d, 1w ago, or a date; overrides source.modified_after."),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, for machines.")]
+
+
+def window_override(since: str | None) -> list[str]:
+    """The override of the job that ``--since`` means."""
+    return [] if since is None else [f"source.modified_after={since!r}"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jobs.arguments import Json, Output, Set, Spec
+from jobs.arguments import Json, Output, Set, Since, Spec, window_override
 from jobs.cli_cluster import add_cluster_commands
 from jobs.console import Console, run_safely
 from jobs.verbosity import Commands
@@ -42,6 +42,7 @@ def run(
     if_busy: Annotated[
         Literal["fail", "skip"], typer.Option(help="When another run holds the output: exit code 2, or skip with 0.")
     ] = "fail",
+    since: Since = None,
     json: Json = False,
 ) -> None:
     """Translate a dataset, or do what is left of it."""
@@ -51,6 +52,7 @@ def run(
     overrides += [f"compute.workers={workers}"] if workers is not None else []
     overrides += [f"compute.address={address}"] if address is not None else []
     overrides += [f"max_rejects={max_rejects}"] if max_rejects is not None else []
+    overrides += window_override(since)
     run_safely(
         Console(json),
         lambda console: run_command(
@@ -60,11 +62,13 @@ def run(
 
 
 @app.command()
-def plan(spec: Spec, set_: Set = None, json: Json = False) -> None:
+def plan(spec: Spec, set_: Set = None, since: Since = None, json: Json = False) -> None:
     """Show what a run would do: counts, shards, time and bytes. Touches nothing."""
     from jobs.commands.plan import plan_command
 
-    run_safely(Console(json), lambda console: plan_command(console, spec, list(set_ or [])))
+    overrides = list(set_ or [])
+    overrides += window_override(since)
+    run_safely(Console(json), lambda console: plan_command(console, spec, overrides))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,12 +14,12 @@ from pipeline.findings import Finding, merge
 from pipeline.job import Job
 from pipeline.paths import INDEX, PLAN_FILE, part_path
 from pipeline.records import Rejection, SourceFile
-from pipeline.sink.index import PartNote, read_note
+from pipeline.sink.index import PartNote, name_of_shard, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.versions import versioned
 from pipeline.storage import Store
-from pipeline.uris import redact
+from pipeline.uris import printable, redact
 
 _SCHEMA = pa.schema(
     [
@@ -61,13 +61,15 @@ class Plan:
     """All source files of a job, sorted, with what is done.
 
     ``changed`` names the files that are not the ones any more that their shards were made from; ``outdated`` the shards
-    that are committed and have to be made again; ``findings`` say what of the source is not read.
+    that are committed and have to be made again; ``findings`` say what of the source is not read. ``gone`` names what
+    is not in the source any more: source files that shards were made of, and loose images; their shards stay.
     """
 
     files: tuple[FilePlan, ...]
     changed: tuple[str, ...] = ()
     outdated: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    gone: tuple[str, ...] = ()
 
     @property
     def pending(self) -> tuple[FilePlan, ...]:
@@ -78,6 +80,17 @@ class Plan:
     def committed(self) -> int:
         """Shards that have their index part."""
         return sum(len(each.done) for each in self.files)
+
+    def notes(self) -> list[str]:
+        """What a person is to know of a source that is not what it was, one line each."""
+        if not self.gone:
+            return []
+        names = ", ".join(map(printable, self.gone[:3])) + (", ..." if len(self.gone) > 3 else "")
+        number = "1 file of earlier runs is" if len(self.gone) == 1 else f"{len(self.gone)} files of earlier runs are"
+        return [
+            f"{number} not in the source any more ({names}); what was made of it stays in the output, "
+            "which --fresh begins anew"
+        ]
 
 
 def committed_parts(store: Store) -> dict[str, set[int]]:
@@ -94,13 +107,16 @@ def committed_parts(store: Store) -> dict[str, set[int]]:
 def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     """List the source and the output. Touches nothing.
 
-    Groups of loose images that an earlier run has fixed stay as they are; new images form new groups. With ``fresh``
-    the plan is made as if the output were empty.
+    Groups of loose images that an earlier run has fixed stay as they are; new images form new groups. What an earlier
+    run planned and ``source.modified_after`` passes over stays as it was recorded. With ``fresh`` the plan is made as
+    if the output were empty.
     """
     recorded = {} if fresh else {row.file.relative: row for row in read_plan(job.store)}
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
     survey = job.source(known).survey()
     files = versioned(survey.files, job.spec.source.storage)
+    files += [recorded[name].file for name in survey.passed_over & recorded.keys()]
+    files.sort(key=lambda file: file.relative)
     parts = {} if fresh else committed_parts(job.store)
     changed: list[str] = []
     outdated: list[str] = []
@@ -129,8 +145,26 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
                 plans[n] = replace(plans[n], done=plans[n].done - {last})
             elif note.last:
                 plans[n] = replace(plans[n], shards=note.part + 1)
-    findings = merge(survey.findings, job.layout.findings())
-    return Plan(tuple(plans), tuple(changed), tuple(outdated), findings)
+    unseen = sorted(survey.passed_over - recorded.keys())
+    reason = "last changed before source.modified_after, and no run has translated it"
+    older = [Finding("file", "age", reason, len(unseen), tuple(unseen[:3]))] if unseen else []
+    findings = merge(survey.findings, job.layout.findings(), older)
+    gone = [*sorted(survey.gone), *_gone(job, plans, parts, recorded)]
+    return Plan(tuple(plans), tuple(changed), tuple(outdated), findings, tuple(gone))
+
+
+def _gone(
+    job: Job, plans: Sequence[FilePlan], parts: Mapping[str, Collection[int]], recorded: Mapping[str, FilePlan]
+) -> list[str]:
+    """Source files that have committed shards in this output and are in no plan any more: names, or stems of shards."""
+    stems = {each.file.shard_stem for each in plans}
+    names = {replace(row.file, generation=job.generation).shard_stem: name for name, row in recorded.items()}
+    gone = []
+    for stem in sorted(parts.keys() - stems):
+        found = name_of_shard(f"{stem}-0000.parquet")
+        if found is not None and found[1] == job.generation:
+            gone.append(names.get(stem, stem))
+    return gone
 
 
 def is_changed(before: SourceFile, now: SourceFile, *, gone: bool = False) -> bool:

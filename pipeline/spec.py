@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -18,6 +19,7 @@ from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
 from pipeline.storage import StorageOptions
 from pipeline.uris import WEB, absolute, check, lies_under, protocol_of, redact
+from pipeline.window import window_start
 
 
 class _Block(BaseModel):
@@ -90,6 +92,11 @@ class SourceSpec(_Block):
     """Types of columns of a CSV manifest that are not to stay text: ``int64``, ``double``, ``bool``, ``timestamp``."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Translate only the first so many samples of every source file; for trying out."""
+    modified_after: str | None = None
+    """Look only at files that changed since then: how long ago (``36h``, ``2d``, ``1w``), or a date or time in quotes
+    (``"2026-11-01"``, UTC where it names no zone). Files of earlier runs stay in the output and are not looked at
+    again; older ones that no run has translated are counted and said.
+    """
     storage: StorageOptions = StorageOptions()
     """Options of the object store that holds the source."""
 
@@ -102,6 +109,13 @@ class SourceSpec(_Block):
 
             for kind in value.values():
                 type_of(kind)
+        return value
+
+    @field_validator("modified_after")
+    @classmethod
+    def _known_moment(cls, value: str | None) -> str | None:
+        if value is not None:
+            window_start(value, time.time())
         return value
 
     @property
@@ -266,7 +280,8 @@ class JobSpec(_Block):
     def shaping(self) -> dict[str, Any]:
         """The part of the spec that decides the bytes in data/ and index/ (weights are added by the fingerprint)."""
         tree = self.as_tree()
-        source = {k: v for k, v in tree["source"].items() if k not in ("uri", "storage", "labels", "layout")}
+        places = ("uri", "storage", "labels", "layout", "modified_after")
+        source = {k: v for k, v in tree["source"].items() if k not in places}
         source["labels"] = {k: v for k, v in tree["source"]["labels"].items() if k not in ("uri", "required")}
         output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
         keys = ("method", "metrics", "keep", "variants", "seed")

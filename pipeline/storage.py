@@ -18,6 +18,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 import fsspec
@@ -35,6 +36,7 @@ __all__ = [
     "absolute",
     "explained",
     "filesystem",
+    "modified_of",
     "protocol_of",
     "redact",
     "short_version",
@@ -169,6 +171,20 @@ def version_of(detail: dict[str, Any]) -> str:
         # fsspec gives seconds as a float, which holds microseconds exactly for another century.
         return f"{detail.get('size')}:{round(float(detail['mtime']) * 1e6)}"
     return ""
+
+
+def modified_of(detail: dict[str, Any]) -> float | None:
+    """When an entry that fsspec lists was last changed, as Unix time; ``None`` where its store does not say."""
+    for name in ("LastModified", "Last-Modified", "last_modified", "mtime", "updated"):
+        value = detail.get(name)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                return datetime.fromisoformat(value).timestamp()
+    return None
 
 
 class _Explained(io.BufferedIOBase):

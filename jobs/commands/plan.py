@@ -22,7 +22,7 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     spec = JobSpec.load(path, overrides)
     job, plan = resolve(spec)
     guess, room = estimate(job, plan), capacity(demand_of(job))
-    warnings = [*job.notes, *check_labels(job, plan)]
+    warnings = [*job.notes, *check_labels(job, plan), *plan.notes()]
     tree = {
         "name": spec.name,
         "source": [redact(uri) for uri in spec.source.uris],

@@ -84,7 +84,8 @@ def run_job(
     found = _Found.of(Store(spec.output.uri, spec.output.storage))
     job, plan = resolve(spec, fresh=fresh)
     if not plan.pending and job.store.exists(SUCCESS_FILE) and not plan.changed:
-        return Outcome("nothing_to_do", job, "", Progress(before=plan.committed))
+        before = Progress(before=plan.committed)
+        return Outcome("nothing_to_do", job, "", before, warnings=plan.notes(), findings=plan.findings)
     mismatches = check_labels(job, plan)
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
@@ -243,7 +244,7 @@ def _locked_run(
             began = time.monotonic()
             summary = finalise(mine, complete=all(each.complete for each in files))
             _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
-    warnings = _warnings_of_place(job)
+    warnings = [*_warnings_of_place(job), *plan.notes()]
     warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
     warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
     state = "too_many_rejects" if stopped else "done"

@@ -39,8 +39,11 @@ class FolderSource:
         listed = 0
         names: set[str] = set()
         findings: list[Finding] = []
+        passed_over: set[str] = set()
+        gone = set(taken)
         for uri in self.spec.uris:
             found = found_under(uri, self.spec)
+            gone -= found.sizes.keys()
             grouped = self._groups(found.sizes)
             samples = grouped.samples
             listed += len(samples)
@@ -52,6 +55,8 @@ class FolderSource:
                 )
             names.update(samples)
             fresh = [key for key, parts in samples.items() if not taken & set(parts.values())]
+            passed_over.update(key for key in fresh if found.passed_over >= set(samples[key].values()))
+            fresh = [key for key in fresh if key not in passed_over]
             for first in range(0, len(fresh), self.group_size):
                 keys = fresh[first : first + self.group_size]
                 members = tuple(path for key in keys for path in samples[key].values())
@@ -59,7 +64,8 @@ class FolderSource:
                 groups.append(SourceFile(found.base, keys[0], size, len(keys), members))
         if not listed:
             raise InputError(f"{', '.join(map(redact, self.spec.uris))}: no image found ({', '.join(IMAGE_SUFFIXES)})")
-        return Survey(sorted(groups, key=lambda group: group.relative), merge(findings))
+        ordered = sorted(groups, key=lambda group: group.relative)
+        return Survey(ordered, merge(findings), frozenset(passed_over), frozenset(gone))
 
     def plan(self) -> list[SourceFile]:
         """The files of the survey."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,8 +22,9 @@ from pipeline.paths import CARD_FILE, DATA, INDEX, JOB_FILE, MERGED_INDEX, METRI
 from pipeline.records import SourceFile
 from pipeline.sources.endings import is_picture, system_file
 from pipeline.spec import SourceSpec
-from pipeline.storage import HIDDEN, Store, explained, filesystem, protocol_of, redact
+from pipeline.storage import HIDDEN, Store, explained, filesystem, modified_of, protocol_of, redact
 from pipeline.uris import has_query, without_query
+from pipeline.window import window_start
 
 _MAGIC = "*?["
 
@@ -35,19 +37,27 @@ class Found:
         base: a full URI without its wildcards; of an output, its data folder.
         sizes: path relative to ``base`` -> bytes.
         findings: files that are not data and not read: what systems leave behind, hidden pictures, links to nothing.
+        passed_over: of ``sizes``, those that were last changed before ``source.modified_after``.
     """
 
     base: str
     sizes: dict[str, int]
     findings: tuple[Finding, ...]
+    passed_over: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Survey:
-    """The files of a source, sorted by relative name, and what beside them is not read."""
+    """The files of a source, sorted by relative name, and what beside them is not read.
+
+    ``passed_over`` names what was last changed before ``source.modified_after``: files, or loose images in no group.
+    ``gone`` names loose images of earlier groups that are not there any more.
+    """
 
     files: list[SourceFile]
     findings: tuple[Finding, ...]
+    passed_over: frozenset[str] = frozenset()
+    gone: frozenset[str] = frozenset()
 
 
 def found_under(uri: str, spec: SourceSpec) -> Found:
@@ -56,6 +66,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
     fs = filesystem(uri, spec.storage)
     path = stringify_path(fs._strip_protocol(uri))
     broken: list[str] = []
+    times: dict[str, float] = {}
     with explained(uri):
         if any(c in path for c in _MAGIC) and not has_query(uri) and not (local and os.path.exists(path)):
             base = _fixed(path)
@@ -63,21 +74,33 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
             Store(uri, spec.storage).require_bucket()
             sizes = {}
             for pattern in (path, f"{path}/**"):
-                sizes = sizes or (_glob_local(base, pattern, broken) if local else _glob_remote(fs, base, pattern))
+                sizes = sizes or (
+                    _glob_local(base, pattern, broken, times) if local else _glob_remote(fs, base, pattern, times)
+                )
             if not sizes:
                 raise InputError(f"{redact(uri)}: the pattern matches no file; check it with `sceneshift plan`")
             sizes = _without_indexes(fs, base, sizes)
         elif os.path.isdir(path) if local else fs.info(path)["type"] == "directory":
             base = path
-            sizes = _data_only(_walk(path, broken) if local else _relative(path, fs.find(path, detail=True)))
+            sizes = _data_only(
+                _walk(path, broken, times) if local else _relative(path, fs.find(path, detail=True), times)
+            )
             if any(name.startswith(f"{DATA}/") for name in sizes) and fs.exists(f"{path}/{JOB_FILE}"):
                 base, sizes = f"{path}/{DATA}", {name.removeprefix(f"{DATA}/"): size for name, size in sizes.items()}
+                times = {name.removeprefix(f"{DATA}/"): changed for name, changed in times.items()}
         else:
             base = path.rpartition("/")[0]
-            sizes = {path.rpartition("/")[2]: int(fs.info(path).get("size") or 0)}
-            sizes = {name: os.stat(path).st_size for name in sizes} if local else sizes
+            name = path.rpartition("/")[2]
+            sizes = _relative(base, {f"{base}/{name}": {**fs.info(path), "type": "file"}}, times)
+            if local:
+                detail = os.stat(path)
+                sizes, times = {name: detail.st_size}, {name: detail.st_mtime}
     kept, findings = _sifted({name: size for name, size in sizes.items() if _wanted(name, spec.folders)}, broken)
-    return Found(("" if local else f"{protocol_of(uri)}://") + base, kept, findings)
+    passed_over: frozenset[str] = frozenset()
+    if spec.modified_after is not None:
+        start = window_start(spec.modified_after, time.time())
+        passed_over = frozenset(name for name in kept if times.get(name, start) < start)
+    return Found(("" if local else f"{protocol_of(uri)}://") + base, kept, findings, passed_over)
 
 
 def _wanted(relative: str, folders: list[str]) -> bool:
@@ -93,8 +116,10 @@ def _fixed(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _walk(root: str, broken: list[str], depth: int | None = None) -> dict[str, int]:
-    """Relative path -> bytes of every file below a local folder, links followed; ``broken`` gets links to nothing.
+def _walk(root: str, broken: list[str], times: dict[str, float], depth: int | None = None) -> dict[str, int]:
+    """Relative path -> bytes of every file below a local folder, links followed.
+
+    ``broken`` gets links to nothing, ``times`` when each file was last changed.
 
     A folder that is reached again from inside itself is not entered a second time.
     """
@@ -112,6 +137,7 @@ def _walk(root: str, broken: list[str], depth: int | None = None) -> dict[str, i
                     continue
                 if entry.is_file():
                     sizes[prefix + entry.name] = detail.st_size
+                    times[prefix + entry.name] = detail.st_mtime
                 elif entry.is_dir():
                     identity = (detail.st_dev, detail.st_ino)
                     deep = prefix.count("/") + 1
@@ -120,25 +146,28 @@ def _walk(root: str, broken: list[str], depth: int | None = None) -> dict[str, i
     return sizes
 
 
-def _glob_local(base: str, pattern: str, broken: list[str]) -> dict[str, int]:
+def _glob_local(base: str, pattern: str, broken: list[str], times: dict[str, float]) -> dict[str, int]:
     if not os.path.isdir(base or "/"):
         return {}
     depth = None if "**" in pattern else pattern.count("/") - base.count("/")
     fits = re.compile(glob_translate(pattern)).match
-    return {name: size for name, size in _walk(base or "/", broken, depth).items() if fits(f"{base}/{name}")}
+    return {name: size for name, size in _walk(base or "/", broken, times, depth).items() if fits(f"{base}/{name}")}
 
 
-def _glob_remote(fs: Any, base: str, pattern: str) -> dict[str, int]:
-    return _relative(base, cast("dict[str, Any]", fs.glob(pattern, detail=True)))
+def _glob_remote(fs: Any, base: str, pattern: str, times: dict[str, float]) -> dict[str, int]:
+    return _relative(base, cast("dict[str, Any]", fs.glob(pattern, detail=True)), times)
 
 
-def _relative(base: str, found: dict[str, Any]) -> dict[str, int]:
+def _relative(base: str, found: dict[str, Any], times: dict[str, float]) -> dict[str, int]:
     prefix = base.rstrip("/") + "/"
-    return {
-        name.removeprefix(prefix): int(detail.get("size") or 0)
-        for name, detail in found.items()
-        if detail.get("type") == "file"
-    }
+    sizes: dict[str, int] = {}
+    for path, detail in found.items():
+        if detail.get("type") == "file":
+            name = path.removeprefix(prefix)
+            sizes[name] = int(detail.get("size") or 0)
+            if (changed := modified_of(detail)) is not None:
+                times[name] = changed
+    return sizes
 
 
 def _data_only(sizes: dict[str, int]) -> dict[str, int]:
@@ -195,14 +224,18 @@ def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
     """
     files: dict[str, SourceFile] = {}
     findings: list[Finding] = []
+    passed_over: set[str] = set()
     for uri in spec.uris:
         found = found_under(uri, spec)
         matching = {n: size for n, size in found.sizes.items() if without_query(uri, n).lower().endswith(suffixes)}
         if not matching:
             raise InputError(f"{redact(uri)}: no {' or '.join(suffixes)} file here ({len(found.sizes)} other files)")
         findings += [*found.findings, *_beside(found.sizes.keys() - matching.keys(), suffixes)]
-        for name, size in matching.items():
-            address, name = f"{found.base}/{name}", without_query(uri, name)
+        for listed, size in matching.items():
+            address, name = f"{found.base}/{listed}", without_query(uri, listed)
+            if listed in found.passed_over:
+                passed_over.add(name)
+                continue
             # A presigned address is opened as it is, and named without what is secret in it.
             file = SourceFile(uri=address, relative=name, size=size)
             if name in files and files[name].uri != file.uri:
@@ -211,7 +244,7 @@ def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
                     "list them through one common folder or glob"
                 )
             files[name] = file
-    return Survey([files[name] for name in sorted(files)], merge(findings))
+    return Survey([files[name] for name in sorted(files)], merge(findings), frozenset(passed_over))
 
 
 _TABLES = (".parquet", ".pq", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz")

@@ -18,6 +18,11 @@ def resolve_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
     """
     source = open_source(spec, format, shard_size)
     files = source.plan()
+    if not files:
+        raise InputError(
+            f"{printable(redact(spec.uris[0]))}: every file was last changed before source.modified_after "
+            f"({spec.modified_after}), and the output holds nothing yet; run once without it"
+        )
     problem = "all of them are empty"
     for file in files[:_TRIES]:
         try:
