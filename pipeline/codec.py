@@ -110,6 +110,18 @@ def decode_mask(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndar
     return _decoded(_numbers(kind, image, data), kind, orientation).pixels
 
 
+def decode_rgba(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """(H, W, 4) uint8 of a PNG whose four channels are numbers, as they are stored.
+
+    Raises:
+        BadSample: as :func:`decode`; ``unsupported_mode`` for a picture without four channels.
+    """
+    kind, image, _ = _load(data, max_pixels)
+    if image.mode != "RGBA":
+        raise BadSample("unsupported_mode", f"{kind} with pixels of mode '{image.mode}', not of four channels")
+    return np.asarray(image)
+
+
 def encode(pixels: np.ndarray, format: EncodedFormat, quality: int = 95) -> bytes:
     """Encode (H, W, 3) uint8 RGB. The bytes depend on pixels, format and quality alone; no metadata is written.
 

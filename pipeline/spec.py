@@ -60,7 +60,7 @@ class SourceSpec(_Block):
     """File, folder or glob; or a list of them. Tars, Parquet files, image folders, or a Parquet/CSV manifest."""
     format: Literal["auto", "webdataset", "parquet", "folder", "manifest"] = "auto"
     """How to read it; ``auto`` decides by file names."""
-    layout: Literal["auto", "none", "yolo", "voc", "cityscapes", "bdd100k", "coco"] = "auto"
+    layout: Literal["auto", "none", "yolo", "voc", "cityscapes", "bdd100k", "coco", "kitti"] = "auto"
     """How the folder of a known dataset is laid out: where its pictures are, and where their labels. ``auto``
     recognises it, ``none`` takes every picture found.
     """

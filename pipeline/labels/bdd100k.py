@@ -2,7 +2,8 @@
 
 Read are the 2020 layout (a list of frames, or ``{"frames": [...]}``, each with ``labels``: det, seg, lane, drivable),
 the list of 2018, and the 2018 file of one picture (``{"name", "attributes", "frames": [{"objects": [...]}]}`` with
-polygons as ``[[x, y, "L"], ...]``). Several files about the same pictures are put together.
+polygons as ``[[x, y, "L"], ...]``), and bitmasks: PNGs that hold a picture's objects. Several files
+about the same pictures are put together.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from methods.errors import InputError
+from methods.errors import BadSample, InputError
 from pipeline.labels import fields
+from pipeline.labels.bitmask import INSTANCES, PANOPTIC, read_bitmask
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.json_stream import JsonStream
 from pipeline.labels.records import Annotation, Labels
-from pipeline.labels.table import TableWriter
+from pipeline.labels.table import TableInfo, TableWriter
 
 _OWN = {"id", "category", "attributes", "box2d", "poly2d", "rle"}
+_BITMASK = "bitmask.png"
+_MAPS = ("sem_seg", "drivable", "lane")
 _PLACES = {"box2d", "poly2d", "rle"}
 _SPLIT = re.compile(r"_(train|val|test)\.json$")
 
@@ -33,8 +39,11 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
         InputError: not JSON (line and column are named), or not BDD100K frames.
     """
     names = files.named(".json")
-    if not names:
-        raise InputError(f"{files.where('')}: no .json file here; give labels.uri BDD100K files, or a folder of them")
+    pngs = files.named(".png")
+    if not names and not pngs:
+        raise InputError(
+            f"{files.where('')}: no .json file and no bitmask here; give labels.uri BDD100K files, or a folder of them"
+        )
     for number, name in enumerate(names):
         try:
             _read_file(files, name, number, writer)
@@ -43,7 +52,49 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
                 f"{files.where(name)} is no BDD100K label file: {error}; "
                 "give labels.uri a list of frames with name and labels"
             ) from None
+    known = {name for name in pngs if is_bitmask(files, name)} or (set() if names else set(pngs))
+    for number, name in enumerate(sorted(known), start=len(names)):
+        stem, folder = posixpath.splitext(posixpath.basename(name))[0], posixpath.basename(posixpath.dirname(name))
+        # As the frames of a label file are called, so that both are known to be of one picture.
+        frame = _dumped({"name": f"{stem}.jpg"})
+        writer.add(f"{stem}.jpg", frame, file=number, id="0", hint=folder, drawn={_BITMASK: files.uri(name)})
+    if known:
+        classes = PANOPTIC if any("pan_seg" in files.uri(name) for name in known) else INSTANCES
+        writer.categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    for number, (name, member) in enumerate(_label_maps(files, pngs), start=len(names) + len(known)):
+        stem, folder = posixpath.splitext(posixpath.basename(name))[0], posixpath.basename(posixpath.dirname(name))
+        frame = _dumped({"name": f"{stem}.jpg"})
+        writer.add(f"{stem}.jpg", frame, file=number, id="0", hint=folder, masks={member: files.uri(name)})
     writer.finish(merge=_merged)
+
+
+def is_bitmask(files: LabelFiles, name: str) -> bool:
+    """Whether a PNG lies where BDD100K has its bitmasks (``ins_seg/bitmasks/train/...``)."""
+    return "bitmasks" in files.uri(name).split("/")[:-1]
+
+
+def _label_maps(files: LabelFiles, pngs: list[str]) -> list[tuple[str, str]]:
+    """(file, mask member) of the maps of 8 bits: ``sem_seg/masks``, ``drivable/masks``, ``lane/masks``."""
+    found = []
+    for name in pngs:
+        parts = files.uri(name).split("/")[:-1]
+        task = next((task for task in _MAPS if task in parts), None)
+        if task is not None and "masks" in parts:
+            found.append((name, f"{task}.png"))
+    return found
+
+
+def with_bitmask(labels: Labels, drawn: Mapping[str, bytes], size: tuple[int, int] | None, info: TableInfo) -> Labels:
+    """The labels with the objects of the picture's bitmask, unless a label file has drawn them already."""
+    names = tuple(str(each["name"]) for each in info.categories)
+    if any(each.rle or (each.segmentation and each.category in names) for each in labels.annotations):
+        return labels
+    try:
+        found = [each for data in drawn.values() for each in read_bitmask(data, size, names)]
+    except BadSample as error:
+        raise ValueError(f"the bitmask cannot be read: {error}") from None
+    sides = (labels.width, labels.height) if labels.width or size is None else size
+    return replace(labels, width=sides[0], height=sides[1], annotations=[*labels.annotations, *found])
 
 
 def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,12 +33,15 @@ class Format:
     Attributes:
         read: puts the files of a source into a table, and finishes it.
         parse: (record's text, (width, height) of the upright picture, table's info) -> labels; ValueError otherwise.
+        draw: (labels, the pictures that annotations are drawn in, by name, size as above, table's info) -> the labels
+            with those annotations; ValueError otherwise. ``None``: the format has no such pictures.
         beside: names of further files that the table is made from, in the source's folder or above it.
     """
 
     read: Callable[[LabelFiles, TableWriter], None]
     parse: Callable[[str, Size | None, TableInfo], Labels]
     beside: tuple[str, ...] = ()
+    draw: Callable[[Labels, Mapping[str, bytes], Size | None, TableInfo], Labels] | None = None
 
 
 def _of_json(parse: Callable[[dict[str, Any], str], Labels]) -> Callable[[str, Size | None, TableInfo], Labels]:
@@ -54,12 +57,14 @@ def _coco(text: str, size: Size | None, info: TableInfo) -> Labels:
 
 FORMATS: dict[FormatName, Format] = {
     "coco": Format(coco.read_coco, _coco),
-    "bdd100k": Format(bdd100k.read_bdd100k, _of_json(bdd100k.parse_frame)),
+    "bdd100k": Format(bdd100k.read_bdd100k, _of_json(bdd100k.parse_frame), draw=bdd100k.with_bitmask),
     "yolo": Format(yolo.read_yolo, yolo.parse_yolo, yolo.BESIDE),
     "voc": Format(voc.read_voc, voc.parse_voc),
     "cityscapes": Format(cityscapes.read_cityscapes, cityscapes.parse_cityscapes),
     "kitti": Format(kitti.read_kitti, kitti.parse_kitti),
-    "openimages": Format(openimages.read_openimages, openimages.parse_openimages, openimages.BESIDE),
+    "openimages": Format(
+        openimages.read_openimages, openimages.parse_openimages, openimages.BESIDE, openimages.with_masks
+    ),
 }
 
 
@@ -70,6 +75,16 @@ def parse_record(text: str, size: Size | None, info: TableInfo) -> Labels:
         BadSample: reason ``bad_labels``.
     """
     return _guarded(lambda: FORMATS[info.format].parse(text, size, info))  # type: ignore[index]
+
+
+def with_drawn(labels: Labels, drawn: Mapping[str, bytes], size: Size | None, info: TableInfo) -> Labels:
+    """The labels with the annotations that a table's format draws in pictures.
+
+    Raises:
+        BadSample: reason ``bad_labels``.
+    """
+    draw = FORMATS[info.format].draw  # type: ignore[index]
+    return labels if draw is None or not drawn else _guarded(lambda: draw(labels, drawn, size, info))
 
 
 def parse_sample(data: bytes | str, format: LabelFormat = "auto") -> Labels:
@@ -92,6 +107,8 @@ def recognise(files: LabelFiles) -> FormatName:
         InputError: nothing that is known.
     """
     jsons = files.named(".json")
+    if any(bdd100k.is_bitmask(files, name) for name in files.named(".png")):
+        return "bdd100k"
     if any(cityscapes.is_label_map(name) or name.endswith("_polygons.json") for name in files.sizes):
         return "cityscapes"
     if files.named(".xml"):

@@ -7,6 +7,7 @@ in pixels counted from 0, sizes and place of the object in metres in the camera'
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any
 
 from methods.errors import InputError
@@ -16,6 +17,7 @@ from pipeline.labels.records import Annotation, Labels
 from pipeline.labels.table import TableInfo, TableWriter
 
 _VALUES = 15
+_FOLDER = re.compile(r"/label_\d/[^/]*$")
 
 
 def read_kitti(files: LabelFiles, writer: TableWriter) -> None:
@@ -25,6 +27,8 @@ def read_kitti(files: LabelFiles, writer: TableWriter) -> None:
         InputError: no text file there.
     """
     names = files.named(".txt")
+    # Calibrations and lists of splits are text files too.
+    names = [name for name in names if _FOLDER.search(files.uri(name))] or names
     if not names:
         raise InputError(f"{files.where('')}: no KITTI label file (.txt) here; check labels.uri")
     for number, name in enumerate(names):

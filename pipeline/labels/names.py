@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 _ENDINGS = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "ppm", "pgm", "pbm", "pnm", "jp2")
 IMAGE_ENDINGS = frozenset((*_ENDINGS, "avif", "heic", "heif", "jxl"))
+_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 _ABSOLUTE = re.compile(r"[A-Za-z]:[\\/]|[\\/]|[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -36,6 +38,19 @@ class PictureName:
         if dot and stem and ending.lower() in IMAGE_ENDINGS:
             return cls(tuple(folders), stem, ending.lower(), foreign)
         return cls(tuple(folders), base, "", foreign)
+
+    @staticmethod
+    def others(name: str) -> list[str]:
+        """Other names that the same picture may have, for one that is not found by its own.
+
+        Label tools change names: an address has ``%20`` for a blank, Label Studio writes ``?d=folder/photo.jpg`` for a
+        local file and puts eight hexadecimal digits before the name of an uploaded one, in a folder of its own.
+        """
+        plain = name.rpartition("?d=")[2]
+        plain = unquote(plain.partition("?")[0] if "://" in plain else plain)
+        base = plain.replace("\\", "/").rpartition("/")[2]
+        uploaded = [base[9:]] if _PREFIX.match(base) else []
+        return [each for each in dict.fromkeys((plain, *uploaded)) if each and each != name]
 
     def fit(self, other: PictureName, hint: str) -> tuple[int, ...] | None:
         """How well a sample's name (this) fits a label's (``other``); ``None`` where they contradict, higher is better.

@@ -1,4 +1,4 @@
-"""Open Images CSV (https://storage.googleapis.com/openimages/web/download_v7.html): boxes and image-level labels.
+"""Open Images CSV (https://storage.googleapis.com/openimages/web/download_v7.html): boxes, masks, image-level labels.
 
 Coordinates are shares of the picture's sides. The names of the classes stand in ``class-descriptions*.csv`` beside it.
 """
@@ -9,17 +9,22 @@ import csv
 import io
 import json
 import posixpath
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from methods.errors import InputError
+from methods.errors import BadSample, InputError
+from pipeline import codec
 from pipeline.labels import fields
 from pipeline.labels.document import decoded, parse_json
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.records import Annotation, Labels
+from pipeline.labels.rle import encode
 from pipeline.labels.table import TableInfo, TableWriter
 
 _SIDES = ("XMin", "XMax", "YMin", "YMax")
-_OWN = {"ImageID", "LabelName", *_SIDES}
+_MASK_SIDES = ("BoxXMin", "BoxXMax", "BoxYMin", "BoxYMax")
+_OWN = {"ImageID", "LabelName", *_SIDES, *_MASK_SIDES}
 BESIDE = ("class-descriptions-boxable.csv", "class-descriptions.csv", "oidv7-class-descriptions-boxable.csv")
 """Files that hold the names of classes."""
 
@@ -39,6 +44,8 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
         raise InputError(f"{files.where('')}: the names of the classes cannot be read: {error}") from None
     writer.options = {"classes": classes}
     seen: set[str] = set()
+    masks: dict[str, dict[str, str]] = {}
+    pngs = {posixpath.basename(name): files.uri(name) for name in files.named(".png")}
     for name in names:
         with files.open(name) as raw:
             try:
@@ -47,10 +54,20 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
                     if image not in seen:
                         seen.add(image)
                         writer.add(image, "{}", id=image)
+                    if row.get("MaskPath"):
+                        masks.setdefault(image, {})[row["MaskPath"]] = pngs.get(row["MaskPath"], "")
                     filled = {column: value for column, value in row.items() if value}
                     writer.add_part(json.dumps(filled, ensure_ascii=False), file=0, id=image)
             except (ValueError, csv.Error) as error:
                 raise InputError(f"{files.where(name)} is no Open Images annotation: {error}") from None
+    lost = [path for paths in masks.values() for path, uri in paths.items() if not uri]
+    if lost:
+        writer.notes.append(
+            f"{files.where('')}: {len(lost)} masks are not there ({fields.listed(lost, 3)}); "
+            "labels.uri must be a folder that has them too"
+        )
+    there = {image: {path: uri for path, uri in paths.items() if uri} for image, paths in masks.items()}
+    writer.add_masks(0, {image: paths for image, paths in there.items() if paths}, drawn=True)
     writer.finish(lambda head, parts, categories: f"[{','.join(parts)}]")
 
 
@@ -92,13 +109,55 @@ def parse_openimages(text: str, size: tuple[int, int] | None, info: TableInfo) -
     return Labels(size[0], size[1], annotations, raw=text, problems=problems)
 
 
+def with_masks(labels: Labels, drawn: Mapping[str, bytes], size: tuple[int, int] | None, info: TableInfo) -> Labels:
+    """The labels with the masks of their objects, brought to the picture's size.
+
+    A mask joins the annotation of the same class and box that another file has; one that is missing or cannot be read
+    goes to ``problems``, and its box stays.
+    """
+    kept: list[Annotation] = []
+    problems = list(labels.problems)
+    for found in sorted(labels.annotations, key=lambda each: "MaskPath" in each.attributes):
+        path = found.attributes.get("MaskPath")
+        if not isinstance(path, str):
+            kept.append(found)
+            continue
+        try:
+            mask = codec.decode_mask(drawn[path])
+        except KeyError:
+            problems.append(f"the mask {path} is not there")
+        except BadSample as error:
+            problems.append(f"the mask {path} cannot be read: {error}")
+        else:
+            flat = mask if mask.ndim == 2 else mask.any(2)
+            flat = codec.resize(flat.astype("uint8"), size or flat.shape[::-1], "nearest")
+            if flat.any():
+                found = replace(found, rle=encode(flat))
+            else:
+                problems.append(f"the mask {path} is a mask without a pixel")
+        at = next((at for at, other in enumerate(kept) if _same_object(other, found)), None)
+        if at is None:
+            kept.append(found)
+        else:
+            kept[at] = replace(kept[at], rle=found.rle, attributes={**kept[at].attributes, **found.attributes})
+    return replace(labels, annotations=kept, problems=tuple(problems))
+
+
+def _same_object(one: Annotation, other: Annotation) -> bool:
+    """Whether two files mean one object: the same class and box, to the digits that they have in common."""
+    if one.rle is not None or one.bbox is None or other.bbox is None or one.category != other.category:
+        return False
+    return all(abs(a - b) < 0.05 for a, b in zip(one.bbox, other.bbox, strict=True))
+
+
 def _annotation(row: dict[str, Any], size: tuple[int, int], names: dict[str, str], what: str) -> Annotation:
     machine = row.get("LabelName")
     if not isinstance(machine, str):
         raise ValueError(f"{what} has no LabelName")
     bbox = None
-    if any(side in row for side in _SIDES):
-        left, right, top, bottom = (fields.number(row.get(side), f"{what}: {side}") for side in _SIDES)
+    sides = _SIDES if any(side in row for side in _SIDES) else _MASK_SIDES
+    if any(side in row for side in sides):
+        left, right, top, bottom = (fields.number(row.get(side), f"{what}: {side}") for side in sides)
         if not all(-0.01 <= share <= 1.01 for share in (left, right, top, bottom)):
             raise ValueError(f"{what} has a side that is no share of the picture (0 to 1)")
         width, height = (right - left) * size[0], (bottom - top) * size[1]

@@ -23,6 +23,8 @@ from pipeline.labels.names import PictureName
 
 _CACHE_KIB = 64 * 1024
 _MAX_RECORD = 1 << 30
+_BY_NAME = "SELECT number, name, hint FROM pictures WHERE stem = ?"
+_BY_OTHER = "SELECT number, others.name, hint FROM others JOIN pictures USING (number) WHERE others.stem = ?"
 _BETWEEN = "\x1f"
 
 
@@ -33,7 +35,8 @@ class Record:
     Attributes:
         number: 0 to the number of pictures in the table.
         text: what the format's parser takes.
-        masks: member name -> URI of label maps that belong to the picture.
+        masks: member name -> URI of label maps that belong to the picture. Those that the table's ``info.masks``
+            does not list are no members: annotations are read from them.
     """
 
     number: int
@@ -84,7 +87,15 @@ class TableWriter:
         self._db.execute("CREATE TABLE parts (file INTEGER, id TEXT, category TEXT, text BLOB)")
 
     def add(
-        self, name: str, text: str, *, file: int = 0, id: str = "", hint: str = "", masks: dict[str, str] | None = None
+        self,
+        name: str,
+        text: str,
+        *,
+        file: int = 0,
+        id: str = "",
+        hint: str = "",
+        masks: dict[str, str] | None = None,
+        drawn: dict[str, str] | None = None,
     ) -> None:
         """Add a picture, or what one file says of it.
 
@@ -92,11 +103,14 @@ class TableWriter:
             name: its file name; may hold folders and an ending.
             file, id: the label file it stands in, and its id there; :meth:`add_part` refers to them.
             hint: see :meth:`pipeline.labels.names.PictureName.fit`.
+            masks: member name -> URI of its label maps.
+            drawn: name -> URI of pictures that its annotations are read from.
         """
         self._masks.update(masks or {})
+        all_maps = {**(drawn or {}), **(masks or {})}
         self._db.execute(
             "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?)",
-            (file, _clean(id), _clean(name), _clean(hint), _packed(text), json.dumps(masks) if masks else ""),
+            (file, _clean(id), _clean(name), _clean(hint), _packed(text), json.dumps(all_maps) if all_maps else ""),
         )
 
     def add_part(self, text: str, *, file: int, id: str, categories: Collection[str] = ()) -> None:
@@ -106,11 +120,12 @@ class TableWriter:
             "INSERT INTO parts VALUES (?, ?, ?, ?)", (file, _clean(id), used, text.encode("utf-8", "replace"))
         )
 
-    def add_masks(self, file: int, masks: Mapping[str, dict[str, str]]) -> None:
-        """Say which label maps belong to pictures of a file, by their ids."""
+    def add_masks(self, file: int, masks: Mapping[str, dict[str, str]], *, drawn: bool = False) -> None:
+        """Say which label maps, or ``drawn`` annotations, belong to pictures of a file, by their ids."""
         for id, names in masks.items():
             self._late[file, _clean(id)] = names
-            self._masks.update(names)
+            if not drawn:
+                self._masks.update(names)
 
     def finish(
         self,
@@ -128,13 +143,17 @@ class TableWriter:
             "CREATE TABLE pictures "
             "(number INTEGER PRIMARY KEY, stem TEXT, name TEXT, hint TEXT, record BLOB, masks TEXT)"
         )
+        self._db.execute("CREATE TABLE others (number INTEGER, stem TEXT, name TEXT)")
         number = 0
         for name, hint, texts, masks in self._grouped(compose):
             text = texts[0] if len(texts) == 1 else merge(texts)
             row = (number, PictureName.parse(name).stem, name, hint, _packed(text), json.dumps(masks) if masks else "")
             self._db.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", row)
+            others = [(number, PictureName.parse(other).stem, other) for other in PictureName.others(name)]
+            self._db.executemany("INSERT INTO others VALUES (?, ?, ?)", others)
             number += 1
         self._db.execute("CREATE INDEX by_stem ON pictures (stem)")
+        self._db.execute("CREATE INDEX by_other ON others (stem)")
         lost = (
             self._db.execute(
                 "SELECT count(*) FROM parts WHERE NOT EXISTS "
@@ -220,15 +239,17 @@ class LabelTable:
 
         A name may be a sample key, a path, a file name or a stem. Folders must not contradict: ``0001`` and
         ``data/train/0001.jpg`` find ``train/0001.jpg``, ``val/0001`` does not. Image endings may differ, as after a
-        conversion, but the same ending is preferred.
+        conversion, but the same ending is preferred. Where no name fits, those that label tools make of one are tried.
 
         Raises:
             BadSample: reason ``ambiguous_labels`` when several pictures fit equally well.
         """
-        for name in names:
-            number = self._number(name)
-            if number is not None:
-                return self._record(number)
+        wanted = [*names, *(other for name in names for other in PictureName.others(name))]
+        for query in (_BY_NAME, _BY_OTHER):
+            for name in wanted:
+                number = self._number(name, query)
+                if number is not None:
+                    return self._record(number)
         return None
 
     def names(self, numbers: list[int]) -> list[str]:
@@ -244,10 +265,10 @@ class LabelTable:
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._db.close()
 
-    def _number(self, name: str) -> int | None:
+    def _number(self, name: str, query: str) -> int | None:
         asked = PictureName.parse(_clean(name))
         with self._lock:
-            rows = self._db.execute("SELECT number, name, hint FROM pictures WHERE stem = ?", (asked.stem,)).fetchall()
+            rows = self._db.execute(query, (asked.stem,)).fetchall()
         fitting: list[tuple[tuple[int, ...], int]] = []
         for number, theirs, hint in rows:
             rank = asked.fit(PictureName.parse(theirs), hint)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from collections import Counter
 from typing import Any
 
@@ -25,6 +26,7 @@ BESIDE = (*_YAML, *NAME_FILES, "notes.json")
 """Files that hold class names, in the labels' folder or above it; the first that is there counts."""
 
 _NOT_LABELS = {*NAME_FILES, "train.txt", "val.txt", "test.txt", "valid.txt", "README.txt", "README.roboflow.txt"}
+_DARKNET = re.compile(r"^(.*/)?obj_\w+_data/")
 _SLACK = 0.01
 """How far outside the picture a share may be: rounding of tools, in parts of a side."""
 
@@ -43,6 +45,7 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
     except ValueError as error:
         raise InputError(f"{files.where('')}: class names cannot be read: {error}") from None
     writer.categories = [{"id": number, "name": name} for number, name in sorted(classes.items())]
+    pictures = {posixpath.splitext(name)[0] for name in files.sizes if not name.endswith(".txt")}
     lengths: Counter[int] = Counter()
     for number, name in enumerate(names):
         try:
@@ -51,7 +54,9 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
             # Kept as a record that cannot be read, so that its picture says so.
             text = f"unreadable: {error}"
         lengths.update(len(line.split()) for line in text.splitlines() if line.strip())
-        writer.add(picture_of(name), text, file=number)
+        picture = picture_of(name)
+        # Darknet's folder says where the labels lie; without pictures in it, it says nothing of theirs.
+        writer.add(picture if picture in pictures else _DARKNET.sub("", picture), text, file=number)
     writer.options = {"keypoints": keypoints, "obb": set(lengths) == {9} and keypoints is None}
     writer.finish()
 

@@ -1,4 +1,4 @@
-"""Dataset roots: folders laid out as YOLO, Pascal VOC, Cityscapes, BDD100K or COCO data sets are.
+"""Dataset roots: folders laid out as YOLO, Pascal VOC, Cityscapes, BDD100K, COCO or KITTI data sets are.
 
 A root holds pictures, labels and often label maps side by side. Recognised, it becomes a source of its pictures alone,
 with its labels beside.
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from methods.errors import InputError
-from pipeline.labels import cityscapes, yolo
+from pipeline.labels import bdd100k, cityscapes, yolo
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import FormatName, recognise
 from pipeline.labels.names import IMAGE_ENDINGS
 from pipeline.spec import SourceSpec
 from pipeline.storage import filesystem, redact
 
-RootName = Literal["yolo", "voc", "cityscapes", "bdd100k", "coco"]
+RootName = Literal["yolo", "voc", "cityscapes", "bdd100k", "coco", "kitti"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
         )
         says = (
             f"{redact(files.base)}: taken for a {name} data set, pictures in {', '.join(root.folders)}, "
-            f"labels in {root.labels or 'the same folder'} ({root.format})"
+            f"labels in {root.labels or 'the same folder'} ({root.format}){_elsewhere(files, root)}"
         )
         found: dict[str, object] = {"layout": "none", "labels": labels, "folders": list(root.folders)}
         if root.format == "yolo" and source.caption == "auto":
@@ -77,6 +77,15 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
             "name pictures and labels with source.uri and source.labels"
         )
     return done, None
+
+
+def _elsewhere(files: LabelFiles, root: Root) -> str:
+    """What to say of pictures of the root that are not taken for photos, such as label maps."""
+    tops = tuple(f"{folder}/" for folder in root.folders)
+    others = [name for name in files.sizes if _is_picture(name) and not name.startswith(tops)]
+    if not others:
+        return ""
+    return f"; {len(others)} other pictures are not taken for photos ({', '.join(others[:3])})"
 
 
 def _listing(source: SourceSpec) -> LabelFiles | None:
@@ -141,13 +150,25 @@ def _cityscapes(files: LabelFiles) -> Root | None:
 
 
 def _bdd100k(files: LabelFiles) -> Root | None:
-    """``images/100k/...`` beside ``labels/...`` with JSON files."""
+    """``images/100k/...`` beside ``labels/...`` with JSON files or bitmasks."""
     labels = _under(files, "labels", ".json")
+    labels += [name for name in _under(files, "labels", ".png") if bdd100k.is_bitmask(files, name)]
     pictures = sorted({name.split("/")[1] for name in files.sizes if name.startswith("images/") and _is_picture(name)})
     if not labels or not pictures or _format_of(files.only(labels)) != "bdd100k":
         return None
     detection = sorted({"/".join(name.split("/")[:2]) for name in labels if name.count("/") > 1})
     return Root(("images",), detection[0] if len(detection) == 1 else "labels", "bdd100k")
+
+
+def _kitti(files: LabelFiles) -> Root | None:
+    """``image_2`` beside ``label_2``, at the top or in ``training``; ``testing`` has pictures alone."""
+    labels = [name for name in files.named(".txt") if posixpath.basename(posixpath.dirname(name)) == "label_2"]
+    folders = {posixpath.dirname(name) for name in files.sizes if _is_picture(name)}
+    folders = sorted(folder for folder in folders if posixpath.basename(folder) == "image_2")
+    if not labels or not folders or _format_of(files.only(labels)) != "kitti":
+        return None
+    # The labels of the whole root: below their own folder alone, 000000 of training and of testing would be the same.
+    return Root(tuple(folders), "", "kitti")
 
 
 def _coco(files: LabelFiles) -> Root | None:
@@ -177,6 +198,7 @@ def _format_of(files: LabelFiles) -> str | None:
 _KNOWN: Mapping[str, Callable[[LabelFiles], Root | None]] = {
     "cityscapes": _cityscapes,
     "voc": _voc,
+    "kitti": _kitti,
     "yolo": _yolo,
     "bdd100k": _bdd100k,
     "coco": _coco,
@@ -184,7 +206,8 @@ _KNOWN: Mapping[str, Callable[[LabelFiles], Root | None]] = {
 _EXPECTED = {
     "cityscapes": "it needs leftImg8bit/ and gtFine/",
     "voc": "it needs JPEGImages/ and Annotations/",
+    "kitti": "it needs image_2/ and label_2/",
     "yolo": "it needs images/ and labels/ with a text file per picture",
-    "bdd100k": "it needs images/ and labels/ with JSON files",
+    "bdd100k": "it needs images/ and labels/ with JSON files or bitmasks",
     "coco": "it needs annotations/*.json and folders of pictures",
 }

@@ -12,6 +12,8 @@ from pipeline import codec
 from pipeline.job import Job
 from pipeline.labels import Labels, LabelTable, TableSource, Transform, align, open_table, parse_record, parse_sample
 from pipeline.labels.arrow import to_arrow_value
+from pipeline.labels.formats import with_drawn
+from pipeline.labels.names import PictureName
 from pipeline.labels.outside import without_outside
 from pipeline.labels.source import fetched
 from pipeline.labels.table import Record
@@ -48,8 +50,13 @@ def job_table(job: Job) -> LabelTable | None:
 
 
 def find_record(sample: Sample, table: LabelTable) -> Record | None:
-    """The sample's record in the table. Raises BadSample where several may be meant."""
-    return table.find(sample.key, posixpath.basename(sample.source_uri))
+    """The sample's record in the table. Raises BadSample where several may be meant.
+
+    The name of its file counts where the key is another, from a column; where they are the same, the key says more.
+    """
+    base = posixpath.basename(sample.source_uri)
+    same = PictureName.parse(base).stem == PictureName.parse(sample.key).stem
+    return table.find(sample.key) if same else table.find(sample.key, base)
 
 
 def label_sample(
@@ -74,11 +81,14 @@ def label_sample(
     upright = upright_size(decoded)
     record: Record | None = None
     labels: Labels | None = None
+    masks: dict[str, bytes] = {}
     relative = False
     if table is not None:
         record = find_record(sample, table)
         if record is not None:
-            labels = parse_record(record.text, upright, table.info)
+            maps = {name: _mask(uri, source) for name, uri in record.masks.items()}
+            masks = {name: maps.pop(name) for name in table.info.masks if name in maps}
+            labels = with_drawn(parse_record(record.text, upright, table.info), maps, upright, table.info)
             relative = table.info.format in _OF_ANY_SIZE
     elif sample.labels_raw is not None:
         labels = _own_labels(sample.labels_raw, source.labels)
@@ -87,7 +97,6 @@ def label_sample(
         labels = labels if keep_outside else without_outside(labels, upright)
         if labels.problems and source.labels.strict and not keep_outside:
             raise BadSample("bad_labels", f"labels: {labels.problems[0]}")
-    masks = {} if record is None else {name: _mask(uri, source) for name, uri in record.masks.items()}
     return SampleLabels(labels, None if record is None else record.number, masks)
 
 
