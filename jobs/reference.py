@@ -21,7 +21,11 @@ _FILES: dict[Kind, tuple[str, str]] = {
 def pages() -> dict[str, str]:
     """The text of every page of the reference, by file name."""
     found = {f"{kind}.md": _spec_page(kind) for kind in _FILES}
-    return found | {"methods.md": _methods(), "objectives.md": _objectives(), "commands.md": _commands()}
+    return (
+        found
+        | {"methods.md": _methods(), "objectives.md": _objectives(), "metrics.md": _metrics()}
+        | {"commands.md": _commands()}
+    )
 
 
 def _spec_page(kind: Kind) -> str:
@@ -63,6 +67,21 @@ def _objectives() -> str:
     return text
 
 
+def _metrics() -> str:
+    from pipeline.metrics import registered
+
+    text = f"{_HEAD}# Metrics\n\nWhat `metrics` of a job may list, by name or as `{{name: {{parameter: value}}}}`.\n"
+    for metric in _own(registered(), "pipeline."):
+        text += f"\n## {metric.name}\n\n{metric.summary[0].upper()}{metric.summary[1:]}.\n\n"
+        columns = ", ".join(f"`{column}`" for column in metric.columns)
+        text += f"Columns: {columns}.\n" if columns else "No columns: one figure of the whole set, in `metrics.json`.\n"
+        if metric.requires is not None:
+            text += f"\nNeeds `pip install '{metric.requires[1]}'`.\n"
+        if metric.params is not None:
+            text += "\n" + _table(parameters(metric.params))
+    return text
+
+
 def _commands() -> str:
     import typer.main
 
@@ -87,9 +106,9 @@ def _group(group: Any, name: str) -> str:
     return text
 
 
-def _own(found: Mapping[str, Any]) -> list[Any]:
+def _own(found: Mapping[str, Any], room: str = "methods.") -> list[Any]:
     """What this package brings, by name; what third parties have installed beside it is left out."""
-    return [each for _, each in sorted(found.items()) if each.implementation.startswith("methods.")]
+    return [each for _, each in sorted(found.items()) if each.implementation.startswith(room)]
 
 
 def _table(keys: list[Parameter]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import methods
@@ -36,6 +37,8 @@ class Job:
     codec, metrics, layout. Two runs with one fingerprint write the same bytes for the same source file.
     ``label_table`` names the table made of the dataset's label files; ``notes`` say what was recognised in the source.
     ``generation`` counts the jobs that one output has held; ``lease`` is the right to write to it, while a job runs.
+    ``metric_entries`` are the spec's metrics, their URIs ready for any machine; ``metric_weights`` says what stands for
+    the content of each of those.
     """
 
     spec: JobSpec
@@ -52,6 +55,8 @@ class Job:
     notes: tuple[str, ...] = ()
     generation: int = 1
     lease: Lease | None = None
+    metric_entries: tuple[metrics.Entry, ...] = ()
+    metric_weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:
@@ -103,6 +108,8 @@ class Job:
             metric_columns=tuple(tree["metric_columns"]),
             fingerprint=tree["fingerprint"],
             generation=tree.get("generation", 1),
+            metric_entries=tuple(tree.get("metric_entries", spec.metrics)),
+            metric_weights=tree.get("metric_weights", {}),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -120,6 +127,8 @@ class Job:
             "shard_size": self.shard_size,
             "batch_size": self.batch_size,
             "metric_columns": list(self.metric_columns),
+            "metric_entries": _without_secrets(list(self.metric_entries)),
+            "metric_weights": {redact(uri): content for uri, content in self.metric_weights.items()},
             "shaping": self.spec.shaping(),
             "label_changes": self.label_changes.as_tree(),
             "spec": _without_secrets(self.spec.as_tree()),
@@ -161,6 +170,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     from methods.weights import identity
 
     identities = tuple(identity(uri) for uri in info.weight_uris(ready, weights))
+    metric_weights = _metric_weights(spec)
     shaping = spec.shaping()
     shaping["method"] = {"name": spec.method.name, "params": params.model_dump(mode="json")}
     tree = {
@@ -171,6 +181,8 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         "source_format": source_format,
         "shard_size": shard_size,
     }
+    if metric_weights:
+        tree["metric_weights"] = sorted(metric_weights.values())
     job = Job(
         spec=spec,
         params=ready.model_dump(mode="json"),
@@ -184,6 +196,8 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         fingerprint="",
         label_table=None if label_table is None else label_table.name,
         notes=(*([taken] if taken else []), *(() if label_table is None else label_table.info.notes)),
+        metric_entries=tuple(metrics.ready(entry) for entry in spec.metrics),
+        metric_weights=metric_weights,
     )
     tree["label_changes"] = job.label_changes.as_tree()
     return replace(job, fingerprint=fingerprint(tree))
@@ -200,12 +214,17 @@ def check(spec: JobSpec) -> None:
 
 
 def weight_uris(spec: JobSpec) -> tuple[str, ...]:
-    """Where the weights come from that a job's method loads. Nothing is fetched. Raises InputError as :func:`check`."""
+    """Where the weights come from that a job's method and metrics load; nothing is fetched.
+
+    Raises:
+        InputError: as :func:`check`.
+    """
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
     weights = None if weights is None else resolved_uri(weights, "method.weights")
-    return tuple(info.weight_uris(resolved(params), weights))
+    measured = [uri for entry in spec.metrics for uri in metrics.weight_uris(entry)]
+    return tuple(dict.fromkeys([*info.weight_uris(resolved(params), weights), *measured]))
 
 
 def stored_job(store: Store) -> dict[str, Any] | None:
@@ -231,10 +250,34 @@ def stored_job(store: Store) -> dict[str, Any] | None:
 
 def _columns(spec: JobSpec) -> tuple[str, ...]:
     """The index columns of the spec's metrics. Raises InputError for an unknown metric or a wrong ``keep``."""
-    columns = tuple(column for name in spec.metrics for column in metrics.columns(name))
+    columns = tuple(column for entry in spec.metrics for column in metrics.columns(entry))
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise InputError(f"metrics: column '{twice[0]}' is measured twice: leave one of its metrics out")
     if spec.keep is not None:
         KeepExpression.parse(spec.keep, columns)
     return columns
+
+
+def _metric_weights(spec: JobSpec) -> dict[str, str]:
+    """What stands for the content of the weights of all metrics, by URI.
+
+    Raises:
+        InputError: weights that cannot be had, with the metric that needs them.
+    """
+    from methods.weights import identity
+
+    found: dict[str, str] = {}
+    for entry in spec.metrics:
+        for uri in metrics.weight_uris(entry):
+            try:
+                found[uri] = identity(uri)
+            except InputError as error:
+                name = metrics.resolve(entry)[0].name
+                raise InputError(
+                    f"metric '{name}': {error}; where there is a network, `sceneshift weights pull JOB` fetches all "
+                    "that a job loads"
+                ) from None
+    return found
 
 
 @dataclass(frozen=True)

@@ -216,8 +216,10 @@ class JobSpec(_Block):
     """The translation method."""
     output: OutputSpec
     """Where the translated dataset goes."""
-    metrics: list[str] = ["psnr", "ssim", "structure"]
-    """Metrics that are computed per picture or for the whole set; an empty list measures nothing."""
+    metrics: list[str | dict[str, dict[str, Any] | None]] = ["psnr", "ssim", "structure"]
+    """Metrics that are computed per picture or for the whole set, by name or as ``{name: {parameter: value}}``; an
+    empty list measures nothing.
+    """
     keep: str | None = None
     """Condition on the metrics that a picture must meet to be kept, such as ``structure < 0.03``; others become
     ``filtered`` rows.
@@ -233,8 +235,8 @@ class JobSpec(_Block):
 
     @field_validator("metrics")
     @classmethod
-    def _once_each(cls, value: list[str]) -> list[str]:
-        twice = sorted({name for name in value if value.count(name) > 1})
+    def _once_each(cls, value: list[Any]) -> list[Any]:
+        twice = sorted({str(entry) for entry in value if value.count(entry) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} is listed twice")
         return value

@@ -64,8 +64,8 @@ def load_clip(name: str, vocabulary: str | None = None) -> Clip:
     """A CLIP in float32 on the CPU.
 
     Args:
-        name: ``RN50``, ``RN50x4``, ``RN50x16``, ``ViT-B/32``, ``ViT-B/16``; or the URI of a state dict in OpenAI's
-            layout; or a local folder of a transformers ``CLIPModel`` with its tokenizer.
+        name: one of :data:`methods.nn.clip_names.RELEASED`, such as ``ViT-B/32``; or the URI of a state dict in
+            OpenAI's layout; or a local folder of a transformers ``CLIPModel`` with its tokenizer.
         vocabulary: URI of a ``bpe_*.txt.gz``; none is the one that the file carries, else that of the released models.
 
     Raises:

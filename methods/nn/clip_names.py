@@ -12,6 +12,8 @@ RELEASED = {
     "RN50x16": "hf://timm/resnet50x16_clip.openai/open_clip_model.safetensors",
     "ViT-B/32": "hf://timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors",
     "ViT-B/16": "hf://timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors",
+    "ViT-L/14": "hf://timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors",
+    "ViT-L/14@336px": "hf://timm/vit_large_patch14_clip_336.openai/open_clip_model.safetensors",
 }
 """Weights by short name, as plain tensors: OpenAI's own files are programs."""
 

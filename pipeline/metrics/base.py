@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from pipeline.labels import Labels
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Pictures:
     """The pictures of some samples as they will be stored, before compression.
 
@@ -22,11 +24,19 @@ class Pictures:
         source: (H, W, 3) uint8 each; the input, resized to the output's size.
         output: (H, W, 3) uint8 each; the translation.
         target: the true picture in the other domain where the source carries one, resized likewise, else ``None``.
+        source_caption: what the source's caption says; empty where whoever measures has no captions.
+        caption: the caption that the output will have; likewise.
+        labels: the source's labels in the output's coordinates, ``None`` for a sample without; likewise.
+        key: the sample's key and its variant, which decide what belongs to a seeded choice; likewise.
     """
 
     source: Sequence[np.ndarray]
     output: Sequence[np.ndarray]
     target: Sequence[np.ndarray | None]
+    source_caption: Sequence[str | None] = ()
+    caption: Sequence[str | None] = ()
+    labels: Sequence[Labels | None] = ()
+    key: Sequence[tuple[str, int]] = ()
 
     def __len__(self) -> int:
         return len(self.output)
@@ -38,11 +48,27 @@ class Measured:
 
     Attributes:
         values: column name -> one float a sample (``nan`` where it does not apply, such as no target).
-        features: set name -> (B, D) float32, for metrics of whole sets.
+        features: set name -> (B, D), for metrics of whole sets; ``None`` in place of a row keeps none of that sample.
+        annotations: for each sample, one mapping of JSON values per annotation of its labels (in their order), to be
+            written with the annotation; empty for a metric that says nothing of them.
     """
 
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    features: Mapping[str, np.ndarray] = field(default_factory=dict)
+    features: Mapping[str, np.ndarray | Sequence[np.ndarray | None]] = field(default_factory=dict)
+    annotations: Sequence[Sequence[Mapping[str, Any]]] = ()
+
+
+@dataclass(frozen=True)
+class SetFigures:
+    """What a metric says of a whole set.
+
+    Attributes:
+        values: by name.
+        notes: what one has to know to read them, one sentence each, such as too few pictures.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class Metric(Protocol):
@@ -50,6 +76,9 @@ class Metric(Protocol):
 
     Called from one thread at a time, unless a class attribute ``concurrent`` is true: several threads then measure
     different pictures with it at once, so it must keep nothing between calls.
+
+    A metric with weights may have a method ``load()``, which a worker calls before its first picture; one that looks at
+    labels says so by ``needs_labels = True``.
     """
 
     name: ClassVar[str]

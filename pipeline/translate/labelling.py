@@ -136,9 +136,13 @@ def move_labels(labels: Labels | None, job: Job, upright: tuple[int, int], size:
     Args:
         upright: (width, height) of the picture that the labels are in, cut as the method cut it.
     """
-    if labels is None:
-        return None
-    return to_arrow_value(job.label_changes.apply(Transform.resize(upright, size).apply(labels)))
+    moved = moved_labels(labels, upright, size)
+    return None if moved is None else to_arrow_value(job.label_changes.apply(moved))
+
+
+def moved_labels(labels: Labels | None, upright: tuple[int, int], size: tuple[int, int]) -> Labels | None:
+    """Upright labels in the coordinates of an output of ``size``; arguments as :func:`move_labels`."""
+    return None if labels is None else Transform.resize(upright, size).apply(labels)
 
 
 def upright_size(decoded: codec.Decoded) -> tuple[int, int]:

@@ -22,10 +22,10 @@ from methods.errors import BadSample
 from pipeline import codec
 from pipeline.logs.context import in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
-from pipeline.metrics.base import Pictures
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
 from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
 from pipeline.translate.labelling import find_record, move_labels
+from pipeline.translate.measuring import measure, measured_pictures, with_measures
 from pipeline.translate.passthrough import carry_picture, carry_source
 from pipeline.translate.pixels import pixels_of
 from pipeline.translate.translator import Translator
@@ -211,9 +211,8 @@ class ShardTranslation:
             if isinstance(measured, Rejection):
                 self._refuse(item, measured)
                 continue
-            values, features = measured
             try:
-                self.rows[item.slot] = self._row(item, picture, values, features)
+                self.rows[item.slot] = self._row(item, picture, measured)
             except Exception as error:
                 self._refuse(item, rejected("encode", error, key=item.prepared.sample.key))
 
@@ -240,38 +239,19 @@ class ShardTranslation:
         return [self._measure_each([one])[0] for one in good]
 
     def _measure(self, good: list[tuple[Item, np.ndarray]]) -> list[Measures]:
-        found: list[Measures] = [({}, {}) for _ in good]
         if not self.translator.metrics:
-            return found
-        sizes = [(picture.shape[1], picture.shape[0]) for _, picture in good]
-        originals = [item.prepared.decoded.pixels for item, _ in good]
-        targets = [item.prepared.target for item, _ in good]
-        pictures = Pictures(
-            source=[codec.resize(pixels, size) for pixels, size in zip(originals, sizes, strict=True)],
-            output=[picture for _, picture in good],
-            target=[
-                None if pixels is None else codec.resize(pixels, size)
-                for pixels, size in zip(targets, sizes, strict=True)
-            ],
-        )
-        for metric in self.translator.metrics:
-            with contextlib.nullcontext() if getattr(metric, "concurrent", False) else self.translator.measuring:
-                measured = metric.measure(pictures)
-            for name, column in measured.values.items():
-                for place, value in zip(found, column, strict=True):
-                    place[0][name] = float(value)
-            for name, vectors in measured.features.items():
-                for place, vector in zip(found, vectors, strict=True):
-                    place[1][name] = vector
-        return found
+            return [Measures() for _ in good]
+        labels = any(getattr(metric, "needs_labels", False) for metric in self.translator.metrics)
+        pictures = measured_pictures(self.job, good, labels=labels)
+        return measure(self.translator.metrics, pictures, self.translator.measuring)
 
-    def _row(self, item: Item, picture: np.ndarray, values: dict[str, float], features: dict[str, np.ndarray]) -> Row:
+    def _row(self, item: Item, picture: np.ndarray, measured: Measures) -> Row:
         prepared, output = item.prepared, self.job.spec.output
         sample = prepared.sample
         size = (picture.shape[1], picture.shape[0])
         cut = (prepared.decoded.pixels.shape[1], prepared.decoded.pixels.shape[0])
-        labels = move_labels(prepared.labels, self.job, cut, size)
-        kept = self.translator.keep is None or self.translator.keep.keeps(values)
+        labels = move_labels(with_measures(prepared.labels, measured.annotations), self.job, cut, size)
+        kept = self.translator.keep is None or self.translator.keep.keeps(measured.values)
         masks: dict[str, bytes] = {}
         image = source_image = None
         if kept:
@@ -302,8 +282,8 @@ class ShardTranslation:
             label_problems=prepared.labels.problems if prepared.labels else (),
             masks=masks,
             passthrough=sample.passthrough,
-            metrics=values,
-            features=features if kept else {},
+            metrics=measured.values,
+            features=measured.features if kept else {},
             findings=prepared.findings(),
         )
 

@@ -56,7 +56,10 @@ class Translator:
             dtype=compute.dtype,
             **job.params,
         )
-        self.metrics = metrics.build(job.spec.metrics, device=job.device)
+        self.metrics = metrics.build(job.metric_entries, device=job.device)
+        for metric in self.metrics:
+            # weights that do not fit are found before the first picture
+            getattr(metric, "load", lambda: None)()
         self.keep = KeepExpression.parse(job.spec.keep, job.metric_columns) if job.spec.keep else None
         self.table = job_table(job)
         threads = (4 if job.device == "cuda" else 2) if compute.threads == "auto" else compute.threads

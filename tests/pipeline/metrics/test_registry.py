@@ -15,8 +15,9 @@ from pipeline.metrics import registry
 
 
 def test_names_and_columns_agree_with_the_classes() -> None:
-    assert metrics.names() == ["featdist_efflite0", "kid_efflite0", "psnr", "ssim", "structure"]
-    for name in ("psnr", "ssim", "structure"):
+    names = metrics.names()
+    assert {"psnr", "ssim", "structure", "lpips", "clip_direction", "dino_structure", "kid_efflite0"} <= set(names)
+    for name in names:
         built = metrics.build([name])[0]
         assert built.name == name
         assert built.columns == metrics.columns(name)
@@ -29,8 +30,32 @@ def test_order_is_kept_and_doubles_are_built_once() -> None:
 def test_unknown_names_are_user_errors() -> None:
     with pytest.raises(InputError, match="did you mean 'psnr'"):
         metrics.build(["pnsr"])
-    with pytest.raises(InputError, match="known: featdist"):
+    with pytest.raises(InputError, match="known: clip_direction"):
         metrics.columns("zzz")
+
+
+def test_parameters_are_checked_and_decide_the_columns() -> None:
+    assert metrics.columns({"lpips": {"network": "vgg"}}) == ("lpips_vgg", "lpips_vgg_target")
+    assert metrics.columns({"lpips": None}) == metrics.columns("lpips") == ("lpips", "lpips_target")
+    for entry, said in (
+        ({"lpips": {"netwrk": "vgg"}}, "metric 'lpips' has no parameter 'netwrk': did you mean 'network'"),
+        ({"lpips": {"network": "resnet"}}, "metrics.lpips.network: "),
+        ({"psnr": {"peak": 1}}, "'psnr' has no parameters"),
+        ({"psnr": {}, "ssim": {}}, "write each metric as an entry"),
+    ):
+        with pytest.raises(InputError, match=said):
+            metrics.resolve(entry)
+
+
+def test_weights_are_known_without_loading_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "s3://weights")
+    given = {"lpips": {"weights": "$PLACE/alex.pth", "heads": {"uri": "s3://b/h.pth", "storage": {"anon": True}}}}
+    assert metrics.weight_uris(given) == ("s3://weights/alex.pth", "s3://b/h.pth#anon=True")
+    assert metrics.ready(given) == {
+        "lpips": {"network": "alex", "weights": "s3://weights/alex.pth", "heads": "s3://b/h.pth#anon=True"}
+    }
+    assert metrics.weight_uris({"clip_score": {"model": "ViT-B/16"}})[0].startswith("hf://timm/vit_base_patch16")
+    assert metrics.weight_uris("psnr") == ()
 
 
 def test_a_missing_package_is_named_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:

