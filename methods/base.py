@@ -40,6 +40,25 @@ class Preset:
 
 
 @dataclass(frozen=True)
+class Offered:
+    """What the samples of a source have beside their picture, as known before anything is read.
+
+    Attributes:
+        caption: whether there may be captions.
+        columns: names of the columns that pass through.
+        masks: names of the masks.
+    """
+
+    caption: bool = False
+    columns: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
+
+
+def _nothing_to_check(params: Any, weights: str | None, offered: Offered) -> None:
+    """Methods whose parameters say all there is to check."""
+
+
+@dataclass(frozen=True)
 class MethodInfo:
     """The light description of a method, registered under the entry-point group ``sceneshift.methods``.
 
@@ -56,6 +75,8 @@ class MethodInfo:
         shard_size: samples per shard; hundreds for a one-step model, tens for a 100-step one.
         batch_size: default images per call of ``translate`` on (cpu, gpu).
         weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
+        check: given (params, weights, what the source offers), raises InputError for what cannot work; called by `plan`
+            and `run` before anything is translated, so it must be quick and import no torch.
     """
 
     name: str
@@ -68,6 +89,7 @@ class MethodInfo:
     shard_size: int = 128
     batch_size: tuple[int, int] = (4, 16)
     weight_uris: Callable[[Any, str | None], Sequence[str]] = lambda params, weights: [weights] if weights else []
+    check: Callable[[Any, str | None, Offered], None] = _nothing_to_check
 
 
 @dataclass(frozen=True)
@@ -129,12 +151,18 @@ class Batch:
 
         if stream in self.draws:
             return self.draws[stream].to(self.inputs.device)
-        rows = []
+        rows = [torch.randn(*shape, generator=generator) for generator in self.generators(stream)]
+        return torch.stack(rows).to(self.inputs.device)
+
+    def generators(self, stream: str) -> list[torch.Generator]:
+        """The samples' own CPU generators, each at its beginning: for libraries that draw by themselves."""
+        import torch
+
+        found = []
         for seed in self.seeds:
             digest = hashlib.blake2b(f"{seed}\0{stream}".encode(), digest_size=8).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-            rows.append(torch.randn(*shape, generator=generator))
-        return torch.stack(rows).to(self.inputs.device)
+            found.append(torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1))
+        return found
 
 
 class Method(Protocol):

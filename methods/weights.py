@@ -42,7 +42,18 @@ _MODEL_FILES = (
     "*/scheduler_config.json",
     "tokenizer*/*",
     "*/diffusion_pytorch_model.safetensors",
+    "*/diffusion_pytorch_model-*-of-*.safetensors",
+    "*/diffusion_pytorch_model.safetensors.index.json",
     "*/model.safetensors",
+    "*/model-*-of-*.safetensors",
+    "*/model.safetensors.index.json",
+    # what a model for pictures and text brings beside its networks
+    "*/preprocessor_config.json",
+    "processor/*.json",
+    # a network or a LoRA by itself
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_lora_weights.safetensors",
 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import methods
-from methods.base import MethodInfo
+from methods.base import MethodInfo, Offered
 from methods.errors import InputError
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
@@ -170,6 +170,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     from methods.weights import identity
 
     identities = tuple(identity(uri) for uri in info.weight_uris(ready, weights))
+    info.check(ready, weights, _offered(spec, layout))
     metric_weights = _metric_weights(spec)
     shaping = spec.shaping()
     shaping["method"] = {"name": spec.method.name, "params": params.model_dump(mode="json")}
@@ -297,6 +298,12 @@ def _label_table(source: SourceSpec) -> _LabelTable | None:
         return _LabelTable(path.name, table.info)
     finally:
         table.close()
+
+
+def _offered(spec: JobSpec, layout: Layout) -> Offered:
+    # labels may bring captions (COCO's), which only reading them shows
+    labelled = spec.source.labels.uri is not None or layout.labels is not None
+    return Offered(layout.caption is not None or labelled, tuple(layout.carry), layout.masks)
 
 
 def _without_secrets(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""Any image-editing pipeline of the installed diffusers as a method."""
