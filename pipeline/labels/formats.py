@@ -121,6 +121,8 @@ def recognise(files: LabelFiles) -> FormatName:
     if files.named(".csv"):
         return "openimages"
     some = ", ".join(list(files.sizes)[:3])
+    if files.named(".zip"):
+        raise InputError(f"{files.where(files.named('.zip')[0])}: an archive that is not read; unpack it")
     raise InputError(f"{files.where('')}: no label file of a known format here ({some}); name it with labels.format")
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources.base import Source
-from pipeline.sources.endings import IMAGE_SUFFIXES
+from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED
 from pipeline.sources.folder import FolderSource
 from pipeline.sources.layout import Layout, choose
 from pipeline.sources.listing import found_under
-from pipeline.sources.manifest import TEXT_SUFFIXES, ManifestSource, uri_column
+from pipeline.sources.manifest import LINE_SUFFIXES, TEXT_SUFFIXES, ManifestSource, uri_column
 from pipeline.sources.parquet import ParquetSource
 from pipeline.sources.webdataset import WebDatasetSource
 from pipeline.spec import SourceSpec
@@ -41,9 +41,14 @@ def detect(spec: SourceSpec) -> str:
             # Damaged; whether another file is whole will be seen when the layout is settled.
             return "parquet"
         return "manifest" if "binary" not in columns.values() and uri_column(columns) else "parquet"
-    if any(name.endswith(TEXT_SUFFIXES) for name in names):
+    if any(name.endswith((*TEXT_SUFFIXES, *LINE_SUFFIXES)) for name in names):
         return "manifest"
-    what = f"{len(names)} files, none of them a tar, Parquet, CSV or image file" if names else "nothing here"
+    what = (
+        f"{len(names)} files, none of them a tar, Parquet, CSV, JSON Lines or image file" if names else "nothing here"
+    )
+    archives = [name for name in found.sizes if name.lower().endswith(PACKED)]
+    if archives:
+        what += f" ({archives[0]} is an archive that is not read: unpack it)"
     raise InputError(f"{redact(spec.uris[0])}: {what}; check `source.uri`")
 
 

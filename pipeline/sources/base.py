@@ -117,7 +117,13 @@ def assemble(
     image = _bytes(values.get(picture))
     if not isinstance(image, bytes):
         have = ", ".join(sorted(name for name, value in values.items() if value is not None)) or "nothing"
-        problem = Rejection("read", "no_image", f"no '{layout.image}' in this sample; it has {have}")
+        said = f"no '{layout.image}' in this sample; it has {have}"
+        cell = values.get(picture)
+        if isinstance(cell, dict) and cell.get("path"):
+            said = (
+                f"'{layout.image}' only names a file ({str(cell['path'])[:200]}) and holds no bytes: embed the pictures"
+            )
+        problem = Rejection("read", "no_image", said)
         return Sample(key=key, source_uri=uri, problem=problem), ()
     target = _bytes(values.get(layout.target)) if layout.target else None
     labels = values.get(layout.labels) if layout.labels else None

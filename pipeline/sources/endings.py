@@ -16,6 +16,9 @@ UNREAD_PICTURES = frozenset(
 )
 """Endings of pictures that no reader here opens."""
 
+PACKED = (".zip", ".7z", ".rar", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Endings of archives that are not read."""
+
 _DATA = frozenset(
     [
         *("json", "jsonl", "txt", "xml", "csv", "tsv", "yaml", "yml", "toml", "md", "html", "htm", "pdf", "log"),

@@ -12,7 +12,7 @@ from pipeline import codec
 from pipeline.findings import Finding, merge
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Fetched, Pending, Wanted, assemble, cut_shards, every_part
-from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES, ending, is_known
+from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED, UNREAD_PICTURES, ending, is_known
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
@@ -21,6 +21,8 @@ from pipeline.spec import SourceSpec
 from pipeline.storage import explained, filesystem, protocol_of, redact
 
 _TEXT = ("txt", "json", "cls", "caption", "text")
+_TABLES = ("csv", "tsv", "jsonl", "parquet")
+"""What Hugging Face's image folders have beside their pictures, as ``metadata.csv``."""
 _SNIFFED = 1000
 
 
@@ -142,7 +144,12 @@ class FolderSource:
         looked = 0
         for path in rest:
             kind = f".{ending(path)}" if ending(path) else "no ending"
-            if ending(path) in UNREAD_PICTURES:
+            if path.lower().endswith(PACKED):
+                yield Finding("file", kind, "an archive that is not read; unpack it", 1, (path,))
+            elif posixpath.basename(path).startswith("metadata.") and ending(path) in _TABLES:
+                reason = "its captions and labels are not read; to read them, name this file with source.uri"
+                yield Finding("file", kind, reason, 1, (path,))
+            elif ending(path) in UNREAD_PICTURES:
                 yield Finding("file", kind, "pictures of this kind cannot be read", 1, (path,))
             elif ending(path) in IMAGE_SUFFIXES:
                 yield Finding("file", kind, f"not the picture that source.image names ({self.spec.image})", 1, (path,))

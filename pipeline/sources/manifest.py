@@ -1,7 +1,8 @@
-"""Manifests: a Parquet or CSV file with one row a sample, naming images by URI."""
+"""Manifests: a Parquet, CSV or JSON Lines file with one row a sample, naming images by URI."""
 
 from __future__ import annotations
 
+import io
 import itertools
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from methods.errors import InputError, first_line
@@ -26,7 +28,10 @@ from pipeline.storage import Store, filesystem, protocol_of, redact
 from pipeline.uris import without_secrets
 
 TEXT_SUFFIXES = (".csv", ".tsv")
-SUFFIXES = (*TEXT_SUFFIXES, ".parquet", ".pq")
+LINE_SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".parquet", ".pq")
+_BLOCK = 1 << 26
+"""The longest line of a JSON Lines file, in bytes."""
 URI_NAMES = ("uri", "image_uri", "url", "image_url", "path", "image_path", "file_name", "file")
 
 
@@ -74,6 +79,8 @@ class ManifestSource:
     def _table(self, file: SourceFile) -> tuple[pa.Table, str]:
         """The whole manifest, and the delimiter of a CSV file."""
         with Store(file.uri, self.spec.storage).open("") as raw:
+            if file.relative.lower().endswith(LINE_SUFFIXES):
+                return pa_json.read_json(io.BytesIO(raw.read()), pa_json.ReadOptions(block_size=_BLOCK)), ""
             if not file.relative.lower().endswith(TEXT_SUFFIXES):
                 return pq.read_table(raw), ""
             read = read_delimited(raw.read(), self.spec.types, redact(file.uri))
@@ -121,6 +128,9 @@ class ManifestSource:
 def _resolved(folder: str, value: str) -> str:
     """The picture's full URI; what is relative, ``../`` too, is so to the manifest's folder."""
     value = value.removeprefix("file://")
+    if "\\" in value and protocol_of(value) == "file":
+        # A table that was written on Windows.
+        value = value.replace("\\", "/")
     if not value or value.startswith("/") or protocol_of(value) != "file":
         return value
     scheme, mark, path = folder.rpartition("://")

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 
 from pipeline import codec
 from pipeline.findings import Finding
 from pipeline.labels import Labels
 from pipeline.records import Rejection, Sample
 from pipeline.translate.passthrough import Window
+
+if TYPE_CHECKING:
+    # The driver needs the names here, and plans without torch.
+    import torch
 
 WAITS = "waiting for the device"
 """The note of a shard that has been taken up and whose samples are not yet on the device."""
@@ -67,7 +70,7 @@ class Measures:
     annotations: list[dict[str, Any]] = field(default_factory=list)
 
 
-Result = torch.Tensor | np.ndarray | Rejection
+Result: TypeAlias = "torch.Tensor | np.ndarray | Rejection"
 """What the device made of an item: (3, H, W) float in [-1, 1], (H, W, 3) uint8 pixels, or why not."""
 
 Hold = Callable[[Sequence[Item]], AbstractContextManager[None]]

@@ -26,14 +26,27 @@ def carry_picture(
     Args:
         decoded: the sample's picture, already cut to ``window``.
     """
-    if window is None and _upright(decoded) == size:
+    lies = decoded.orientation >= 5 and filter == "nearest"
+    if window is None and _upright(decoded) == size and not lies:
         return data
-    pixels = codec.decode_mask(data) if filter == "nearest" else codec.decode(data).pixels
+    pixels = mask_pixels(data, decoded) if filter == "nearest" else codec.decode(data).pixels
     if window is not None:
         pixels = cut_to(pixels, window, upright_size(decoded))
     if filter == "nearest":
         return codec.encode_mask(codec.resize(pixels, size, "nearest"))
     return codec.encode(codec.resize(pixels, size), "png")
+
+
+def mask_pixels(data: bytes, decoded: codec.Decoded) -> np.ndarray:
+    """A label map as numbers, upright as its picture is.
+
+    A map has no EXIF data to say so: one of the size in which a picture that lies on its side is stored was made of the
+    stored pixels, and is turned along.
+    """
+    pixels = codec.decode_mask(data)
+    if decoded.orientation >= 5 and pixels.shape[1::-1] == decoded.raw_size:
+        return codec.upright(pixels, decoded.orientation)
+    return pixels
 
 
 def cut_to(pixels: np.ndarray, window: Window, upright: tuple[int, int]) -> np.ndarray:

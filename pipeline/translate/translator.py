@@ -33,7 +33,7 @@ from pipeline.translate.cpu import configure_cpu
 from pipeline.translate.device import DeviceThread
 from pipeline.translate.items import Hold, Item, Prepared, Result
 from pipeline.translate.labelling import job_table, label_sample, with_label_parts
-from pipeline.translate.passthrough import Window, cut_to
+from pipeline.translate.passthrough import Window, cut_to, mask_pixels
 from pipeline.translate.pixels import pixels_of
 
 
@@ -89,7 +89,7 @@ class Translator:
         sample = with_label_parts(sample, found)
         columns = dict(sample.passthrough)
         if "label_map" in self.method.info.inputs:
-            columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
+            columns |= {name: mask_pixels(data, decoded) for name, data in sample.masks.items()}
         inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
         if "condition" in self.method.info.inputs:
             inputs = replace(inputs, stored=codec.decode_mask(image))

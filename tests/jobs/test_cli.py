@@ -65,6 +65,11 @@ def test_help_and_methods_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_plan_needs_no_torch():
+    code = "import sys, jobs.commands.plan; sys.exit(bool({'torch', 'ray', 'diffusers'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
+
+
 def test_one_method_shows_its_presets_and_parameters():
     shown = cli("methods", "cyclegan_turbo")
     assert shown.returncode == 0

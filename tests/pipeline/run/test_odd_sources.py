@@ -282,3 +282,64 @@ def test_a_tar_in_any_order_with_any_members_comes_out_as_it_went_in(tmp_path):
     for key in names:
         assert made[f"{key}.cls"] == b"7"
         assert made[f"{key}.meta.json"] == b'{"speed": 3}'
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_the_metadata_of_an_image_folder_is_a_manifest(tmp_path, ending):
+    """As ``datasets`` lays it out: beside the pictures it is named, given as the source it is read."""
+    row = {"file_name": "train/a.png", "text": "a street"}
+    objects = {"bbox": [[1.0, 2.0, 30.0, 20.0]], "categories": [3]}
+    text = (
+        "file_name,text\ntrain/a.png,a street\n" if ending == "csv" else json.dumps({**row, "objects": objects}) + "\n"
+    )
+    write_files(tmp_path / "in", {"train/a.png": PNG, f"metadata.{ending}": text})
+    outcome, rows = run(tmp_path, {})
+    assert rows["train/a"]["caption"] is None
+    assert left_out(outcome) == {("file", f".{ending}"): [f"metadata.{ending}"]}
+    assert "name this file with source.uri" in outcome.summary["findings"][0]["reason"]
+    _, rows = run(tmp_path, {"uri": str(tmp_path / f"in/metadata.{ending}")}, output__uri=str(tmp_path / "again"))
+    rows = {row["key"]: row for row in index_rows(tmp_path / "again")}
+    assert rows["train/a"]["caption"] == "a street"
+    if ending == "jsonl":
+        (found,) = rows["train/a"]["labels"]["annotations"]
+        assert (found["bbox"], found["category_id"]) == ([1, 2, 30, 20], 3)
+
+
+def test_a_table_from_windows(tmp_path):
+    write_files(tmp_path, {"pics/a.png": PNG, "in/list.csv": "path\n..\\pics\\a.png\nD:\\photos\\b.png\n"})
+    _, rows = run(tmp_path, {"uri": str(tmp_path / "in/list.csv")})
+    assert {key.rpartition("/")[2]: (row["status"], row["error"]) for key, row in rows.items()} == {
+        "a": ("ok", None),
+        "b": ("rejected", "missing"),
+    }
+
+
+def test_a_map_of_the_stored_pixels_turns_with_its_picture(tmp_path):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    out = io.BytesIO()
+    Image.fromarray(picture(1, SIZE)).save(out, "JPEG", exif=exif.tobytes())
+    stored = np.arange(64 * 96, dtype=np.uint16).reshape(64, 96)
+    upright = codec.upright(stored, 6)
+    maps = {"a.seg.png": codec.encode_mask(stored), "b.seg.png": codec.encode_mask(np.ascontiguousarray(upright))}
+    write_files(tmp_path / "in", {"a.jpg": out.getvalue(), "b.jpg": out.getvalue(), **maps})
+    run(tmp_path, {})
+    for row in data_rows(tmp_path / "out").values():
+        assert pixels(row).shape == (96, 64, 3)
+        assert codec.decode_mask(row["seg.png"]).tolist() == upright.tolist()
+
+
+def test_archives_and_references_say_what_to_do(tmp_path):
+    write_files(tmp_path / "in", {"data.zip": b"PK"})
+    with pytest.raises(InputError, match=r"data\.zip is an archive that is not read: unpack it"):
+        run(tmp_path, {})
+    write_files(tmp_path / "in", {"a.png": PNG})
+    outcome, _ = run(tmp_path, {})
+    assert left_out(outcome) == {("file", ".zip"): ["data.zip"]}
+    (tmp_path / "refs").mkdir()
+    cells = [{"bytes": None, "path": "x/a.png"}, {"bytes": PNG, "path": "b.png"}]
+    pq.write_table(pa.table({"key": ["a", "b"], "image": cells}), tmp_path / "refs/t.parquet")
+    run(tmp_path, {"uri": str(tmp_path / "refs")}, output__uri=str(tmp_path / "out2"))
+    a, b = index_rows(tmp_path / "out2")
+    assert (a["error"], b["status"]) == ("no_image", "ok")
+    assert a["message"] == "'image' only names a file (x/a.png) and holds no bytes: embed the pictures"
