@@ -107,25 +107,56 @@ def schedule(
     )
 
 
-def list_weights(spec: Spec, set_: Set = None, json: Json = False) -> None:
-    """Print the URIs of the weights that a job loads."""
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB|METHOD[/PRESET]", help="A job file, a method, or one of its presets.", show_default=False
+    ),
+]
+
+
+def list_weights(what: What, set_: Set = None, json: Json = False) -> None:
+    """Print what is loaded: addresses, and size, checksum and place of what is here. Fetches nothing."""
     from jobs.commands.weights import list_weights_command
 
-    run_safely(Console(json), lambda console: list_weights_command(console, spec, list(set_ or [])))
+    run_safely(Console(json), lambda console: list_weights_command(console, what, list(set_ or [])))
 
 
-def pull_weights(spec: Spec, set_: Set = None, json: Json = False) -> None:
-    """Fetch a job's weights into the cache of this machine, where later runs find them."""
+def pull_weights(what: What, set_: Set = None, json: Json = False) -> None:
+    """Fetch weights into the cache of this machine, where later runs find them."""
     from jobs.commands.weights import pull_weights_command
 
-    run_safely(Console(json), lambda console: pull_weights_command(console, spec, list(set_ or [])))
+    run_safely(Console(json), lambda console: pull_weights_command(console, what, list(set_ or [])))
+
+
+def mirror_weights(
+    what: What,
+    to: Annotated[
+        str | None, typer.Option(help="The folder or bucket to copy to. Default: $SCENESHIFT_MIRROR.")
+    ] = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Copy weights to a folder or bucket of your own, which workers then take them from."""
+    from jobs.commands.weights import mirror_weights_command
+
+    run_safely(Console(json), lambda console: mirror_weights_command(console, what, list(set_ or []), to))
+
+
+def verify_weights(what: What, set_: Set = None, json: Json = False) -> None:
+    """Read what the cache and the mirror hold and compare checksums; exit code 3 if something is damaged."""
+    from jobs.commands.weights import verify_weights_command
+
+    run_safely(Console(json), lambda console: verify_weights_command(console, what, list(set_ or [])))
 
 
 def add_cluster_commands(app: Commands) -> None:
     """Put the commands of this module into the command line."""
     for command in (submit, jobs, logs, stop, schedule):
         app.command()(command)
-    weights = Commands(help="The weights that a job loads.", no_args_is_help=True)
+    weights = Commands(help="The weights that a job, a method or a preset loads.", no_args_is_help=True)
     weights.command("list")(list_weights)
     weights.command("pull")(pull_weights)
+    weights.command("mirror")(mirror_weights)
+    weights.command("verify")(verify_weights)
     app.add_typer(weights, name="weights")

@@ -70,6 +70,12 @@ class Job:
         return methods.info(self.spec.method.name)
 
     @property
+    def weights_by_uri(self) -> dict[str, str]:
+        """What stands for the content of all weights that a worker loads, the method's and the metrics', by URI."""
+        uris = self.info.weight_uris(self.info.params.model_validate(self.params), self.weights)
+        return dict(zip(uris, self.weights_identity, strict=True)) | dict(self.metric_weights)
+
+    @property
     def device(self) -> str:
         """``cuda`` when workers have a GPU."""
         return "cuda" if self.spec.compute.gpus > 0 else "cpu"

@@ -155,12 +155,15 @@ class RayExecutor:
 
     def __init__(self, job: Job, logs: RunLogs) -> None:
         from pipeline.run import graph
+        from pipeline.run.prefetch import prefetch
 
         self.job, self.logs = job, logs
         self._counters: Counters | None = None
-        self.cluster = open_cluster(graph.demand_of(job))
+        demand = graph.demand_of(job)
+        self.cluster = open_cluster(demand)
         self.where = self.cluster.where
         try:
+            prefetch(job.weights_by_uri, demand)
             self.activity = graph.make_activity()
         except BaseException:
             self.cluster.close()

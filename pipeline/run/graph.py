@@ -69,10 +69,13 @@ class _TranslateStage:
         # 5 ms every batch would wait for it several times.
         sys.setswitchinterval(0.0001)
         try:
+            from methods.weights import go_offline
             from pipeline.translate.translator import Translator
 
             with logs.recording():
                 began = time.monotonic()
+                # A node that joined later has not fetched them yet; the first of its workers does.
+                go_offline(list(job.weights_by_uri))
                 self.translator = Translator(job)
                 _log.info("%s loaded on %s in %.1f s", job.method_label, job.device, time.monotonic() - began)
         except InputError as error:

@@ -1,0 +1,103 @@
+"""Weights by URI: fetched once per node, kept with their checksum, named by content in a job's fingerprint.
+
+What a URI may be:
+
+- a path, or ``file://...``: used where it is;
+- ``bundled://NAME``: ``methods/bundled/NAME/model.safetensors`` of this package;
+- ``owner/name``, ``owner/name@revision`` or ``hf://owner/name[@revision][/file]``: a Hugging Face repository (a model
+  folder in diffusers' layout, full-precision safetensors only) or one file of it;
+- ``https://...``, ``s3://...`` and whatever else fsspec opens: one file, or a folder where the store can list.
+
+``#sha256=<64 hex>`` after a fetched file's URI pins its content; storage options (``#endpoint_url=...``, see
+:mod:`methods.uris`) say how an object store is reached. The cache is ``$SCENESHIFT_CACHE``, else
+``~/.cache/sceneshift``. With ``$SCENESHIFT_MIRROR`` everything that would be fetched is taken from a copy of one's own
+(:mod:`methods.weights.mirror`) if that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from methods.errors import InputError
+from methods.weights import cache, hub
+from methods.weights.address import Kind, kind_of, redacted
+from methods.weights.cache import cache_folder
+from methods.weights.mirror import Mirror
+
+BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
+
+__all__ = ["BUNDLED", "cache_folder", "fetch", "go_offline", "identity", "redacted"]
+
+
+def fetch(uri: str) -> Path:
+    """The local path of ``uri``: a file or a folder. Fetched at most once per node, however many processes ask.
+
+    Raises:
+        InputError: it is not there, cannot be reached, or is not what ``#sha256=`` or the mirror says. Never holds a
+            secret.
+    """
+    kind = kind_of(uri)
+    if kind == Kind.BUNDLED:
+        return _bundled(uri)
+    if kind == Kind.PATH:
+        path = Path(uri.removeprefix("file://")).expanduser()
+        if not path.exists():
+            raise InputError(f"weights '{uri}': no such file, folder, or hub id (owner/name)")
+        return path
+    mirror = Mirror.configured()
+    if kind == Kind.REMOTE:
+        return cache.fetch(uri, mirror)
+    if mirror is not None and (cache.find(uri) or mirror.entry(uri)):
+        return cache.fetch(uri, mirror)
+    return hub.fetch(uri, "" if mirror is None else f", and the mirror {mirror} does not hold it")
+
+
+def identity(uri: str) -> str:
+    """What stands for ``uri`` in a job's fingerprint: ``sha256:...`` of its content, or ``hub:id@commit``.
+
+    A folder's sum covers its model files by name and content. Sums are kept in the cache by path, size and time, so
+    that a large file is read once. It is the same whether the mirror or the origin was asked.
+
+    Raises:
+        InputError: as :func:`fetch`.
+    """
+    path = fetch(uri)
+    if kind_of(uri) == Kind.HUB:
+        return hub.identity(uri, path, cache.record_beside(path).get("commit"))
+    if path.is_file():
+        return f"sha256:{cache.kept_sum(path)}"
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        relative = file.relative_to(path).as_posix()
+        if file.is_file() and hub.is_model_file(relative):
+            total.update(f"{relative}\0{cache.kept_sum(file)}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def go_offline(uris: Sequence[str]) -> None:
+    """Fetch these, then keep the Hugging Face libraries of this process from asking the hub for anything.
+
+    For worker processes: what they load is on their node by then, and ten of them need not ask ten times.
+
+    Raises:
+        InputError: as :func:`fetch`.
+    """
+    for uri in uris:
+        fetch(uri)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    # Read from the environment once, when it is imported.
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:
+        constants.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _bundled(uri: str) -> Path:
+    name = uri.removeprefix("bundled://")
+    known = sorted(place.parent.name for place in BUNDLED.glob("*/model.safetensors"))
+    if name not in known:
+        raise InputError(f"weights '{uri}': nothing bundled of that name, there is: {', '.join(known) or 'none'}")
+    return BUNDLED / name / "model.safetensors"

@@ -1,0 +1,108 @@
+"""Weights of the Hugging Face Hub, kept in the hub's own cache."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from methods.errors import InputError, first_line
+
+_HUB = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+?))?(?:/(?P<file>[\w./-]+))?")
+# what from_pretrained reads of a model folder; a repository holds the same weights in several formats and precisions
+_MODEL_FILES = (
+    "model_index.json",
+    "*/config.json",
+    "*/scheduler_config.json",
+    "tokenizer*/*",
+    "*/diffusion_pytorch_model.safetensors",
+    "*/diffusion_pytorch_model-*-of-*.safetensors",
+    "*/diffusion_pytorch_model.safetensors.index.json",
+    "*/model.safetensors",
+    "*/model-*-of-*.safetensors",
+    "*/model.safetensors.index.json",
+    # what a model for pictures and text brings beside its networks
+    "*/preprocessor_config.json",
+    "processor/*.json",
+    # a network or a LoRA by itself
+    "config.json",
+    "diffusion_pytorch_model.safetensors",
+    "pytorch_lora_weights.safetensors",
+)
+
+
+def is_model_file(relative: str) -> bool:
+    """Whether a file of a model folder is one that is read."""
+    return any(Path(relative).match(pattern) for pattern in _MODEL_FILES)
+
+
+def parts(uri: str) -> tuple[str, str | None, str | None]:
+    """Repository, revision and file of a hub URI. Raises InputError for another form."""
+    match = _HUB.fullmatch(uri)
+    if match is None:
+        raise InputError(f"weights '{uri}': expected owner/name, owner/name@revision or hf://owner/name/file")
+    return match[1], match[2], match["file"]
+
+
+def fetch(uri: str, besides: str = "") -> Path:
+    """A model folder or a file in the hub's cache, fetched if need be. ``besides`` is added to what cannot be reached.
+
+    Raises:
+        InputError: no such repository, revision or file, no access, or no way to the hub.
+    """
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, revision, file = parts(uri)
+    try:
+        if file:
+            return Path(hf_hub_download(repository, file, revision=revision))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_MODEL_FILES)))
+    except LocalEntryNotFoundError:
+        hint = f"not in the local hub cache, and the hub cannot be reached{besides}: go online, or name a local folder"
+        raise InputError(f"weights '{uri}': {hint}") from None
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "no answer")
+        raise InputError(f"weights '{uri}': the hub says {status}: check the name, the revision and HF_TOKEN") from None
+    except (HFValidationError, OSError, ValueError) as error:
+        raise InputError(f"weights '{uri}': {first_line(error)}") from None
+
+
+def find(uri: str) -> Path | None:
+    """What the hub's cache on this node holds of a hub URI; the hub is not asked."""
+    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    repository, revision, file = parts(uri)
+    try:
+        if file:
+            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
+        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+
+
+def identity(uri: str, path: Path, commit: str | None) -> str:
+    """``hub:repository@commit[/file]``; ``commit`` where the files came from a mirror, which notes it."""
+    repository, _, file = parts(uri)
+    return f"hub:{repository}@{commit or commit_of(path)}" + (f"/{file}" if file else "")
+
+
+def commit_of(path: Path) -> str:
+    """The commit of a path in the hub's cache, which is ``.../snapshots/<commit>/...``."""
+    return path.parts[path.parts.index("snapshots") + 1] if "snapshots" in path.parts else "unknown"
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file of the hub's cache differs from its checksum, after which the cache names it.
+
+    Large files are named by their SHA-256, small ones by the checksum that git gives them; others are not checked.
+    """
+    name = path.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", name):
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != name
+    if re.fullmatch(r"[0-9a-f]{40}", name):
+        data = path.read_bytes()
+        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() != name
+    return False
