@@ -6,7 +6,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo gallery test soak check bench s3-demo street-day2night lock clean
+.PHONY: demo gallery test soak test-cluster check bench s3-demo street-day2night lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -22,6 +22,11 @@ test: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
 	SCENESHIFT_KILLS=50 $(BIN)/python -m pytest tests/faults -m slow -o timeout=7200
+
+# What needs Slurm, Prometheus, Airflow, kubectl and linters: installs them (Debian packages as root, 250 MB below .venv).
+test-cluster: $(STAMP)
+	tests/cluster/install.sh $(VENV)/cluster $(PYTHON) $(VENV)/bootstrap/bin/uv
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -41,12 +41,13 @@ for folder in (str(ROOT), str(PLUGIN)):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Soak tests run only where they are asked for.
+    """Soak tests, and those that need programs of a cluster, run only where they are asked for.
 
     With two test processes, one has the cluster and all who need it, which come first; modules stay whole.
     """
-    if "soak" not in config.option.markexpr:
-        items[:] = [item for item in items if item.get_closest_marker("soak") is None]
+    for marker in ("soak", "cluster"):
+        if marker not in config.option.markexpr:
+            items[:] = [item for item in items if item.get_closest_marker(marker) is None]
     needing = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}
     for item in items:
         item.add_marker(pytest.mark.xdist_group("cluster" if item.path in needing else item.path.stem))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import copy
-import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -23,8 +22,8 @@ from methods.errors import InputError
 from pipeline.run.lock import Busy, locked
 from pipeline.storage import Store
 from tests.support.datasets import write_tars
+from tests.support.kuberay import validate
 
-SCHEMA = Path(__file__).parent / "crds" / "raycronjob.schema.json"
 TEXT = """# a job
 name: Nightly Streets
 source: {uri: "/data/in"}
@@ -47,31 +46,14 @@ def place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLACE", "not-to-be-filled-in")
 
 
-def strict(schema: Any) -> Any:
-    """A custom resource's schema as JSON Schema that takes no unknown field."""
-    if isinstance(schema, list):
-        return [strict(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found = {key: strict(value) for key, value in schema.items()}
-    if schema.get("x-kubernetes-int-or-string") is True:
-        found.pop("type", None)
-        found["anyOf"] = [{"type": "integer"}, {"type": "string"}]
-    if isinstance(schema.get("properties"), dict) and "x-kubernetes-preserve-unknown-fields" not in schema:
-        found["additionalProperties"] = False
-    return found
-
-
 def test_kuberay_is_what_the_operator_takes(tmp_path):
     config, resource = yaml.safe_load_all(written(tmp_path, "kuberay")["raycronjob.yaml"])
     assert config["data"]["job.yaml"].rstrip("\n") == TEXT.rstrip("\n")
-    schema = strict(json.loads(SCHEMA.read_text()))
-    schema["properties"]["metadata"] = {"type": "object"}
-    jsonschema.validate(resource, schema)
+    validate(resource)
     wrong = copy.deepcopy(resource)
     wrong["spec"]["jobTemplate"]["rayClusterSpec"]["headGroupSpecs"] = {}
     with pytest.raises(jsonschema.ValidationError, match="headGroupSpecs"):
-        jsonschema.validate(wrong, schema)
+        validate(wrong)
     (group,) = resource["spec"]["jobTemplate"]["rayClusterSpec"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)
     assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"

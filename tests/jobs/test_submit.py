@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -24,74 +17,15 @@ import pytest
 import yaml
 
 from tests.support.datasets import write_tar, write_tars
+from tests.support.ray_head import RayHead, ray_head
 
 pytestmark = pytest.mark.slow
 
 
-@dataclass(frozen=True)
-class RayHead:
-    address: str
-    token_file: Path
-    metrics: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file), "COLUMNS": "200"}
-        return {**os.environ, **own}
-
-    def cli(self, *arguments: str | Path, **environment: str | None) -> subprocess.CompletedProcess[str]:
-        env = {k: v for k, v in {**self.environment, **environment}.items() if v is not None}
-        words = [*map(str, arguments), "--address", self.address]
-        return subprocess.run(
-            [sys.executable, "-m", "jobs", *words], capture_output=True, text=True, env=env, timeout=120
-        )
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[RayHead]:
-    # Sockets below the temporary folder have a length limit.
-    folder = Path(tempfile.mkdtemp(prefix="ssr", dir="/tmp"))
-    token = folder / "token"
-    token.write_text(secrets.token_hex(32))
-    port, dashboard, client, metrics, agent, agent_grpc = free_ports(6)
-    found = RayHead(f"http://127.0.0.1:{dashboard}", token, f"http://127.0.0.1:{metrics}/metrics")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
-    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
-    command += [f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}"]
-    command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--temp-dir={folder}/ray", "--num-cpus=4"]
-    command += ["--object-store-memory=200000000", "--disable-usage-stats"]
-    with (folder / "head.log").open("w") as log:
-        process = subprocess.Popen(
-            command, env={**found.environment, "PATH": path}, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        request = urllib.request.Request(
-            f"{found.address}/api/version", headers={"Authorization": f"Bearer {token.read_text()}"}
-        )
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(request, timeout=5)
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (folder / "head.log").read_text()
-                time.sleep(0.5)
+    with ray_head() as found:
         yield found
-    finally:
-        # Ray ends its processes one after the other when it is asked to, which takes half a minute.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def job_file(tmp_path: Path, **changes) -> Path:

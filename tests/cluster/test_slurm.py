@@ -1,0 +1,109 @@
+"""deploy/slurm on a real Slurm of two nodes: one job over both, two side by side, failures, and parts without Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.run.driver import run_job
+from pipeline.spec import JobSpec
+from tests.cluster.conftest import ROOT, program
+from tests.conftest import PLUGIN
+from tests.support.datasets import write_tars
+from tests.support.slurm import Slurm, two_node_slurm
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+SCRIPTS = ROOT / "deploy" / "slurm"
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Slurm]:
+    for name in ("slurmctld", "slurmd", "munged", "sbatch"):
+        program(name)
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces want root")
+    with two_node_slurm() as found:
+        yield found
+
+
+def job_file(tmp_path: Path, out: str, **changes: object) -> Path:
+    tree = {
+        "name": out,
+        "source": {"uri": str(tmp_path / "in")},
+        "method": {"name": "invert"},
+        "output": {"uri": str(tmp_path / out), "shard_size": 4},
+        "metrics": ["psnr"],
+        "compute": {"workers": 2},
+        **changes,
+    }
+    path = tmp_path / f"{out}.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def environment() -> dict[str, str]:
+    """Of a submission: this environment's programs first, which Slurm hands on to the nodes."""
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {"PATH": programs, "PYTHONPATH": os.pathsep.join([str(ROOT), str(PLUGIN)])}
+
+
+def sbatch(slurm: Slurm, cwd: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return slurm.run("sbatch", *words, cwd=cwd, env=environment())
+
+
+def bytes_of(out: Path) -> dict[str, bytes]:
+    return {p.relative_to(out).as_posix(): p.read_bytes() for name in ("data", "index") for p in (out / name).iterdir()}
+
+
+def logs(tmp_path: Path) -> str:
+    """What the jobs and their Ray steps said."""
+    found = [*tmp_path.glob("*.out"), *tmp_path.glob("*.log")]
+    return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in sorted(found))
+
+
+def test_one_job_over_two_nodes_makes_the_bytes_of_one_process(slurm, tmp_path):
+    write_tars(tmp_path / "in", 4, 8)
+    path = job_file(tmp_path, "out")
+    done = sbatch(slurm, tmp_path, "--wait", "--nodes=2", "--cpus-per-task=2", SCRIPTS / "sceneshift.sbatch", path)
+    assert done.returncode == 0, done.stderr + logs(tmp_path)
+    (log,) = tmp_path.glob("slurm-*.out")
+    said = log.read_text()
+    assert "on the Ray cluster 10.77.0.1:" in said
+    assert "4 CPUs" in said
+    assert (tmp_path / "out" / "_sceneshift" / "success.json").exists()
+    run_job(JobSpec.load(job_file(tmp_path, "alone")), local=True)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "alone")
+    assert not list(tmp_path.glob(".sceneshift-*.token")), "a token was left behind"
+    assert not list(Path("/tmp").glob(f"sceneshift-{log.stem.removeprefix('slurm-')}")), "Ray's folder was left behind"
+
+
+def test_two_jobs_on_one_node_do_not_meet(slurm, tmp_path):
+    write_tars(tmp_path / "in", 2, 8)
+    slow = {"method": {"name": "sleeper", "params": {"seconds": 0.5}}, "compute": {"workers": 1}}
+    options = ("--parsable", "--nodes=1", "--nodelist=n1", "--cpus-per-task=2")
+    for name in ("one", "two"):
+        done = sbatch(slurm, tmp_path, *options, SCRIPTS / "sceneshift.sbatch", job_file(tmp_path, name, **slow))
+        assert done.returncode == 0, done.stderr
+    # Goes when neither is there any more, whatever became of them.
+    last = ("--wait", "--ntasks=1", "--dependency=singleton", "--job-name=sceneshift", "--wrap=true")
+    done = sbatch(slurm, tmp_path, *last)
+    assert done.returncode == 0, done.stderr
+    for name in ("one", "two"):
+        assert (tmp_path / name / "_sceneshift" / "success.json").exists(), logs(tmp_path)
+
+
+def test_a_job_that_is_wrong_fails_as_sceneshift_does(slurm, tmp_path):
+    path = job_file(tmp_path, "out", source={"uri": str(tmp_path / "nowhere")})
+    done = sbatch(slurm, tmp_path, "--wait", "--nodes=1", "--cpus-per-task=2", SCRIPTS / "sceneshift.sbatch", path)
+    assert done.returncode == 2, logs(tmp_path)
+    (log,) = tmp_path.glob("slurm-*.out")
+    assert "nowhere" in log.read_text()
+    assert "Traceback" not in log.read_text()
+    done = sbatch(slurm, tmp_path, "--wait", SCRIPTS / "sceneshift.sbatch", tmp_path / "none.yaml")
+    assert done.returncode == 2, logs(tmp_path)

@@ -1,0 +1,36 @@
+"""KubeRay's own schemas, made as strict as the API server is with unknown fields under `--validate=strict`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+_CRON_JOB = Path(__file__).parents[1] / "deploy" / "crds" / "raycronjob.schema.json"
+
+
+def validate(resource: dict[str, Any]) -> None:
+    """Check a RayJob or a RayCronJob. Raises jsonschema.ValidationError."""
+    schema = strict(json.loads(_CRON_JOB.read_text()))
+    if resource["kind"] == "RayJob":
+        # A RayCronJob holds the whole spec of the RayJobs that it creates.
+        schema["properties"]["spec"] = schema["properties"]["spec"]["properties"]["jobTemplate"]
+    schema["properties"]["metadata"] = {"type": "object"}
+    jsonschema.validate(resource, schema)
+
+
+def strict(schema: Any) -> Any:
+    """A custom resource's schema as JSON Schema that takes no unknown field."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: strict(value) for key, value in schema.items()}
+    if schema.get("x-kubernetes-int-or-string") is True:
+        found.pop("type", None)
+        found["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if isinstance(schema.get("properties"), dict) and "x-kubernetes-preserve-unknown-fields" not in schema:
+        found["additionalProperties"] = False
+    return found
