@@ -46,8 +46,8 @@ class ModelConfig(_Block):
         stage: ``base`` makes a small picture, ``upsampler`` enlarges one.
         side: side of the pictures it makes.
         schedule: noise schedule it was trained with, over 1000 steps.
-        model_channels, channel_mult, num_res_blocks, attention_downsample, num_head_channels, dropout: as in
-            :class:`methods.nn.guided_unet.UNetConfig`.
+        model_channels, channel_mult, num_res_blocks, attention_downsample, num_head_channels, dropout,
+            norm_num_groups: as in :class:`methods.nn.guided_unet.UNetConfig`.
     """
 
     stage: Stage
@@ -60,6 +60,7 @@ class ModelConfig(_Block):
     attention_downsample: tuple[int, ...]
     num_head_channels: int = 64
     dropout: float = 0.1
+    norm_num_groups: int = 32
 
     @property
     def unet(self) -> UNetConfig:
@@ -76,6 +77,7 @@ class ModelConfig(_Block):
             attention_downsample=self.attention_downsample,
             num_head_channels=self.num_head_channels,
             dropout=self.dropout,
+            norm_num_groups=self.norm_num_groups,
             encoder_channels=self.encoder.width,
         )
 

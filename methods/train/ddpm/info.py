@@ -24,6 +24,9 @@ class DDPMParams(ObjectiveParams):
     """Downsampling factors at which the UNet has self-attention."""
     num_head_channels: int = Field(default=64, ge=1)
     """Channels per attention head."""
+    norm_num_groups: int = Field(default=32, ge=1)
+    """Groups of every group normalisation, as published 32. Small networks need fewer: in a group of one channel
+    the mean over the picture is lost, and with it its colour. Asyrp and DiffuseIT take the same parameter."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout in the residual blocks."""
     schedule: Literal["linear", "squaredcos_cap_v2"] = "linear"
@@ -31,6 +34,10 @@ class DDPMParams(ObjectiveParams):
     min_snr_gamma: float | None = Field(default=None, gt=0)
     """Bound of the loss weights min(snr, gamma) / snr of the squared error (arXiv 2303.09556). None: equal weights,
     as published."""
+    multiscale_loss: bool = False
+    """Compare the noise at all scales, not pixel by pixel alone (arXiv 2301.11093): large surfaces get their colours
+    much earlier, which short trainings need. Not as published.
+    """
     lr: float = Field(default=1e-4, gt=0)
     """Learning rate of AdamW."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -45,6 +52,9 @@ class DDPMParams(ObjectiveParams):
         factor = 2 ** (len(self.channel_mult) - 1)
         if not self.channel_mult or self.image_size % factor:
             raise ValueError(f"image_size is {self.image_size}, expected a multiple of {factor} for these channel_mult")
+        if self.model_channels % self.norm_num_groups:
+            groups, channels = self.norm_num_groups, self.model_channels
+            raise ValueError(f"norm_num_groups is {groups}, expected a divisor of model_channels, {channels}")
         attended = [self.model_channels * self.channel_mult[-1]]
         attended += [
             self.model_channels * width

@@ -17,6 +17,7 @@ from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet, UNetConfig
 from methods.nn.tensor_file import write_tensors
 from methods.train.ddpm.info import INFO, DDPMParams
+from methods.train.learning_rate import set_rate
 from methods.train.losses.diffusion import Terms, hybrid_terms, min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.precision import computing_in
@@ -43,6 +44,7 @@ class DDPM:
             attention_downsample=params.attention_downsample,
             num_head_channels=params.num_head_channels,
             dropout=params.dropout,
+            norm_num_groups=params.norm_num_groups,
         )
         self.unet = GuidedUNet(config).to(device).train()
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=params.lr, weight_decay=params.weight_decay)
@@ -83,7 +85,8 @@ class DDPM:
         with computing_in(self.precision, self.device):
             answer = self.unet(noisy, self.diffusion.original(steps, len(steps), noisy.device))
         predicted, interpolation = answer.chunk(2, 1)
-        return hybrid_terms(self.diffusion, (predicted, interpolation), clean, noisy, noise, steps)
+        answers, scales = (predicted, interpolation), self.params.multiscale_loss
+        return hybrid_terms(self.diffusion, answers, clean, noisy, noise, steps, scales)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
@@ -128,6 +131,8 @@ class DDPM:
         """Go on from :meth:`state_dict`."""
         self.unet.load_state_dict(state["unet"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # the rate of this run, which may go on from another one
+        set_rate(self.optimizer, self.params.lr)
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

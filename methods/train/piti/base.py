@@ -14,6 +14,7 @@ from methods.base import Inputs
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.piti.networks import PITIModel
 from methods.piti.sampling import sample_base
+from methods.train.learning_rate import set_rate
 from methods.train.losses.diffusion import LossSecondMomentSampler, Terms, TimestepSampler, UniformSampler, hybrid_terms
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.piti.info import BASE, PITIBaseParams
@@ -94,7 +95,7 @@ class PITIBase:
         noisy = self.diffusion.q_sample(clean, noise, steps)
         with computing_in(self.precision, self.device):
             answer = self.model(noisy, self.diffusion.original(steps, len(steps), noisy.device), condition)
-        return hybrid_terms(self.diffusion, answer, clean, noisy, noise, steps)
+        return hybrid_terms(self.diffusion, answer, clean, noisy, noise, steps, self.params.multiscale_loss)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
@@ -142,6 +143,8 @@ class PITIBase:
         """Go on from :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # the rate of this run, which may go on from another one
+        set_rate(self.optimizer, self.params.lr)
         self.sampler.load_state_dict(state["timesteps"])
 
     def export(

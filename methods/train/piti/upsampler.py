@@ -17,6 +17,7 @@ from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.image_prep import to_tensor
 from methods.piti.networks import PITIModel
 from methods.piti.sampling import sample_upsampler
+from methods.train.learning_rate import set_rate
 from methods.train.losses.critic import PatchCritic, critic_loss, generator_loss
 from methods.train.losses.diffusion import hybrid_terms
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
@@ -159,6 +160,9 @@ class PITIUpsampler:
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        # the rates of this run, which may go on from another one
+        set_rate(self.optimizer, self.params.lr)
+        set_rate(self.critic_optimizer, self.params.critic_lr)
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

@@ -21,7 +21,8 @@ from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
-from methods.train.losses.diffusion import min_snr_weights
+from methods.train.learning_rate import set_rate
+from methods.train.losses.diffusion import min_snr_weights, noise_error
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
@@ -36,7 +37,6 @@ from methods.train.text_to_image.networks import (
 )
 
 _SCALE_MEMORY = 0.99
-_COLOUR = 3.0
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
 
 
@@ -128,12 +128,11 @@ class TextToImageTraining:
         latents = posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)
         with computing_in(self.precision, self.device):
             decoded = self.vae.decode(latents, return_dict=False)[0].float()  # type: ignore[index]
+        # squares: absolute differences are content with the median, and colours stay grey for thousands of steps
+        difference = (decoded - images).square().mean()
         # edges count as much as surfaces: lamps and lane markings are small
-        difference = (decoded - images).abs().mean()
         for axis in (2, 3):
-            difference = difference + (decoded.diff(dim=axis) - images.diff(dim=axis)).abs().mean()
-        # small against brightness, and seen at once: without it skies stay grey for thousands of steps
-        difference = difference + _COLOUR * (_chroma(decoded) - _chroma(images)).abs().mean()
+            difference = difference + (decoded.diff(dim=axis) - images.diff(dim=axis)).square().mean()
         divergence = posterior.kl().mean() / images[0].numel()
         self.deviation += (1 - _SCALE_MEMORY) * (float(latents.detach().std()) - self.deviation)
         losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
@@ -153,7 +152,7 @@ class TextToImageTraining:
         ids = torch.where(dropped[:, None], self._ids("").to(self.device), ids)
         with computing_in(self.precision, self.device):
             output = self.unet(noisy, timesteps, self.text(ids)[0], return_dict=False)[0].float()
-        errors = (output - noise).square().flatten(1).mean(1)
+        errors = noise_error(output - noise, self.params.multiscale_loss)
         weights = min_snr_weights(self.alphas[timesteps], self.params.min_snr_gamma)
         return {"noise": errors.mean().item()}, (errors * weights).mean()
 
@@ -211,6 +210,9 @@ class TextToImageTraining:
             network.load_state_dict(state[name])
         self.vae_optimizer.load_state_dict(state["vae_optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
+        # the rates of this run, which may go on from another one
+        set_rate(self.vae_optimizer, self.params.vae_lr)
+        set_rate(self.optimizer, self.params.lr)
         self.deviation = float(state["deviation"])
         self.latents.clear()
 
@@ -247,10 +249,6 @@ class TextToImageTraining:
 
     def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         return torch.randn(tuple(shape), generator=generator).to(self.device)
-
-
-def _chroma(images: Tensor) -> Tensor:
-    return images - images.mean(1, keepdim=True)
 
 
 def _tensor(value: Any) -> Tensor:

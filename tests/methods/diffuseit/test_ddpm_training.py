@@ -14,6 +14,7 @@ from methods.nn.unconditional import load_denoiser
 from methods.train import registry
 from methods.train.ddpm.objective import DDPM
 from methods.train.loop import step_generator
+from methods.train.losses.diffusion import noise_error
 from tests.support.datasets import picture
 
 SMALL = {
@@ -82,3 +83,35 @@ def test_wrong_parameters(changes: dict[str, Any], said: str) -> None:
 def test_a_sample_without_a_picture() -> None:
     with pytest.raises(BadSample):
         build().transform("images", Inputs("k", None), np.random.default_rng(0))
+
+
+def test_a_run_that_goes_on_from_another_has_its_own_learning_rate() -> None:
+    first, second = build(), build(lr=1e-5)
+    data = batch(first)
+    first.step(data, 0, step_generator(0, 0, 0), no_sync)
+    second.load_state_dict(first.state_dict())
+    assert [group["lr"] for group in second.optimizer.param_groups] == [1e-5]
+
+
+def test_groups_of_the_norms_are_the_objective_s() -> None:
+    objective = build(norm_num_groups=8)
+    norms = [module for module in objective.unet.modules() if isinstance(module, torch.nn.GroupNorm)]
+    assert norms
+    assert {norm.num_groups for norm in norms} == {8}
+    with pytest.raises(InputError, match="norm_num_groups is 24, expected a divisor of model_channels, 32"):
+        build(norm_num_groups=24)
+
+
+def test_the_multiscale_error_sees_the_colour_of_the_whole() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grain = torch.randn(1, 3, 16, 16, generator=generator)
+    grain -= grain.mean((2, 3), keepdim=True)
+    tint = torch.full((1, 3, 16, 16), 0.1)
+    assert noise_error(grain).item() == pytest.approx(float(grain.square().mean()))
+    # a mean is the same at all scales: 1 + 2 + 4 + 8 + 16 times its square
+    assert noise_error(tint, multiscale=True).item() == pytest.approx(31 * 0.01, rel=1e-4)
+    # of grain, a tile of s pixels a side has the share 1 / s ** 2
+    assert 1.0 < noise_error(grain, multiscale=True).item() / noise_error(grain).item() < 2.5
+    # sides that cannot be halved any more end it
+    assert noise_error(tint[..., :6, :4], multiscale=True).item() == pytest.approx(3 * 0.01, rel=1e-4)
+    assert build(multiscale_loss=True).step(batch(build()), 0, step_generator(0, 0, 0), no_sync)["mse"] > 1.2
