@@ -19,6 +19,8 @@ from pipeline.run.driver import run_job
 from pipeline.sink.schema import passthrough_columns
 from pipeline.spec import JobSpec
 
+LABEL_MAPS = ("coco_stuff", "cityscapes", "bdd100k")
+"""Values of ``source.condition`` whose pictures are class ids."""
 SAMPLES = 4
 """Pictures of each job on the page."""
 
@@ -110,6 +112,7 @@ def _exhibit(path: Path, spec: JobSpec) -> Exhibit:
     job = outcome.job
     target = job.layout.target
     truth = passthrough_columns(job.layout, pairs=True)[target] if target else None
-    shown = read_shown(Path(job.store.path()), SAMPLES, truth)
+    label_maps = spec.source.condition in LABEL_MAPS
+    shown = read_shown(Path(job.store.path()), SAMPLES, truth, label_maps=label_maps)
     summary = json.loads(job.store.read(METRICS_FILE))
     return Exhibit(spec.name, spec.method.name, path.read_text(encoding="utf-8"), shown, summary, seconds)

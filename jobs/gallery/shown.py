@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as ds
+from PIL import Image
 
 from methods.errors import InputError
+from methods.piti.conditions.label_maps import palette
 from pipeline.paths import MERGED_INDEX
 
 
@@ -32,13 +36,14 @@ class Shown:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_shown(output: Path, count: int, truth: str | None = None) -> list[Shown]:
+def read_shown(output: Path, count: int, truth: str | None = None, *, label_maps: bool = False) -> list[Shown]:
     """The first ``count`` translated samples of an output with ``pairs: true``, by key.
 
     Args:
         output: its folder.
         count: how many.
         truth: the column of its data that holds the true picture, where there is one.
+        label_maps: its sources are maps of class ids, which are shown in colours.
 
     Raises:
         InputError: no output of that kind there, or not one sample in it that was translated.
@@ -48,7 +53,9 @@ def read_shown(output: Path, count: int, truth: str | None = None) -> list[Shown
         raise InputError(f"{output}: no finished output here (index.parquet is missing)")
     rows = ds.dataset(index).to_table(filter=ds.field("status") == "ok", use_threads=False).to_pylist()
     pictures = {row["key"]: row for row in _data(output, truth)}
-    found = [_shown(row, pictures[row["key"]], truth) for row in sorted(rows, key=lambda row: row["key"])[:count]]
+    found = [
+        _shown(row, pictures[row["key"]], truth, label_maps) for row in sorted(rows, key=lambda row: row["key"])[:count]
+    ]
     if not found:
         raise InputError(f"{output}: not one sample was translated, see status and message in {index}")
     return found
@@ -62,11 +69,21 @@ def _data(output: Path, truth: str | None) -> list[dict[str, Any]]:
     return data.to_table(columns=columns, use_threads=False).to_pylist()
 
 
-def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | None) -> Shown:
+def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | None, label_map: bool) -> Shown:
     metrics = {
         name.removeprefix("metric."): float(value)
         for name, value in row.items()
         if name.startswith("metric.") and value is not None
     }
     true_picture = pictures.get(truth) if truth else None
-    return Shown(row["key"], row.get("caption"), pictures["source_image"], pictures["image"], true_picture, metrics)
+    source = coloured(pictures["source_image"]) if label_map else pictures["source_image"]
+    return Shown(row["key"], row.get("caption"), source, pictures["image"], true_picture, metrics)
+
+
+def coloured(encoded: bytes) -> bytes:
+    """A picture of class ids (one channel), each id in a colour of its own, as a PNG."""
+    with Image.open(io.BytesIO(encoded)) as picture:
+        ids = np.asarray(picture)
+    made = io.BytesIO()
+    Image.fromarray(palette()[ids]).save(made, "PNG")
+    return made.getvalue()
