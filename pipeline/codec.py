@@ -170,7 +170,7 @@ def encode_mask(mask: np.ndarray) -> bytes:
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int], filter: Filter = "lanczos") -> np.ndarray:
-    """Resize to ``size`` = (width, height); the very same array comes back when the size is already right.
+    """Resize to ``size`` = (width, height), without torch; the very same array if the size is already right.
 
     All filters but ``nearest`` widen when shrinking (antialiased) and take uint8 only. ``nearest`` takes any dtype and
     picks the source pixel under the middle of each new one: the filter for label maps.

@@ -26,7 +26,7 @@ from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
 from pipeline.uris import redact
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

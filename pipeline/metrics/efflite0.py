@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from methods.nn.efflite0 import load_efflite0
-from pipeline import codec
 from pipeline.metrics.base import Pictures
+from pipeline.resample import resample
 
 Role = Literal["source", "output", "target"]
 _SIDE = 224
@@ -72,9 +72,7 @@ class EffLite0Features:
         step = 1 if self._device.type == "cpu" else _CUDA_BATCH
         for start in range(0, len(present), step):
             group = present[start : start + step]
-            small = [
-                codec.resize(image, (_SIDE, _SIDE), "bicubic") for at in group if (image := images[at]) is not None
-            ]
+            small = [resample(image, (_SIDE, _SIDE), "bicubic") for at in group if (image := images[at]) is not None]
             batch = torch.from_numpy(np.stack(small)).to(self._device).permute(0, 3, 1, 2).float() / 255
             stages = self._network.stages(batch)
             pooled = F.relu6(self._network.head(stages[-1])).mean((2, 3))

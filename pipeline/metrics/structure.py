@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pipeline import codec
 from pipeline.metrics.base import Measured, Pictures
+from pipeline.resample import resample
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def structure_distance(a: np.ndarray, b: np.ndarray) -> float:
 def self_similarity(pixels: np.ndarray) -> np.ndarray:
     """(256, 256) similarities in [0, 1] of the 16 x 16 cells of an (H, W, 3) uint8 picture."""
     side = _CELLS * _CELL
-    rgb = codec.resize(pixels, (side, side), "bicubic").astype(np.float32)
+    rgb = resample(pixels, (side, side), "bicubic").astype(np.float32)
     light = np.pad((rgb @ np.array([0.299, 0.587, 0.114], np.float32)) / 255, 1, mode="edge")
     dx, dy = (light[1:-1, 2:] - light[1:-1, :-2]) / 2, (light[2:, 1:-1] - light[:-2, 1:-1]) / 2
     # Orientation modulo pi: an edge is the same edge when its dark side becomes the bright one.

@@ -22,6 +22,7 @@ from pipeline import codec, metrics
 from pipeline.job import Job, stored_job
 from pipeline.metrics.base import Pictures
 from pipeline.paths import JOB_FILE
+from pipeline.resample import resample
 from pipeline.runlog import read_runs
 from pipeline.spec import read_tree, validated
 from pipeline.storage import StorageOptions, Store
@@ -246,8 +247,8 @@ def compare(
             continue
         seconds += took
         size = (after.shape[1], after.shape[0])
-        students.append(codec.resize(picture, size))
-        sources.append(codec.resize(before, size))
+        students.append(resample(picture, size))
+        sources.append(resample(before, size))
         teachers.append(after)
     if not students:
         raise InputError(f"student '{name}' refuses every held-out pair of {store.uri()}")

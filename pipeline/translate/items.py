@@ -7,17 +7,17 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
-from pipeline import codec
 from pipeline.findings import Finding
-from pipeline.labels import Labels
 from pipeline.records import Rejection, Sample
-from pipeline.translate.passthrough import Window
 
 if TYPE_CHECKING:
-    # The driver needs the names here, and plans without torch.
+    # The driver of a cluster reads one constant here, and is not to wait for torch.
+    import numpy as np
     import torch
+
+    from pipeline import codec
+    from pipeline.labels import Labels
+    from pipeline.translate.passthrough import Window
 
 WAITS = "waiting for the device"
 """The note of a shard that has been taken up and whose samples are not yet on the device."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import codec
 from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.metrics.base import Metric, Pictures
+from pipeline.resample import resample
 from pipeline.translate.items import Item, Measures
 from pipeline.translate.labelling import moved_labels
 
@@ -30,7 +30,10 @@ def measured_pictures(job: Job, good: Sequence[tuple[Item, np.ndarray]], *, labe
     resized: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
 
     def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return resized.setdefault((id(pixels), size), codec.resize(pixels, size))
+        known = (id(pixels), size)
+        if known not in resized:
+            resized[known] = resample(pixels, size)
+        return resized[known]
 
     prepared = [item.prepared for item, _ in good]
     return Pictures(

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline import codec
+from pipeline.resample import resample
 from pipeline.spec import ImageSpec
 from pipeline.translate.labelling import upright_size
 
@@ -34,7 +35,7 @@ def carry_picture(
         pixels = cut_to(pixels, window, upright_size(decoded))
     if filter == "nearest":
         return codec.encode_mask(codec.resize(pixels, size, "nearest"))
-    return codec.encode(codec.resize(pixels, size), "png")
+    return codec.encode(resample(pixels, size), "png")
 
 
 def mask_pixels(data: bytes, decoded: codec.Decoded) -> np.ndarray:
@@ -62,7 +63,7 @@ def carry_source(
     """The source picture beside its translation: same part, same size, upright; untouched where it already is."""
     if window is None and _upright(decoded) == size and decoded.orientation == 1:
         return data
-    return codec.encode(codec.resize(decoded.pixels, size), image.format, image.quality)
+    return codec.encode(resample(decoded.pixels, size), image.format, image.quality)
 
 
 def _upright(decoded: codec.Decoded) -> tuple[int, int]:

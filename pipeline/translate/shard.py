@@ -23,6 +23,7 @@ from pipeline import codec
 from pipeline.logs.context import in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
+from pipeline.resample import resample
 from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
 from pipeline.translate.labelling import find_record, move_labels
 from pipeline.translate.measuring import measure, measured_pictures, with_measures
@@ -227,7 +228,7 @@ class ShardTranslation:
         if self.job.spec.output.size == "method":
             return picture
         height, width = item.prepared.decoded.pixels.shape[:2]
-        return codec.resize(picture, (width, height))
+        return resample(picture, (width, height))
 
     def _measure_each(self, good: list[tuple[Item, np.ndarray]]) -> Sequence[Measures | Rejection]:
         """Measure a batch; if that fails, each by itself, so that one picture cannot spoil its neighbours."""

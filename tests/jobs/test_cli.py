@@ -61,6 +61,11 @@ def test_help_and_methods_need_no_torch():
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ)
     assert shown.returncode == 0, shown.stderr
     assert "cyclegan_turbo" in shown.stdout
+    # The driver of a cluster job needs neither: workers do.
+    code = (
+        "import sys, pipeline.run.driver; sys.exit(bool({'torch', 'ray', 'pandas', 'diffusers'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     code = "import sys, jobs.cli; sys.exit(bool({'pydantic', 'pyarrow', 'numpy', 'yaml'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
