@@ -16,6 +16,9 @@ def schedule_command(
     console: Console, path: Path, cron: str, zone: str, target: str, image: str, folder: str | None, out: Path
 ) -> int:
     """Write the files of a schedule; refuses a job that could not run, or only from the folder it lies in."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; expected a folder to write to")
+    _refuse_training(path)
     spec = JobSpec.load(path)
     check(spec)
     _refuse_relative(path)
@@ -30,6 +33,13 @@ def schedule_command(
     console.result({"target": target, "files": [str(out / name) for name in files]})
     console.say("\n".join(f"wrote {out / name}" for name in files))
     return DONE
+
+
+def _refuse_training(path: Path) -> None:
+    tree = read_tree(path, (), "a job is a mapping with `source`, `method` and `output`")
+    for key, command in (("objective", "train"), ("teacher", "distill")):
+        if key in tree:
+            raise InputError(f"{path}: is for `sceneshift {command}`; a schedule runs jobs, each night on what is new")
 
 
 def _refuse_relative(path: Path) -> None:

@@ -53,6 +53,8 @@ def submit_command(console: Console, order: Submission, address: str, *, wait: b
     """Check the file, submit it, and with ``wait`` follow it; the exit code is then the job's."""
     if order.working_dir is not None and order.image is not None:
         raise InputError("--working-dir and --image exclude each other: an image holds its files already")
+    if stop_on_exit and not wait:
+        raise InputError("--stop-on-exit: a job that is not waited for cannot be stopped at the end; add --wait")
     command, spec = checked(order.path, order.overrides)
     with _packed(order, command, spec) as (entrypoint, runtime_env):
         head = Head(address)
@@ -134,6 +136,8 @@ def _packed(
         yield _entrypoint(command, str(order.path), *words), environment | {"image_uri": order.image}
     elif order.working_dir is not None:
         folder = order.working_dir.resolve()
+        if not folder.is_dir():
+            raise InputError(f"--working-dir {order.working_dir}: no such folder")
         if not order.path.resolve().is_relative_to(folder):
             raise InputError(f"{order.path}: lies outside --working-dir {order.working_dir}, which is what is uploaded")
         inside = order.path.resolve().relative_to(folder)

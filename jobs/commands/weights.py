@@ -19,8 +19,6 @@ from methods.weights.mirror import VARIABLE, Mirror
 from pipeline.job import weight_uris
 from pipeline.spec import JobSpec
 
-_COLUMNS = ("uri", "bytes", "sha256", "path")
-
 
 @dataclass(frozen=True)
 class _Held:
@@ -40,6 +38,13 @@ class _Held:
     path: str | None
     mirrored: bool | None
 
+    def __str__(self) -> str:
+        parts = ["not here" if self.path is None else self.path]
+        parts += [] if self.bytes is None else [f"{self.bytes:,} bytes"]
+        parts += [] if self.sha256 is None else [f"sha256 {self.sha256}"]
+        parts += [] if self.mirrored is None else ["on the mirror" if self.mirrored else "not on the mirror"]
+        return "\n  ".join(parts)
+
 
 def list_weights_command(console: Console, what: str, overrides: list[str]) -> int:
     """Print the URIs of what is loaded, with size, checksum and place of those that are here. Nothing is fetched."""
@@ -49,8 +54,8 @@ def list_weights_command(console: Console, what: str, overrides: list[str]) -> i
     if not found:
         console.say("No weights are needed.")
         return DONE
-    columns = (*_COLUMNS, "mirrored") if mirror else _COLUMNS
-    console.table(columns, [[_cell(getattr(each, name)) for name in columns] for each in found])
+    for each in found:
+        console.say(f"{each.uri}\n  {each}")
     return DONE
 
 
@@ -67,8 +72,8 @@ def pull_weights_command(console: Console, what: str, overrides: list[str]) -> i
     if not found:
         console.say("No weights are needed.")
         return DONE
-    columns = ("uri", "bytes", "identity", "path")
-    console.table(columns, [[str(each[name]) for name in columns] for each in found])
+    for each in found:
+        console.say(f"{each['uri']}\n  {each['bytes']:,} bytes, {each['identity']}\n  {each['path']}")
     return DONE
 
 
@@ -87,7 +92,8 @@ def mirror_weights_command(console: Console, what: str, overrides: list[str], to
     console.result({"mirror": str(mirror), "weights": found})
     for each in found:
         console.say(f"{each['uri']}: {each['bytes']:,} bytes in {mirror}, {each['copied']:,} of them copied now")
-    console.say(f"Workers take them from there with {VARIABLE}={mirror}")
+    if found:
+        console.say(f"Runs take them from there with {VARIABLE}={mirror}")
     return DONE
 
 
@@ -99,9 +105,9 @@ def verify_weights_command(console: Console, what: str, overrides: list[str]) ->
         rows += [{"uri": redacted(uri), "where": where, "state": state} for where, state in _states(uri, mirror)]
     wrong = [row for row in rows if row["state"].startswith("damaged")]
     console.result({"weights": rows, "damaged": len(wrong)})
-    if rows:
-        console.table(("uri", "where", "state"), [[row["uri"], row["where"], row["state"]] for row in rows])
-    else:
+    for row in rows:
+        console.say(f"{row['uri']}\n  {row['where']}: {row['state']}")
+    if not rows:
         console.say("No weights are needed.")
     if wrong:
         console.problem(f"{len(wrong)} damaged: delete what lies there, then `sceneshift weights pull` or `mirror`")
@@ -195,7 +201,3 @@ def _states(uri: str, mirror: Mirror | None) -> Iterator[tuple[str, str]]:
 def _state(damaged: Any) -> str:
     names = [each or "the file" for each in damaged]
     return f"damaged: {', '.join(names)}" if names else "as fetched"
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else str(value)

@@ -9,6 +9,12 @@ from methods.errors import InputError
 
 _FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 7))
 _WEEKDAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_NAMES = {name.lower(): str(number) for number, name in enumerate(_WEEKDAYS[:7])}
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_NAMES |= {name: str(number) for number, name in enumerate(_MONTHS, start=1)}
+_MACROS = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0"}
+_MACROS |= {"@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *"}
+_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _ITEM = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
 
 
@@ -20,12 +26,14 @@ class Cron:
 
     @classmethod
     def parse(cls, text: str) -> Cron:
-        """Numbers, ``*``, ranges, lists and steps; names of months and weekdays are not taken.
+        """Numbers, ``*``, ranges, lists and steps; ``MON``, ``JAN`` and ``@daily`` as the numbers they stand for.
 
         Raises:
-            InputError: another number of fields, or a field that no clock shows.
+            InputError: another number of fields, a field that no clock shows, or a day that no month has.
         """
-        fields = tuple(text.split())
+        fields = tuple(_MACROS.get(text.strip().lower(), text).split())
+        if len(fields) == len(_FIELDS):
+            fields = (*fields[:3], *(_numbers(field) for field in fields[3:]))
         if len(fields) != len(_FIELDS):
             raise InputError(f"--cron '{text}': expected five fields, minute hour day month weekday, got {len(fields)}")
         for field, (name, least, most) in zip(fields, _FIELDS, strict=True):
@@ -35,7 +43,15 @@ class Cron:
                 fits = all(least <= n <= most for n in numbers) and numbers == sorted(numbers)
                 if match is None or not fits or match[3] == "0":
                     raise InputError(f"--cron '{text}': {name} '{item}' is none of {least} to {most}")
-        return cls(fields)
+        found = cls(fields)
+        if fields[4] == "*" and not found._has_a_day():
+            raise InputError(f"--cron '{text}': no month of those has such a day")
+        return found
+
+    def _has_a_day(self) -> bool:
+        """Whether a day of the month and a month of the fields go together."""
+        months = [number for number in range(1, 13) if _holds(self.fields[3], number, 1)]
+        return any(_holds(self.fields[2], day, 1) for month in months for day in range(1, _DAYS[month - 1] + 1))
 
     def __str__(self) -> str:
         return " ".join(self.fields)
@@ -56,6 +72,23 @@ class Cron:
 
 
 _ORDER = (_FIELDS[3], _FIELDS[2], _FIELDS[1], _FIELDS[0])
+
+
+def _numbers(field: str) -> str:
+    """Names of months and weekdays replaced by their numbers."""
+    return re.sub(r"[A-Za-z]+", lambda match: _NAMES.get(match[0].lower(), match[0]), field)
+
+
+def _holds(field: str, number: int, least: int) -> bool:
+    """Whether a checked field has a number."""
+    for item in field.split(","):
+        span, slash, step = item.partition("/")
+        first, _, last = span.partition("-")
+        start = least if span == "*" else int(first)
+        end = int(last) if last else (number if span == "*" or slash else start)
+        if start <= number <= end and (number - start) % int(step or 1) == 0:
+            return True
+    return False
 
 
 def _spread(field: str, least: int) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from methods.errors import InputError
-from methods.uris import StorageOptions, expanded, split
+from methods.uris import StorageOptions, resolved_uri, split
 from methods.weights.address import redacted
 from methods.weights.download import Origin
 from methods.weights.entry import Entry
@@ -44,9 +44,10 @@ class Mirror:
         """A mirror by its address; storage options may stand behind ``#``.
 
         Raises:
-            InputError: a variable in it is not set, or the options are wrong.
+            InputError: a variable in it is not set, it holds a password, or the options are wrong.
         """
-        bare, _, options = split(expanded(text, VARIABLE))
+        bare, _, options = split(text)
+        bare = resolved_uri(bare, VARIABLE)
         uri = bare if "://" in bare else str(Path(bare).expanduser().resolve())
         return cls(uri.rstrip("/"), options)
 

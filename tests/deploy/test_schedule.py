@@ -84,7 +84,38 @@ def test_cron_as_systemd_writes_it(cron, calendar):
         subprocess.run([analyze, "calendar", f"{calendar} Europe/Berlin"], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("cron", ["", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *"])
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0 2 * * MON-fri", "0 2 * * 1-5"),
+        ("0 2 1 jan,JUL *", "0 2 1 1,7 *"),
+        ("@daily", "0 0 * * *"),
+        ("0 0 29 2 *", "0 0 29 2 *"),
+        ("0 0 31 2,3 *", "0 0 31 2,3 *"),
+        ("0 0 31 2 1", "0 0 31 2 1"),
+    ],
+)
+def test_names_and_macros_are_numbers(text, numbers):
+    assert str(Cron.parse(text)) == numbers
+
+
+@pytest.mark.parametrize("cron", ["0 0 31 2 *", "0 0 31 4,6-9/3 *", "0 0 30-31 2 *", "0 0 31 2,4 *"])
+def test_a_day_that_never_comes_is_refused(cron):
+    with pytest.raises(InputError, match="no month of those"):
+        Cron.parse(cron)
+
+
+def test_a_training_file_and_a_file_as_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="for `sceneshift train`"):
+        written(tmp_path, "cronjob", "objective: {name: ddpm}\n")
+    (tmp_path / "slurm").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        written(tmp_path, "slurm")
+
+
+@pytest.mark.parametrize(
+    "cron", ["", "* * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "* * * foo *"]
+)
 def test_a_wrong_cron_expression_is_refused(cron):
     with pytest.raises(InputError, match="--cron"):
         Cron.parse(cron)

@@ -73,6 +73,11 @@ def test_a_wrong_file_is_refused_before_the_cluster_is_asked(tmp_path):
             )
     with pytest.raises(InputError, match="no Ray head answers there"):
         submit_command(Console(True), Submission(job_file(tmp_path)), nowhere, wait=False, stop_on_exit=False)
+    with pytest.raises(InputError, match="add --wait"):
+        submit_command(Console(True), Submission(job_file(tmp_path)), nowhere, wait=False, stop_on_exit=True)
+    order = Submission(job_file(tmp_path), working_dir=tmp_path / "gone")
+    with pytest.raises(InputError, match="no such folder"):
+        submit_command(Console(True), order, nowhere, wait=False, stop_on_exit=False)
     with pytest.raises(InputError, match="expected the dashboard's"):
         Head("ray://head:10001")
 
