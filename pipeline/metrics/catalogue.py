@@ -21,6 +21,12 @@ BUILT_IN: tuple[MetricInfo, ...] = (
         "pipeline.metrics.ssim:Ssim",
     ),
     MetricInfo(
+        "ssim_downsampled",
+        ("ssim_downsampled", "ssim_downsampled_target"),
+        "SSIM at about 256 pixels per side, as its authors' program takes it: nearer to what a viewer sees, and cheaper",
+        "pipeline.metrics.ssim:SsimDownsampled",
+    ),
+    MetricInfo(
         "structure",
         ("structure",),
         "how far the layout moved away from the source, blind to light and colour; needs no weights",

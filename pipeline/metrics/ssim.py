@@ -50,8 +50,50 @@ class Ssim:
         return {}
 
 
+class SsimDownsampled:
+    """``ssim_downsampled`` and ``ssim_downsampled_target``: SSIM of pictures brought to about 256 pixels.
+
+    The authors' program (Z. Wang, ssim.m, "suggested usage") first averages both pictures over squares and keeps one
+    pixel per square: the scale at which its constants were found.
+    """
+
+    name: ClassVar[str] = "ssim_downsampled"
+    columns: ClassVar[tuple[str, ...]] = ("ssim_downsampled", "ssim_downsampled_target")
+    concurrent: ClassVar[bool] = True
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        del device  # OpenCV
+
+    def measure(self, pictures: Pictures) -> Measured:
+        """One value per sample in each column."""
+        output = [downsampled(each) for each in pictures.output]
+        return Measured(
+            {
+                "ssim_downsampled": [ssim(a, downsampled(b)) for a, b in zip(output, pictures.source, strict=True)],
+                "ssim_downsampled_target": [
+                    math.nan if b is None else ssim(a, downsampled(b))
+                    for a, b in zip(output, pictures.target, strict=True)
+                ],
+            }
+        )
+
+    def combine(self, features: Mapping[str, np.ndarray]) -> Mapping[str, float]:
+        """Nothing: this metric is per sample."""
+        return {}
+
+
+def downsampled(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 3) as float32 averages over f x f pixels, every f-th of them; f = max(1, round(shorter side / 256))."""
+    factor = max(1, int(min(pixels.shape[:2]) / 256 + 0.5))
+    if factor == 1:
+        return pixels
+    first = (factor - 1) // 2
+    mean = cv2.blur(pixels.astype(np.float32), (factor, factor), anchor=(first, first), borderType=cv2.BORDER_REFLECT)
+    return np.ascontiguousarray(mean[::factor, ::factor])
+
+
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean SSIM of two (H, W, 3) uint8 pictures: Gaussian window of 11 pixels and sigma 1.5, per channel, on [0, 1].
+    """Mean SSIM of two (H, W, 3) pictures of 0 to 255: Gaussian window of 11 pixels and sigma 1.5, per channel, on [0, 1].
 
     Pictures are mirrored at their edges, as often as it takes where a side is shorter than the window.
     """

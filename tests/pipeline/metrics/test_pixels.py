@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.metrics import Pictures, build
 from pipeline.metrics.psnr import psnr
-from pipeline.metrics.ssim import ssim
+from pipeline.metrics.ssim import downsampled, ssim
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -34,6 +34,20 @@ def test_same_as_torchmetrics(size: tuple[int, int]) -> None:
             x, y = (torch.from_numpy(each.copy()).permute(2, 0, 1)[None].double() / 255 for each in (a, b))
             assert ssim(a, b) == pytest.approx(float(StructuralSimilarityIndexMeasure(data_range=1.0)(x, y)), abs=2e-5)
             assert psnr(a, b) == pytest.approx(float(PeakSignalNoiseRatio(data_range=1.0)(x, y)), abs=1e-4)
+
+
+@pytest.mark.parametrize(("size", "factor"), [((300, 420), 1), ((512, 700), 2), ((720, 1280), 3)])
+def test_downsampled_as_the_authors_program_does_it(size: tuple[int, int], factor: int) -> None:
+    pixels = noisy(picture(5, *size), 9)
+    found = downsampled(pixels)
+    assert found.shape == (-(-size[0] // factor), -(-size[1] // factor), 3)
+    # symmetric edges, the middle of an even square towards its end, one of `factor` pixels kept
+    before = (factor - 1) // 2
+    wide = np.pad(pixels.astype(np.float64), [(before, factor - 1 - before)] * 2 + [(0, 0)], mode="symmetric")
+    for row, column in ((0, 0), (1, 2), (found.shape[0] - 1, found.shape[1] - 1)):
+        y, x = row * factor, column * factor
+        mean = wide[y : y + factor, x : x + factor].mean((0, 1))
+        np.testing.assert_allclose(found[row, column], mean, atol=1e-3)
 
 
 def test_equal_and_opposite_pictures() -> None:
