@@ -23,7 +23,7 @@ BUILT_IN: tuple[MetricInfo, ...] = (
     MetricInfo(
         "ssim_downsampled",
         ("ssim_downsampled", "ssim_downsampled_target"),
-        "SSIM at about 256 pixels per side, as its authors' program takes it: nearer to what a viewer sees, and cheaper",
+        "SSIM at about 256 pixels per side, as its authors' program takes it: the scale that viewers see",
         "pipeline.metrics.ssim:SsimDownsampled",
     ),
     MetricInfo(

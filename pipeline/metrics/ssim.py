@@ -93,7 +93,7 @@ def downsampled(pixels: np.ndarray) -> np.ndarray:
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean SSIM of two (H, W, 3) pictures of 0 to 255: Gaussian window of 11 pixels and sigma 1.5, per channel, on [0, 1].
+    """Mean SSIM of two (H, W, 3) pictures of 0 to 255: Gaussian window of 11 pixels and sigma 1.5, per channel.
 
     Pictures are mirrored at their edges, as often as it takes where a side is shorter than the window.
     """
