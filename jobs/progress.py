@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.quantity import duration
+from pipeline.quantity import duration, size
 
 if TYPE_CHECKING:
     from methods.train.loop import Progress as TrainingProgress
@@ -72,16 +72,26 @@ def run_shown(progress: RunProgress) -> Shown:
 
 
 def training_shown(progress: TrainingProgress) -> Shown:
-    """Of a training: steps, rate, losses and time left."""
-    rate = progress.steps_per_second
-    left = f", {duration((progress.steps - progress.step) / rate)} left" if rate > 0 else ""
-    text = f"step {progress.step}/{progress.steps}, {rate:.3g} steps/s, {losses(progress)}{left}"
+    """Of a training: steps, losses, learning rate, pace, memory of the device and time left."""
+    pace = progress.steps_per_second
+    parts = [
+        f"step {progress.step}/{progress.steps}",
+        losses(progress),
+        f"rate {progress.rate:.3g}",
+        f"{progress.images_per_second:.3g} images/s",
+    ]
+    if progress.memory is not None:
+        parts.append(size(progress.memory))
+    if pace > 0:
+        parts.append(f"{duration((progress.steps - progress.step) / pace)} left")
+    text = ", ".join(parts)
     return Shown(progress.step, progress.steps, text)
 
 
 def losses(progress: TrainingProgress) -> str:
     """The first eight losses by name."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in list(progress.losses.items())[:8])
+    shown = [(name, value) for name, value in progress.losses.items() if not name.startswith("grad_norm.")]
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown[:8])
 
 
 @contextlib.contextmanager

@@ -21,10 +21,11 @@ STOPPED = 130
 
 @dataclass(frozen=True)
 class Trained:
-    """How far a training came: where it began, its last step, and the last progress that was seen."""
+    """How far a training came: where it began, its last step, how it ended, and the last progress that was seen."""
 
     started_at: int
     step: int
+    ended: str
     last: Progress | None
 
 
@@ -52,7 +53,7 @@ def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: 
                 say=console.progress,
                 log_options=verbosity().log_files,
             )
-    return Trained(fitted.started_at, fitted.step, last)
+    return Trained(fitted.started_at, fitted.step, fitted.ended, last)
 
 
 @contextlib.contextmanager

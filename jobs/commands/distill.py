@@ -17,8 +17,9 @@ def distill_command(console: Console, path: Path, overrides: list[str], *, fresh
     store, teacher = open_teacher(spec)
     files = split(store, spec.held_out)
     training = training_spec(spec, store, files)
-    step = run_training(console, training, fresh=fresh, steal_lock=steal_lock).step
-    if step < training.total_steps:
+    trained = run_training(console, training, fresh=fresh, steal_lock=steal_lock)
+    step = trained.step
+    if trained.ended == "stopped":
         console.problem(f"stopped after step {step} of {training.total_steps}; run it again to go on from there")
         console.result({"state": "stopped", "step": step, "steps": training.total_steps})
         return STOPPED

@@ -30,10 +30,10 @@ def train_command(
     trained = run_training(console, spec, fresh=fresh, steal_lock=steal_lock)
     step, last = trained.step, trained.last
     store = Store(spec.output.uri, spec.output.storage)
-    finished = step == spec.total_steps
+    finished = trained.ended != "stopped"
     if finished and trained.started_at == step:
         console.result({"state": "nothing_to_do", "step": step, "output": redact(store.uri())})
-        console.say(f"Nothing to do: all {step} steps are done.")
+        console.say(f"Nothing to do: the training ended at step {step}.")
         console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
         return DONE
     console.result(
@@ -50,8 +50,11 @@ def train_command(
     if not finished:
         console.problem(f"stopped after step {step} of {spec.total_steps}; run it again to go on from there")
         return STOPPED
+    if trained.ended == "patience":
+        console.say(f"Ended early: no better {spec.validation.best} in {spec.validation.patience} validations")
     console.say(f"[bold]Done[/bold]: {step} steps of {spec.objective.name}" + (f"; {losses(last)}" if last else ""))
     console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
+    console.say(f"  report       {redact(store.uri('report.html'))}")
     console.say(f"  tensorboard  {redact(store.uri('tensorboard'))}")
     return DONE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,14 @@ class Checkpoint:
         objective: name of the objective.
         state: what its ``state_dict`` returned.
         averaged: the moving average by network and parameter; empty without EMA.
+        updates: the scale of float16's losses; empty for other precisions.
     """
 
     step: int
     objective: str
     state: Mapping[str, Any]
     averaged: Mapping[str, Mapping[str, Tensor]]
+    updates: Mapping[str, float] = field(default_factory=dict)
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
@@ -76,17 +78,16 @@ def load_checkpoint(path: Path, objective: str) -> Checkpoint:
         raise InputError(f"{path}: found {found!r}, expected a training checkpoint of format '{FORMAT}'")
     if tree["objective"] != objective:
         raise InputError(f"{path}: a checkpoint of objective '{tree['objective']}', expected '{objective}'")
-    return Checkpoint(tree["step"], tree["objective"], tree["state"], tree["averaged"])
+    return Checkpoint(tree["step"], tree["objective"], tree["state"], tree["averaged"], tree.get("updates", {}))
 
 
-def forget_old(folder: Path, keep: int) -> None:
-    """Delete all but the ``keep`` newest checkpoints."""
-    for step in saved_steps(folder)[:-keep]:
-        checkpoint_path(folder, step).unlink()
+def outdated(steps: Sequence[int], keep: int, best: int | None) -> list[int]:
+    """Of steps with a checkpoint (ascending), those to delete: all but the ``keep`` newest and the best one."""
+    return [step for step in steps[:-keep] if step != best]
 
 
 def restore(objective: Objective, checkpoint: Checkpoint, where: str, changed: Sequence[str] = ()) -> None:
-    """Go on from a checkpoint.
+    """Go on from a checkpoint, with the rates, betas and decays that the objective was built with.
 
     Args:
         where: what the message calls the checkpoint.
@@ -95,11 +96,17 @@ def restore(objective: Objective, checkpoint: Checkpoint, where: str, changed: S
     Raises:
         InputError: its networks are not of the objective's layout; the first tensor that does not fit is named.
     """
+    groups = [group for optimizer in objective.optimizers().values() for group in optimizer.param_groups]
+    built_with = [{name: value for name, value in group.items() if name != "params"} for group in groups]
     try:
         objective.load_state_dict(checkpoint.state)
     except (RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
         because = f" (objective.params: {', '.join(changed[:3])})" if changed else ""
         raise InputError(f"{where}: does not fit the networks of this spec: {_misfit(error)}{because}") from error
+    # loading replaces the groups: a later stage trains as its own spec says
+    groups = [group for optimizer in objective.optimizers().values() for group in optimizer.param_groups]
+    for group, settings in zip(groups, built_with, strict=True):
+        group.update(settings)
 
 
 def _misfit(error: Exception) -> str:

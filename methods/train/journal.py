@@ -1,14 +1,15 @@
-"""What a run leaves to look at: TensorBoard events, a line of JSON per log step, validation pictures."""
+"""What a run leaves to look at: a line of JSON per log step, validation pictures, and what its loggers write."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
+from methods.train.loggers import Logger
 from methods.train.objective import Validation
 
 LOG = "log.jsonl"
@@ -22,41 +23,50 @@ class Journal:
         folder: the run's folder.
         start: iterations done; later entries of an earlier attempt are removed.
         published: called with every file that was written.
+        loggers: get every value and picture too.
     """
 
-    def __init__(self, folder: Path, start: int, published: Callable[[Path], None]) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
+    def __init__(
+        self, folder: Path, start: int, published: Callable[[Path], None], loggers: Sequence[Logger] = ()
+    ) -> None:
         self.folder = folder
         self.published = published
         folder.mkdir(parents=True, exist_ok=True)
         for name in (LOG, VALIDATION):
             _cut(folder / name, start)
         self._seconds_before = _last_seconds(folder / LOG)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        self.loggers = loggers
 
     def losses(self, step: int, values: Mapping[str, float], seconds: float) -> None:
-        """Mean losses since the last call; ``seconds`` of this attempt, to which those of earlier ones are added."""
-        for name, value in values.items():
-            self.board.add_scalar(f"train/{name}", value, step)
+        """Means since the last call, and the rate; ``seconds`` of this attempt, to which those of earlier ones are
+        added.
+        """
+        for logger in self.loggers:
+            logger.log(step, {f"train/{name}": value for name, value in values.items()}, {})
         self._line(LOG, {"step": step, "seconds": round(self._seconds_before + seconds, 2), **values})
 
     def validation(self, step: int, found: Validation) -> None:
         """Metrics and pictures; pictures also go to ``validation/step-.../`` as PNG."""
-        for name, value in found.metrics.items():
-            self.board.add_scalar(f"validation/{name}", value, step)
+        values = {f"validation/{name}": value for name, value in found.metrics.items()}
+        for logger in self.loggers:
+            logger.log(step, values, {f"validation/{title}": pixels for title, pixels in found.pictures.items()})
         place = self.folder / "validation" / f"step-{step:08d}"
         for title, pixels in found.pictures.items():
-            self.board.add_image(f"validation/{title}", pixels, step, dataformats="HWC")
             place.mkdir(parents=True, exist_ok=True)
             path = place / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', title)}.png"
             Image.fromarray(pixels).save(path)
             self.published(path)
         self._line(VALIDATION, {"step": step, **found.metrics})
 
+    def validations(self) -> list[dict[str, float]]:
+        """What all validations so far have found, with ``step``."""
+        path = self.folder / VALIDATION
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
     def flush(self) -> None:
         """Everything written so far is on the disk, and published."""
-        self.board.flush()
+        for logger in self.loggers:
+            logger.flush()
         for path in (self.folder / LOG, self.folder / VALIDATION, *(self.folder / "tensorboard").glob("events.*")):
             if path.exists():
                 self.published(path)
@@ -64,7 +74,8 @@ class Journal:
     def close(self) -> None:
         """Flush and stop."""
         self.flush()
-        self.board.close()
+        for logger in self.loggers:
+            logger.close()
 
     def _line(self, name: str, entry: Mapping[str, float]) -> None:
         with (self.folder / name).open("a") as file:
@@ -73,7 +84,8 @@ class Journal:
 
 def _cut(path: Path, start: int) -> None:
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if line and json.loads(line)["step"] <= start]
+        kept = path.read_text().splitlines() if start else []
+        lines = [line for line in kept if line and json.loads(line)["step"] <= start]
         path.write_text("".join(f"{line}\n" for line in lines))
 
 

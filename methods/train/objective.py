@@ -2,12 +2,13 @@
 
 An objective is described by a light :class:`ObjectiveInfo` under the entry-point group ``sceneshift.objectives`` and
 built by :func:`methods.train.registry.build`. It owns its networks, optimizers and the order of its steps, because that
-order is part of the published methods; the loop owns data, time, checkpoints, averaging, logs and resume.
+order is part of the published methods; the loop owns data, time, learning rates, accumulation, clipping, checkpoints,
+averaging, logs and resume.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -21,11 +22,17 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from methods.train.updates import Updates
+
 Sample = Mapping[str, "Tensor | str | int | float"]
 """One training sample of one stream, as ``transform`` returns it: tensors without a batch axis, and plain values."""
 
 Streams = Mapping[str, Mapping[str, "Tensor | list[Any]"]]
 """A batch: stream name -> field -> (B, ...) tensor on the device, or a list of plain values."""
+
+
+def _constant(params: ObjectiveParams, step: int, steps: int) -> float:
+    return 1.0
 
 
 class ObjectiveParams(BaseModel):
@@ -47,6 +54,7 @@ class ObjectiveInfo:
         streams: the data streams it draws from, with what each is (``{"a": "pictures of domain A", ...}``). Streams
             are drawn independently of each other; paired data is one stream whose samples carry both sides.
         steps, batch_size: published defaults.
+        schedule: share of the learning rates, in (0, 1], at an iteration (from 0): (params, iteration, steps) -> share.
     """
 
     name: str
@@ -57,6 +65,7 @@ class ObjectiveInfo:
     streams: Mapping[str, str]
     steps: int = 10_000
     batch_size: int = 4
+    schedule: Callable[[Any, int, int], float] = _constant
 
 
 @dataclass(frozen=True)
@@ -75,24 +84,31 @@ class Objective(Protocol):
     """
 
     info: ClassVar[ObjectiveInfo]
+    params: Any
 
     @classmethod
     def build(cls, params: Any, device: torch.device, precision: torch.dtype, steps: int) -> Objective:
-        """Make networks and optimizers. ``steps`` is the length of the run, for schedules. Raises InputError."""
+        """Make networks and optimizers. ``steps`` is the length of the run. Raises InputError."""
         ...
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The trained networks by name: what is averaged (EMA), and whose gradients are shared between workers."""
         ...
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The optimizers by name, at their full learning rates when built; the first is the one whose rate is shown."""
+        ...
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """One sample of a stream from its decoded picture, on the CPU (crop, flip, tokenise). Raises BadSample."""
         ...
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One iteration: forward, backward and every optimizer's step. Returns losses by name.
 
-        ``sync(network)`` must be called on each network between its backward and its optimizer step.
+        Losses go through ``updates.backward(loss)``, optimizers through ``updates.step(name, optimizer)``, which
+        averages over workers, accumulates over batches and clips as the recipe says. With accumulation it is called
+        for each batch of an iteration, with the same ``step``.
         """
         ...
 
@@ -113,9 +129,3 @@ class Objective(Protocol):
     ) -> Path:
         """Write weights that ``methods.load`` reads (the averaged ones where given); returns what was written."""
         ...
-
-
-class Sync(Protocol):
-    """Averages a network's gradients over the workers; does nothing for a single one."""
-
-    def __call__(self, network: nn.Module) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 _BUCKET_BYTES = 64 << 20
 
 
-def alone(network: nn.Module) -> None:
-    """The :class:`~methods.train.objective.Sync` of a single worker."""
+def alone(parameters: Sequence[nn.Parameter]) -> None:
+    """A single worker shares its gradients with nobody."""
 
 
-def average_gradients(network: nn.Module) -> None:
-    """The Sync of a process group: every gradient becomes the mean over the workers, in buckets of 64 MiB."""
+def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """In a process group, every gradient becomes the mean over the workers, in buckets of 64 MiB."""
     world = dist.get_world_size()
     bucket: list[Tensor] = []
     size = 0
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    gradients = [p.grad for p in parameters if p.grad is not None]
     for number, gradient in enumerate(gradients):
         bucket.append(gradient)
         size += gradient.numel() * gradient.element_size()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from methods.train.loop import step_generator
-from methods.train.workers import alone
+from methods.train.loop import equip, step_generator
+from methods.train.updates import Updates
 from pipeline.storage import Store
 from pipeline.training.claim import check_claim
 from pipeline.training.run import prepared, resumes
@@ -27,7 +27,7 @@ class DryRun:
         parameters: of each trained network.
         samples: of each stream's source.
         memory: peak bytes, of the device or, on a CPU, of this process.
-        seconds_per_step: mean of two steps, after one that is not counted.
+        seconds_per_step: mean of two batches after one that is not counted, times the batches of a step.
         hours: all steps at that pace, with one worker.
         losses: of the last step.
     """
@@ -53,16 +53,19 @@ def dry_run(spec: TrainSpec) -> DryRun:
     check_claim(store, spec)
     with prepared(spec, 0, device, resuming=resumes(store)) as ready:
         networks = ready.objective.networks()
+        equip(ready.objective, spec.recipe)
+        updates = Updates(clip=spec.clip, scaled=spec.precision == "float16")
         losses: dict[str, float] = {}
         began = 0.0
         for step in range(_TIMED + 1):
             batch = ready.loader(step)
-            losses = dict(ready.objective.step(batch, step, step_generator(spec.seed, step, 0), alone))
+            losses = dict(ready.objective.step(batch, step, step_generator(spec.seed, step, 0), updates))
+            updates.end()
             if step == 0:
                 _wait(device)
                 began = time.perf_counter()
         _wait(device)
-        seconds = (time.perf_counter() - began) / _TIMED
+        seconds = (time.perf_counter() - began) / _TIMED * spec.accumulate
         return DryRun(
             parameters={name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()},
             samples={name: stream.size for name, stream in ready.loader.streams.items()},

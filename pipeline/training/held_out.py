@@ -17,6 +17,9 @@ class HeldOut:
 
     threshold: int = 0
 
+    def __bool__(self) -> bool:
+        return self.threshold > 0
+
     def __contains__(self, key: str) -> bool:
         return _hash(key) < self.threshold
 

@@ -34,8 +34,8 @@ def run_training(
     from pipeline.training.run import finished, train
 
     store = Store(spec.output.uri, spec.output.storage)
-    if not fresh and (weights := finished(store, spec)) is not None:
-        return Fitted(spec.total_steps, spec.total_steps, weights)
+    if not fresh and (done := finished(store, spec)) is not None:
+        return done
     if spec.compute.workers > 1 or spec.compute.address:
         from pipeline.training.ray import train_on_ray
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,14 +30,17 @@ from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
+from pipeline.spec import fingerprint
 from pipeline.storage import Store, redact
 from pipeline.training.claim import check_claim, claim, differences, stored_training
+from pipeline.training.evaluation import Evaluation
 from pipeline.training.folder import training_folder
+from pipeline.training.report.page import write_report
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Loader, Stream, validation_samples
+from pipeline.training.summary import Summary, hardware
 from pipeline.translate.cpu import configure_cpu
 
-WEIGHTS = "model.safetensors"
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
 
@@ -90,19 +94,38 @@ def train(
         config = FitConfig(
             folder=folder,
             steps=spec.total_steps,
-            seed=spec.seed,
-            ema=spec.ema,
+            recipe=spec.recipe,
+            images=spec.worker_batch * spec.accumulate * world,
             checkpoint_every=spec.checkpoint_every,
             validate_every=500 if spec.validate_every == "auto" else spec.validate_every,
             log_every=spec.log_every,
             keep=spec.keep_checkpoints,
             validation=ready.validation,
+            evaluate=ready.evaluate,
+            selection=spec.validation.selection,
+            loggers=spec.loggers,
+            name=spec.name,
+            identity=f"{spec.fingerprint}-{fingerprint(redact(store.uri()))}",
             metadata=_metadata(spec),
-            channels_last=spec.memory_format == "channels_last",
             rank=rank,
             world=world,
         )
         remote = not store.local
+        about = Summary(
+            step=0,
+            ended="running",
+            parameters={
+                name: sum(value.numel() for value in network.parameters())
+                for name, network in ready.objective.networks().items()
+            },
+            samples={
+                name: {"size": stream.size, "held_out": stream.held_out_count}
+                for name, stream in ready.loader.streams.items()
+            },
+            device=hardware(device),
+            workers=world,
+            host=socket.gethostname(),
+        )
 
         def note(progress: Progress) -> None:
             losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
@@ -116,13 +139,26 @@ def train(
             if remote:
                 store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
                 if path.parent.name == CHECKPOINTS:
-                    for old in store.list(CHECKPOINTS)[: -spec.keep_checkpoints]:
-                        store.delete(old.path)
+                    kept = {checkpoint_path(folder, step).name for step in saved_steps(folder)} | {path.name}
+                    for old in store.list(CHECKPOINTS):
+                        if Path(old.path).name not in kept:
+                            store.delete(old.path)
+
+        def report(fitted: Fitted) -> None:
+            memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+            weights = None if fitted.weights is None else fitted.weights.name
+            now = replace(about, step=fitted.step, ended=fitted.ended, weights=weights, memory=memory)
+            write_report(spec, store, now)
+            # last: what says that a training is finished
+            now.put(store)
 
         try:
-            return fit(ready.objective, ready.loader, config, watch=note, published=publish, stop=stop)
+            fitted = fit(ready.objective, ready.loader, config, watch=note, published=publish, stop=stop)
         except Diverged as error:
             raise JobFailed(str(error)) from error
+        if rank == 0:
+            report(fitted)
+        return fitted
 
 
 def check(spec: TrainSpec, *, fresh: bool = False) -> None:
@@ -138,16 +174,20 @@ def check(spec: TrainSpec, *, fresh: bool = False) -> None:
         pass
 
 
-def finished(store: Store, spec: TrainSpec) -> Path | None:
-    """The weights of a training that has reached its last step and wrote them; ``None`` while there is work left.
+def finished(store: Store, spec: TrainSpec) -> Fitted | None:
+    """How a training ended that has nothing left to do; ``None`` while there is work.
 
     Raises InputError when the output belongs to another spec.
     """
     check_claim(store, spec)
-    name = f"{CHECKPOINTS}/{checkpoint_path(Path(), spec.total_steps).name}"
-    if stored_training(store) is None or not store.exists(name) or not store.exists(WEIGHTS):
+    done = Summary.read(store)
+    if stored_training(store) is None or done is None or done.weights is None or not store.exists(done.weights):
         return None
-    return Path(store.path(WEIGHTS))
+    at_end = done.ended == "steps" and done.step == spec.total_steps
+    given_up = done.ended == "patience" and spec.validation.patience is not None
+    if not (at_end or given_up):
+        return None
+    return Fitted(done.step, done.step, Path(store.path(done.weights)), "steps" if at_end else "patience")
 
 
 def resumes(store: Store) -> bool:
@@ -162,6 +202,7 @@ class Ready:
     objective: Objective
     loader: Loader
     validation: dict[str, list[Sample]]
+    evaluate: Evaluation | None
     predecessor: Checkpoint | None
 
 
@@ -174,7 +215,10 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     """
     wanted = spec.validation.samples
     held_out = wanted if spec.validation.from_training_data else 0
-    streams = {name: Stream(source, _mixed(spec.seed, rank), held_out) for name, source in spec.data.items()}
+    streams = {
+        name: Stream(source, _mixed(spec.seed, rank), held_out, spec.balance.get(name))
+        for name, source in spec.data.items()
+    }
     for name, stream in streams.items():
         if stream.size < spec.worker_batch:
             _log.warning(
@@ -190,16 +234,28 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     if spec.continue_from is not None and not resuming:
         predecessor = load_predecessor(spec)
         restore(objective, predecessor, f"continue_from: {redact(spec.continue_from)}", _other_params(spec))
-    loader = Loader(objective, streams, spec.worker_batch, _mixed(spec.seed, rank), device, spec.compute.threads)
+    loader = Loader(
+        objective,
+        streams,
+        spec.worker_batch,
+        _mixed(spec.seed, rank),
+        device,
+        spec.compute.threads,
+        spec.augment,
+        spec.compute.cache_mb * 1_000_000,
+    )
     try:
         validation: dict[str, list[Sample]] = {}
+        evaluate = None
         if rank == 0 and wanted:
             apart = {name: Stream(source, 0) for name, source in spec.validation.data.items()}
             validation = {
                 name: validation_samples(objective, name, stream, wanted, of_training_data=not apart)
                 for name, stream in (apart or streams).items()
             }
-        yield Ready(objective, loader, validation, predecessor)
+            if spec.validation.metrics:
+                evaluate = Evaluation(spec, apart or streams)
+        yield Ready(objective, loader, validation, evaluate, predecessor)
     finally:
         loader.close()
 

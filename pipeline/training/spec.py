@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,10 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from methods.errors import InputError
 from methods.train import registry
-from pipeline.spec import SourceSpec, fingerprint, read_tree, validated
+from methods.train.loggers import LoggerName, check_logger
+from methods.train.recipe import Recipe
+from methods.train.selection import Selection
+from pipeline.spec import MethodSpec, SourceSpec, fingerprint, read_tree, validated
 from pipeline.storage import StorageOptions
+from pipeline.training.augment import AugmentSpec
 
 Every = Annotated[int, Field(ge=1)]
+_HIGHER = re.compile(r"psnr|ssim|top1|accuracy")
 
 
 class _Block(BaseModel):
@@ -38,6 +44,29 @@ class ValidationSpec(_Block):
     """
     count: Literal["auto"] | Every = "auto"
     """Samples that are validated on; ``auto``: 8 of each source under ``data``, and no validation without any."""
+    metrics: list[str] = []
+    """Metrics of ``sceneshift run``, measured on what the method makes of the held-out samples."""
+    method: MethodSpec | None = None
+    """The method that runs the weights for ``metrics``, with its parameters; ``null`` for that of the objective's name.
+    """
+    variants: Every = 1
+    """Outputs per held-out sample, for methods that draw random numbers; all are measured and shown."""
+    best: str | None = None
+    """The value of a validation, such as ``psnr_target``, by which the best weights (``best.safetensors``) and their
+    checkpoint are kept beside the newest.
+    """
+    direction: Literal["auto", "higher", "lower"] = "auto"
+    """Which values of ``best`` are better; ``auto``: higher for PSNR, SSIM and shares of right answers, else lower."""
+    patience: Every | None = None
+    """Validations without a better ``best`` after which the training ends; ``null`` for never."""
+
+    @property
+    def selection(self) -> Selection | None:
+        """How validations are compared; ``None`` where no best one is kept."""
+        if self.best is None:
+            return None
+        higher = bool(_HIGHER.search(self.best)) if self.direction == "auto" else self.direction == "higher"
+        return Selection(self.best, higher, self.patience)
 
     @property
     def samples(self) -> int:
@@ -72,51 +101,60 @@ class TrainComputeSpec(_Block):
     """Decoding threads per worker."""
     torch_threads: Every = 1
     """Torch threads per CPU worker."""
+    cache_mb: Annotated[int, Field(ge=0)] = 256
+    """Megabytes of decoded samples that each worker keeps in memory, so that small sets are decoded once; 0: none."""
     address: str | None = None
     """Ray cluster for several workers; none starts one on this machine."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a group of workers that lost one is started again from the last checkpoint."""
 
 
-class TrainSpec(_Block):
-    """One training run. ``TrainSpec.load`` reads it from YAML."""
+class TrainingRunSpec(Recipe):
+    """What a training and a distillation have in common: the recipe, how long, what is kept, and where."""
 
     name: str = "training"
     """Name of the training, for logs and cards."""
-    objective: ObjectiveSpec
-    """What is trained."""
-    data: dict[str, SourceSpec]
-    """A source for every stream the objective draws from."""
-    validation: ValidationSpec = ValidationSpec()
-    """What is validated on."""
     output: TrainOutputSpec
     """Where checkpoints, logs, pictures and the final weights go."""
     steps: Literal["auto"] | Every = "auto"
-    """Optimizer steps; ``auto`` takes the objective's published number."""
+    """Steps of the run; ``auto`` takes the objective's published number."""
     batch_size: Literal["auto"] | Every = "auto"
-    """Samples per step and worker; ``auto`` takes the objective's published number."""
-    seed: int = 0
-    """Seed of all random numbers."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the networks' arithmetic; weights and optimizers are float32 either way."""
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    """Memory layout of convolutions; which one is faster depends on the machine."""
+    """Samples per batch and worker; ``auto`` takes the objective's published number."""
     continue_from: str | None = None
     """Another training's output: the newest checkpoint there (networks, discriminators, optimizers, averages, count of
     steps) is what this run begins with, on its own data and parameters. ``steps`` counts on.
     """
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay of the averaged weights that are validated and exported; ``null`` for none."""
     checkpoint_every: Every = 500
     """Steps between checkpoints; the last step always writes one."""
     validate_every: Literal["auto"] | Every = "auto"
     """Steps between validations, if there is something to validate on; ``auto``: 500. The last step validates too."""
     log_every: Every = 20
     """Steps between lines of the log."""
+    loggers: tuple[LoggerName, ...] = ("tensorboard",)
+    """Where curves and pictures go besides ``report.html``: TensorBoard's files, Weights & Biases (``wandb``, an extra;
+    its own ``WANDB_MODE=offline`` sends nothing).
+    """
     keep_checkpoints: Every = 2
-    """How many checkpoints are kept, the newest ones."""
+    """How many checkpoints are kept, the newest ones, beside the best."""
     compute: TrainComputeSpec = TrainComputeSpec()
     """Where the work is done."""
+
+
+class TrainSpec(TrainingRunSpec):
+    """One training run. ``TrainSpec.load`` reads it from YAML."""
+
+    objective: ObjectiveSpec
+    """What is trained."""
+    data: dict[str, SourceSpec]
+    """A source for every stream the objective draws from."""
+    validation: ValidationSpec = ValidationSpec()
+    """What is validated on."""
+    augment: AugmentSpec = AugmentSpec()
+    """How training samples are varied."""
+    balance: dict[str, str] = Field(default_factory=dict)
+    """By stream, a column or a path into the label JSON (``attributes.weather``) whose values are to come equally often
+    within each window of 512 samples of the stream's order.
+    """
 
     @model_validator(mode="after")
     def _separate(self) -> TrainSpec:
@@ -141,11 +179,21 @@ class TrainSpec(_Block):
     def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> TrainSpec:
         """Validate a mapping, the objective's own parameters and streams included."""
         spec = validated(cls, tree, where)
-        if spec.validate_every != "auto" and not spec.validation.samples:
+        wanted = spec.validation
+        asked = [name for name, value in (("metrics", wanted.metrics), ("best", wanted.best)) if value]
+        asked = [f"validation.{name}" for name in asked]
+        asked += ["validate_every"] if spec.validate_every != "auto" else []
+        if asked and not wanted.samples:
             raise InputError(
-                f"{where}: validate_every: there is nothing to validate on: name held-out data under validation.data, "
+                f"{where}: {asked[0]}: there is nothing to validate on: name held-out data under validation.data, "
                 "or give validation.count to hold samples of the training data out"
             )
+        for name in spec.loggers:
+            check_logger(name)
+        if unknown := [name for name in spec.balance if name not in spec.data]:
+            raise InputError(f"{where}: balance: no stream '{unknown[0]}', it can name: {', '.join(spec.data)}")
+        if wanted.patience is not None and wanted.best is None:
+            raise InputError(f"{where}: validation.patience: name under validation.best what is to get better")
         try:
             info, _ = registry.resolve(spec.objective.name, spec.objective.params)
         except InputError as error:
@@ -169,8 +217,13 @@ class TrainSpec(_Block):
         return registry.info(self.objective.name).steps if self.steps == "auto" else self.steps
 
     @property
+    def recipe(self) -> Recipe:
+        """What the loop does alike for all objectives."""
+        return Recipe.model_validate({name: getattr(self, name) for name in Recipe.model_fields})
+
+    @property
     def worker_batch(self) -> int:
-        """Samples a stream gives one worker per iteration."""
+        """Samples of a stream in one worker's batch."""
         return registry.info(self.objective.name).batch_size if self.batch_size == "auto" else self.batch_size
 
     def shaping(self) -> dict[str, Any]:
@@ -185,8 +238,10 @@ class TrainSpec(_Block):
             "workers": self.compute.workers,
             **{key: tree[key] for key in ("seed", "precision", "ema", "continue_from")},
             **({"held_out": self.validation.samples} if self.validation.from_training_data else {}),
-            # trainings that began before there was a choice keep their fingerprint
-            **({} if self.memory_format == "contiguous" else {"memory_format": self.memory_format}),
+            # of these what was chosen: trainings that began before there was a choice keep their fingerprint
+            **({"augment": tree["augment"]} if self.augment.any else {}),
+            **({"balance": self.balance} if self.balance else {}),
+            **{key: tree[key] for key, about in Recipe.model_fields.items() if tree[key] != about.default},
         }
 
     @property

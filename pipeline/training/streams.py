@@ -11,21 +11,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 
-from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.train.objective import Objective, Streams
 from methods.train.objective import Sample as TrainingSample
-from pipeline import codec
 from pipeline.records import Sample
 from pipeline.sources import detect, open_source
 from pipeline.sources.peek import resolve_layout
 from pipeline.spec import SourceSpec
 from pipeline.storage import redact
+from pipeline.training.augment import AugmentSpec, augmented
+from pipeline.training.balance import balanced, value_of
+from pipeline.training.decoded import DecodedCache, decoded
 from pipeline.training.held_out import HeldOut, hold_out
 
 WINDOW = 512
@@ -48,14 +50,15 @@ class Stream:
         spec: the source.
         seed: of the order; every worker has another one.
         hold_out_count: samples that are held out from training by their keys.
+        balance: a column or label whose values come equally often within each window.
 
     Raises:
         InputError: nothing there, or nothing that is a picture.
     """
 
-    def __init__(self, spec: SourceSpec, seed: int, hold_out_count: int = 0) -> None:
+    def __init__(self, spec: SourceSpec, seed: int, hold_out_count: int = 0, balance: str | None = None) -> None:
         self.where = redact(spec.uris[0])
-        self.seed = seed
+        self.seed, self.balance = seed, balance
         format = detect(spec)
         self.layout = resolve_layout(spec, format, 1)
         self.source = open_source(spec, format, 1)
@@ -73,9 +76,12 @@ class Stream:
                 f"{self.where}: {self.size} samples, of which validation.count holds out {hold_out_count}: none are "
                 "left to train on"
             )
+        self.held_out_count = hold_out_count
         self.held_out = HeldOut()
         if hold_out_count:
             self.held_out = hold_out(hold_out_count, self.size, lambda: (sample.key for sample in self.first()))
+        if balance is not None and all(value_of(sample, balance) is None for sample in islice(self.first(), WINDOW)):
+            raise InputError(f"{self.where}: balance: no sample has '{balance}', neither as a column nor in its labels")
 
     def _known(self, counts: list[int | None]) -> list[int]:
         return [
@@ -88,6 +94,11 @@ class Stream:
         for file in self.files:
             for shard in self.source.read(file, self.layout, _PIECE):
                 yield from shard.samples
+
+    def kept(self, count: int) -> list[Sample]:
+        """The first ``count`` samples that training never sees: all of them where it does not read this stream."""
+        found = (sample for sample in self.first() if not self.held_out or sample.key in self.held_out)
+        return list(islice(found, count))
 
     def near(self, position: int) -> Iterator[Sample]:
         """The sample at ``position`` of the endless order, then the others of its window: stand-ins for a bad one."""
@@ -106,8 +117,10 @@ class Stream:
                 while len(self._windows) > _KEPT_WINDOWS:
                     self._windows.popitem(last=False)
             samples = self._windows[key]
-        order = np.random.default_rng(_seed(self.seed, epoch, number)).permutation(len(samples))
-        return [samples[i] for i in order]
+        rng = np.random.default_rng(_seed(self.seed, epoch, number))
+        if self.balance is not None:
+            return balanced(samples, self.balance, rng)
+        return [samples[i] for i in rng.permutation(len(samples))]
 
     def _read(self, epoch: int, number: int) -> list[Sample]:
         order = np.random.default_rng(_seed(self.seed, epoch, "files")).permutation(len(self.files))
@@ -128,25 +141,6 @@ class Stream:
         return found
 
 
-def decoded(sample: Sample) -> Inputs:
-    """A sample as an objective's ``transform`` takes it.
-
-    ``columns`` holds what the source carries, label maps decoded under their own names, and the true picture of the
-    other domain as ``target`` (H, W, 3) uint8 where the source has one.
-
-    Raises:
-        BadSample: a picture that cannot be decoded.
-    """
-    if sample.problem is not None or sample.image is None:
-        problem = sample.problem
-        raise BadSample(problem.error if problem else "no_image", problem.message if problem else "no picture")
-    columns: dict[str, Any] = dict(sample.passthrough)
-    columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
-    if sample.target is not None:
-        columns["target"] = codec.decode(sample.target).pixels
-    return Inputs(sample.key, codec.decode(sample.image).pixels, sample.caption, columns)
-
-
 class Loader:
     """The batch of any step, decoded and transformed ahead in threads.
 
@@ -157,6 +151,8 @@ class Loader:
         seed: of crops and flips, with stream and position.
         device: where batches go.
         threads: how many decode.
+        augment: how samples are varied before that.
+        cache: bytes of decoded samples that are kept.
     """
 
     def __init__(
@@ -167,12 +163,16 @@ class Loader:
         seed: int,
         device: torch.device,
         threads: int,
+        augment: AugmentSpec | None = None,
+        cache: int = 0,
     ) -> None:
         self.objective = objective
         self.streams = streams
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
+        self.augment = augment if augment is not None and augment.any else None
+        self.cache = DecodedCache(cache)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._coming: dict[int, dict[str, list[Future[TrainingSample]]]] = {}
 
@@ -199,7 +199,12 @@ class Loader:
         for sample in self.streams[name].near(position):
             try:
                 rng = np.random.default_rng(_seed(self.seed, name, position))
-                return self.objective.transform(name, decoded(sample), rng)
+                inputs = self.cache.of(sample)
+                if self.augment is not None:
+                    # numbers of their own: the objective's crops are the same with and without
+                    apart = np.random.default_rng(_seed(self.seed, name, position, "augment"))
+                    inputs = augmented(inputs, self.augment, apart)
+                return self.objective.transform(name, inputs, rng)
             except BadSample as error:
                 problem = problem or error
             except Exception as error:

@@ -77,6 +77,11 @@ class AsyrpDeltaParams(ObjectiveParams):
         return self
 
 
+def _schedule(params: AsyrpDeltaParams, step: int, steps: int) -> float:
+    """A factor after every so many passes over the images."""
+    return params.lr_gamma ** (step // params.images_per_pass // params.lr_every)
+
+
 INFO = ObjectiveInfo(
     name="asyrp_delta",
     summary="One attribute of Asyrp: a DeltaBlock that CLIP guides from a source to a target text.",
@@ -86,4 +91,5 @@ INFO = ObjectiveInfo(
     streams={"images": "images of the domain the UNet was trained on"},
     steps=100,
     batch_size=1,
+    schedule=_schedule,
 )

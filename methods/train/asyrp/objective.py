@@ -34,7 +34,8 @@ from methods.nn.ddpm_unet import DDPMUNet
 from methods.nn.guided_unet import GuidedUNet
 from methods.nn.unconditional import bottleneck_channels, load_denoiser
 from methods.train.asyrp.info import INFO, AsyrpDeltaParams
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
+from methods.train.updates import Updates
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,6 @@ class AsyrpDelta:
         self.block = kind(channels, embedding, params.norm_num_groups, params.ignore_timesteps).to(self.device)
         self.shift = CombinedShift([self.block], [params.strength], 1.0)
         self.optimizer = torch.optim.SGD(self.block.parameters(), lr=params.lr)
-        self.scheduler = torch.optim.lr_scheduler.StepLR(self.optimizer, params.lr_every, params.lr_gamma)
         kept = [t for t in sequence(params.steps_train, params.t_0) if t >= t_edit]
         if not kept:
             raise InputError(f"t_edit is {t_edit}, expected a timestep of the process at or above it: more steps_train")
@@ -127,19 +127,21 @@ class AsyrpDelta:
         """The block alone is trained."""
         return {"block": self.block}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """That of the block."""
+        return {"block": self.optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, S, S) in [-1, 1], and ``key``. Nothing random. Raises BadSample without an image."""
         if inputs.image is None:
             raise BadSample("no_image", "asyrp_delta needs an image")
         return {"image": to_square(inputs.image, self.params.image_size, self.params.resample), "key": inputs.key}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One batch of pictures: an optimizer step at every trained timestep. Losses are means over the timesteps."""
         images, keys = batch["images"]["image"], batch["images"]["key"]
         assert isinstance(images, Tensor)
-        losses = self.descend(self._known_of(images, [str(key) for key in keys]), sync)
-        if (step + 1) % self.params.images_per_pass == 0:
-            self.scheduler.step()
+        losses = self.descend(self._known_of(images, [str(key) for key in keys]), updates)
         count = len(losses)
         return {
             "total": sum(loss.total for loss in losses) / count,
@@ -147,7 +149,7 @@ class AsyrpDelta:
             "l1": sum(loss.l1 for loss in losses) / count,
         }
 
-    def descend(self, known: Sequence[Known], sync: Sync) -> list[StepLosses]:
+    def descend(self, known: Sequence[Known], updates: Updates) -> list[StepLosses]:
         """Walk the edited chain from noise, with one optimizer step at each timestep."""
         x = torch.stack([one.latent for one in known]).to(self.device)
         plain = torch.stack([one.plain for one in known], dim=1).to(self.device)
@@ -162,10 +164,8 @@ class AsyrpDelta:
             moved = type(encoded)(self.shift(encoded.bottleneck, embedding), encoded.skips)
             following, x0 = update(x, noise, self.unet.decode(moved, embedding)[:, :3], step)
             found = self._losses(x0, plain[number], features)
-            self.optimizer.zero_grad(set_to_none=True)
-            found["total"].backward()
-            sync(self.block)
-            self.optimizer.step()
+            updates.backward(found["total"])
+            updates.step("block", self.optimizer, part=number)
             x = following.detach()
             losses.append(StepLosses(**{name: value.item() for name, value in found.items()}))
         return losses
@@ -228,18 +228,13 @@ class AsyrpDelta:
         return Validation(sums, {"source and edit": np.concatenate(shown)})
 
     def state_dict(self) -> dict[str, Any]:
-        """Block, optimizer and rate; what is known about pictures is computed again."""
-        return {
-            "block": self.block.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-        }
+        """Block and optimizer; what is known about pictures is computed again."""
+        return {"block": self.block.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
         self.block.load_state_dict(state["block"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]
@@ -249,8 +244,13 @@ class AsyrpDelta:
         if averaged:
             block = type(block)(*_dimensions(block), self.params.norm_num_groups, self.params.ignore_timesteps)
             block.load_state_dict(dict(averaged["block"]))
-        file = path.with_suffix(".pth")
-        return save_delta_block(file, block, self.optimizer.state_dict(), self.scheduler.state_dict())
+        params = self.params
+        schedule = torch.optim.lr_scheduler.StepLR(
+            torch.optim.SGD(block.parameters(), lr=params.lr), params.lr_every, params.lr_gamma
+        ).state_dict()
+        # as the release's own would stand after so many passes
+        schedule["last_epoch"] = int(metadata.get("steps", 0)) // params.images_per_pass
+        return save_delta_block(path.with_suffix(".pth"), block, self.optimizer.state_dict(), schedule)
 
 
 def directional_distance(image_direction: Tensor, text_direction: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -54,6 +55,14 @@ class ClipParams(ObjectiveParams):
         return self
 
 
+def _schedule(params: ClipParams, step: int, steps: int) -> float:
+    """A rise in a line, then half a cosine to 0, as in the release."""
+    if step < params.warm_up:
+        return (step + 1) / params.warm_up
+    done = (step - params.warm_up) / max(steps - params.warm_up, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
 INFO = ObjectiveInfo(
     name="clip",
     summary="A small CLIP of a domain from pictures and captions, for DiffuseIT, Asyrp and metrics without a download.",
@@ -63,4 +72,5 @@ INFO = ObjectiveInfo(
     streams={"captioned": "pictures with captions"},
     steps=5_000,
     batch_size=64,
+    schedule=_schedule,
 )

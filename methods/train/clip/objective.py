@@ -23,9 +23,10 @@ from methods.nn.image_prep import prepare_image, to_tensor
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
 from methods.train.clip.info import INFO, ClipParams
 from methods.train.clip.texts import shown_caption
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.networks import learned_merges
+from methods.train.updates import Updates
 
 _HEAD = 64
 _LARGEST_SCALE = math.log(100.0)
@@ -36,9 +37,7 @@ class ClipTraining:
 
     info: ClassVar[ObjectiveInfo] = INFO
 
-    def __init__(
-        self, params: ClipParams, merges: Sequence[str], device: torch.device, precision: torch.dtype, steps: int
-    ) -> None:
+    def __init__(self, params: ClipParams, merges: Sequence[str], device: torch.device, precision: torch.dtype) -> None:
         self.params, self.merges, self.device, self.precision = params, list(merges), device, precision
         self.tokenizer = tokenizer_of(tuple(merges))
         vision = CLIPVisionCfg(
@@ -59,7 +58,6 @@ class ClipTraining:
             {"params": [p for p in self.model.parameters() if p.dim() <= 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=params.lr)
-        self.steps = steps
 
     @classmethod
     def build(cls, params: ClipParams, device: torch.device, precision: torch.dtype, steps: int) -> ClipTraining:
@@ -67,11 +65,15 @@ class ClipTraining:
         sentences = [line for name in bundled_banks() for line in read_bank(SENTENCES / f"{name}.txt")]
         if params.sentences is not None:
             sentences += read_bank(store.fetch(params.sentences))
-        return cls(params, learned_merges(sentences, params.vocabulary), device, precision, steps)
+        return cls(params, learned_merges(sentences, params.vocabulary), device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """Both towers are one network."""
         return {"clip": self.model}
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Its only one."""
+        return {"clip": self.optimizer}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, S, S) in [0, 1], ``ids`` (77,) int64 and the whole ``caption``.
@@ -89,30 +91,20 @@ class ClipTraining:
         flipped = image.flip(-1) if params.flip and rng.random() < 0.5 else image
         return {"image": flipped, "ids": self.tokenizer([text])[0], "caption": inputs.caption}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One AdamW step."""
         rows = batch["captioned"]
         images, ids = rows["image"], rows["ids"]
         assert isinstance(images, Tensor)
         assert isinstance(ids, Tensor)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.params.lr * self._rate(step)
         logits = self._logits(images, ids)
         loss = contrastive(logits, list(map(str, rows["caption"])))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        sync(self.model)
-        self.optimizer.step()
+        updates.backward(loss)
+        updates.step("clip", self.optimizer)
         with torch.no_grad():
             # above 100 the release clips it too: training is not stable there
             self.model.logit_scale.clamp_(max=_LARGEST_SCALE)
         return {"loss": loss.item(), "scale": self.model.logit_scale.exp().item()}
-
-    def _rate(self, step: int) -> float:
-        if step < self.params.warm_up:
-            return (step + 1) / self.params.warm_up
-        done = (step - self.params.warm_up) / max(self.steps - self.params.warm_up, 1)
-        return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
     def _logits(self, images: Tensor, ids: Tensor) -> Tensor:
         with computing_in(self.precision, self.device):

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from methods.train.crops import check_crop
 from methods.train.objective import ObjectiveInfo
-from methods.train.turbo.params import TurboTrainParams, Weight
+from methods.train.turbo.params import TurboTrainParams, Weight, turbo_schedule
 
 
 class CycleGANTurboTrainParams(TurboTrainParams):
@@ -70,4 +70,5 @@ INFO = ObjectiveInfo(
     streams={"a": "images of domain A", "b": "images of domain B"},
     steps=25_000,
     batch_size=4,
+    schedule=turbo_schedule,
 )

@@ -17,8 +17,8 @@ from torch import Tensor
 from methods.train.cyclegan_turbo.state import CycleGANTurboState
 from methods.train.draws import Draws
 from methods.train.losses.patchgan import hinge_for_discriminator, hinge_for_generator
-from methods.train.objective import Sync
 from methods.train.turbo.networks import frozen_for
+from methods.train.updates import Updates
 
 
 class _Side(NamedTuple):
@@ -36,7 +36,9 @@ class _Side(NamedTuple):
     condition: Tensor | None
 
 
-def pass_through(training: CycleGANTurboState, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
+def pass_through(
+    training: CycleGANTurboState, a: Tensor, b: Tensor, draws: Draws, updates: Updates
+) -> dict[str, float]:
     """One step of the auto-encoder phase: both directions reproduce pictures of both domains.
 
     Each direction is shown half of either batch; with one picture per batch, its own target domain.
@@ -48,9 +50,9 @@ def pass_through(training: CycleGANTurboState, a: Tensor, b: Tensor, draws: Draw
     for direction, images in mixed.items():
         same = training.generate(images, direction, training.noise(draws, f"same.{direction}", images))
         loss = F.l1_loss(same, images)
-        loss.backward()
+        updates.backward(loss)
         found[f"autoencoder_{direction}"] = loss.item()
-    found["grad_norm"] = training.update(sync)
+    training.update("autoencoder", updates)
     return found
 
 
@@ -60,7 +62,7 @@ def iterate_jointly(
     b: Tensor,
     truth: Mapping[str, Tensor] | None,
     draws: Draws,
-    sync: Sync,
+    updates: Updates,
 ) -> dict[str, float]:
     """One iteration: a generator step on all losses, then a discriminator step on real and translated pictures.
 
@@ -69,7 +71,7 @@ def iterate_jointly(
         a, b: (B, 3, H, W) in [-1, 1].
         truth: by ``a`` and ``b``: the true counterparts of those pictures in the other domain, for paired data.
         draws: random numbers of the step.
-        sync: averages gradients over workers.
+        updates: takes the losses and steps the optimizers.
     """
     params, found, fakes = training.params, dict[str, float](), dict[str, Tensor]()
     discriminators, patches = training.discriminators, training.patch_discriminators
@@ -97,18 +99,18 @@ def iterate_jointly(
             with training.autocast():
                 answer = hinge_for_generator(patches[side.discriminator](fake, side.condition))
             losses[f"patch_{side.domain}"] = params.lambda_patch * answer
-        torch.stack(list(losses.values())).sum().backward()
+        updates.backward(torch.stack(list(losses.values())).sum())
         found |= {name: loss.item() for name, loss in losses.items()}
         fakes[side.domain] = fake.detach()
         if params.lambda_idt or params.lambda_idt_lpips:
             noise = training.noise(draws, f"identity.{side.there}", side.real)
             same = training.generate(side.real, side.there, noise)
             identity = _distance(training, same, side.real, params.lambda_idt, params.lambda_idt_lpips)
-            identity.backward()
+            updates.backward(identity)
             found[f"idt_{side.domain}"] = identity.item()
     for undo in thaw:
         undo()
-    found["grad_norm.generator"] = training.update(sync)
+    training.update("generator", updates)
 
     for side in sides:
         losses, fake = dict[str, Tensor](), fakes[side.domain]
@@ -123,10 +125,10 @@ def iterate_jointly(
                 answer = hinge_for_discriminator(patch(side.real, side.condition), patch(fake, side.condition))
             losses[f"patch_{side.discriminator}"] = answer
         if losses:
-            torch.stack(list(losses.values())).sum().backward()
+            updates.backward(torch.stack(list(losses.values())).sum())
             found |= {name: loss.item() for name, loss in losses.items()}
     if training.discriminator_optimizers:
-        found["grad_norm.discriminators"] = training.update_discriminators(sync)
+        training.update_discriminators("discriminators", updates)
     return found
 
 

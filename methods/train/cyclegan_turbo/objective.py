@@ -21,12 +21,12 @@ from methods.train.cyclegan_turbo.official import save_official
 from methods.train.cyclegan_turbo.parts import DIRECTIONS, adapted_parts
 from methods.train.cyclegan_turbo.state import DISCRIMINATORS, CycleGANTurboState
 from methods.train.draws import Draws
-from methods.train.learning_rate import set_rate, share_at
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.turbo.frozen import backbone, perceptual
 from methods.train.turbo.networks import frozen_for, merged, overlaid, vae_scale
 from methods.train.turbo.pictures import picture_of, side_by_side
+from methods.train.updates import Updates
 from methods.turbo.native import NativeConfig, save_native
 
 
@@ -68,22 +68,18 @@ class CycleGANTurboTraining(CycleGANTurboState):
         image, target = cut([inputs.image, target], params.image_prep, rng)
         return {"image": to_tensor(image, signed=True), "target": to_tensor(target, signed=True)}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One iteration: three generator steps (cycle, GAN, identity) and two discriminator steps, or ``joint``."""
         params, draws = self.params, Draws(generator, self.device)
         a, b = (cast(Tensor, batch[stream]["image"]) for stream in ("a", "b"))
-        share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
-        set_rate(self.optimizer, share * params.lr)
-        for optimizer in self.discriminator_optimizers.values():
-            set_rate(optimizer, share * (params.lr_discriminator or params.lr))
         if step < params.autoencoder_share * self.steps:
-            return pass_through(self, a, b, draws, sync)
+            return pass_through(self, a, b, draws, updates)
         if params.joint:
             truth = {stream: cast(Tensor, batch[stream]["target"]) for stream in batch} if params.paired else None
-            return iterate_jointly(self, a, b, truth, draws, sync)
-        return self.iterate(a, b, draws, sync)
+            return iterate_jointly(self, a, b, truth, draws, updates)
+        return self.iterate(a, b, draws, updates)
 
-    def iterate(self, a: Tensor, b: Tensor, draws: Draws, sync: Sync) -> dict[str, float]:
+    def iterate(self, a: Tensor, b: Tensor, draws: Draws, updates: Updates) -> dict[str, float]:
         """:meth:`step` with its random numbers given; a, b: (B, 3, H, W) in [-1, 1].
 
         The backward pass of each part of a sum runs as soon as the part is known, so that one translation chain is held
@@ -99,37 +95,37 @@ class CycleGANTurboTraining(CycleGANTurboState):
             again = self.generate(fake, back, noise(f"cycle.{there}.{back}", real))
             loss = params.lambda_cycle * F.l1_loss(again, real)
             loss = loss + params.lambda_cycle_lpips * self.distance(again, real).mean()
-            loss.backward()
+            updates.backward(loss)
             found[f"cycle_{domain}"] = loss.item()
-        found["grad_norm.cycle"] = self.update(sync)
+        self.update("cycle", updates)
 
         fakes = dict[str, Tensor]()
         thaw = [frozen_for(network) for network in self.discriminators.values()]
         for name, seen_by, real, direction in (("b", "disc_b", b, "b2a"), ("a", "disc_a", a, "a2b")):
             fake = self.generate(real, direction, noise(f"gan.{direction}", real))
             loss = params.lambda_gan * self.discriminators[seen_by](fake, "for_G", draws, f"gan.{seen_by}").mean()
-            loss.backward()
+            updates.backward(loss)
             found[f"gan_{name}"], fakes[seen_by] = loss.item(), fake.detach()
         for undo in thaw:
             undo()
-        found["grad_norm.gan"] = self.update(sync)
+        self.update("gan", updates)
 
         for domain, real, direction in (("a", b, "a2b"), ("b", a, "b2a")):
             same = self.generate(real, direction, noise(f"identity.{direction}", real))
             loss = params.lambda_idt * F.l1_loss(same, real)
             loss = loss + params.lambda_idt_lpips * self.distance(same, real).mean()
-            loss.backward()
+            updates.backward(loss)
             found[f"idt_{domain}"] = loss.item()
-        found["grad_norm.identity"] = self.update(sync)
+        self.update("identity", updates)
 
         reals = {"disc_a": b, "disc_b": a}
         for kind, pictures in (("fake", fakes), ("real", reals)):
             for name, network in self.discriminators.items():
                 loss = params.lambda_gan * network(pictures[name], kind, draws, f"{kind}.{name}").mean()
                 # half of each side: together they are one loss
-                (0.5 * loss).backward()
+                updates.backward(0.5 * loss)
                 found[name] = found.get(name, 0.0) + loss.item()
-            found[f"grad_norm.disc_{kind}"] = self.update_discriminators(sync)
+            self.update_discriminators(f"disc_{kind}", updates)
         return found
 
     @torch.no_grad()

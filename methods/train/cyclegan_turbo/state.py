@@ -13,8 +13,8 @@ from methods.train.cyclegan_turbo.info import CycleGANTurboTrainParams
 from methods.train.draws import Draws
 from methods.train.losses.patchgan import PositionPatchGAN
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
-from methods.train.objective import Sync
-from methods.train.turbo.networks import Parts, kept_state, restore, set_checkpointing, stepped
+from methods.train.turbo.networks import Parts, kept_state, restore, set_checkpointing
+from methods.train.updates import Updates
 from methods.turbo.generator import OneStepGenerator
 
 DISCRIMINATORS = ("disc_a", "disc_b")
@@ -34,7 +34,7 @@ class CycleGANTurboState:
         discriminators: ``disc_a`` sees pictures made for domain B, ``disc_b`` those for A (the release's names);
             none where ``lambda_gan`` is 0.
         device, precision: where, and in which precision the networks compute; weights stay in float32.
-        steps: length of the run, for the learning rate and the auto-encoder phase.
+        steps: length of the run, for the auto-encoder phase.
     """
 
     def __init__(
@@ -65,16 +65,20 @@ class CycleGANTurboState:
         }
         self.trained = [p for p in [*self.unet.parameters(), *self._vae_parameters()] if p.requires_grad]
         networks = self.discriminator_networks()
-        self.trained_discriminators = [p for network in networks.values() for p in network.parameters()]
-        self.optimizer = self._optimizer(self.trained)
+        self.optimizer = self._optimizer(self.trained, params.lr)
+        lr = params.lr_discriminator or params.lr
         self.discriminator_optimizers = {
-            name: self._optimizer(list(network.parameters())) for name, network in networks.items()
+            name: self._optimizer(list(network.parameters()), lr) for name, network in networks.items()
         }
 
-    def _optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def _optimizer(self, parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         params = self.params
         betas, decay = (params.beta1, params.beta2), params.weight_decay
-        return torch.optim.AdamW(parameters, lr=params.lr, betas=betas, weight_decay=decay, eps=params.eps)
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=decay, eps=params.eps)
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The generator's, and one for each discriminator."""
+        return {"generator": self.optimizer, **self.discriminator_optimizers}
 
     def discriminator_networks(self) -> dict[str, nn.Module]:
         """All discriminators by name, PatchGANs included."""
@@ -106,18 +110,13 @@ class CycleGANTurboState:
         shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
         return draws.normal(f"{name}.latent", (len(images), *shape))
 
-    def update(self, sync: Sync) -> float:
-        """Step the generator; the gradients' norm before clipping."""
-        for network in (self.unet, *self.vaes.values()):
-            sync(network)
-        return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
+    def update(self, name: str, updates: Updates) -> None:
+        """Step the generator."""
+        updates.step(name, self.optimizer, clip=self.params.max_grad_norm)
 
-    def update_discriminators(self, sync: Sync) -> float:
-        """Step the discriminators; the gradients' norm before clipping."""
-        for network in self.discriminator_networks().values():
-            sync(network)
-        optimizers = list(self.discriminator_optimizers.values())
-        return stepped(optimizers, self.trained_discriminators, self.params.max_grad_norm)
+    def update_discriminators(self, name: str, updates: Updates) -> None:
+        """Step the discriminators."""
+        updates.step(name, *self.discriminator_optimizers.values(), clip=self.params.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Trained weights and buffers, and the optimizers; what never changes is left out."""

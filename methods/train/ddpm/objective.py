@@ -17,10 +17,10 @@ from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.guided_unet import GuidedUNet, UNetConfig
 from methods.nn.tensor_file import write_tensors
 from methods.train.ddpm.info import INFO, DDPMParams
-from methods.train.learning_rate import set_rate
 from methods.train.losses.diffusion import Terms, hybrid_terms, min_snr_weights
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
+from methods.train.updates import Updates
 
 _VALIDATION_STEPS = (100, 300, 500, 700, 900)
 _PREVIEWS = 4
@@ -58,6 +58,10 @@ class DDPM:
         """The UNet."""
         return {"unet": self.unet}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Its only one."""
+        return {"unet": self.optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, S, S) in [-1, 1], mirrored every other time. Raises BadSample without an image."""
         if inputs.image is None:
@@ -65,7 +69,7 @@ class DDPM:
         image = to_square(inputs.image, self.params.image_size, "bicubic")
         return {"image": image.flip(-1) if self.params.flip and rng.random() < 0.5 else image}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One AdamW step on squared error plus variational bound."""
         clean = batch["images"]["image"]
         assert isinstance(clean, Tensor)
@@ -73,10 +77,8 @@ class DDPM:
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         terms = self.terms(clean, noise, steps)
         loss = (self.weights[steps] * terms.mse + terms.vb).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        sync(self.unet)
-        self.optimizer.step()
+        updates.backward(loss)
+        updates.step("unet", self.optimizer)
         return {"loss": loss.item(), "mse": terms.mse.mean().item(), "vb": terms.vb.mean().item()}
 
     def terms(self, clean: Tensor, noise: Tensor, steps: Tensor) -> Terms:
@@ -131,8 +133,6 @@ class DDPM:
         """Go on from :meth:`state_dict`."""
         self.unet.load_state_dict(state["unet"])
         self.optimizer.load_state_dict(state["optimizer"])
-        # the rate of this run, which may go on from another one
-        set_rate(self.optimizer, self.params.lr)
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

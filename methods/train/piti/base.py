@@ -14,12 +14,12 @@ from methods.base import Inputs
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.piti.networks import PITIModel
 from methods.piti.sampling import sample_base
-from methods.train.learning_rate import set_rate
 from methods.train.losses.diffusion import LossSecondMomentSampler, Terms, TimestepSampler, UniformSampler, hybrid_terms
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.piti.info import BASE, PITIBaseParams
 from methods.train.piti.pairs import PairReader, merged, resized, side_by_side, start_model, write_model
 from methods.train.precision import computing_in
+from methods.train.updates import Updates
 
 PREVIEWS = 4
 _VALIDATION_STEPS = (100, 300, 500, 700, 900)
@@ -63,25 +63,27 @@ class PITIBase:
         """The model, or its encoder in stage ``encoder``."""
         return {"model" if self.params.stage == "all" else "encoder": self.trained}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Its only one."""
+        return {"model": self.optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, side, side) and ``condition`` (C, 256, 256), in [-1, 1]. Raises BadSample."""
         picture, condition = self.reader.read(inputs, rng)
         return {"image": resized(picture, self.params.model.side), "condition": condition}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One AdamW step on the weighted mean of mse + vb."""
         clean = cast(Tensor, batch["pairs"]["image"])
         condition = self.dropped(cast(Tensor, batch["pairs"]["condition"]), generator)
         steps, weights = self.sampler.draw(len(clean), generator)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
         # dropout draws from the global generators: they are set from this step's, so that a resumed run repeats them
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         terms = self.terms(clean, condition, noise, steps.to(self.device))
         loss = (terms.loss * weights.to(self.device)).mean()
-        loss.backward()
-        sync(self.trained)
-        self.optimizer.step()
+        updates.backward(loss)
+        updates.step("model", self.optimizer)
         self.sampler.update(steps, terms.loss.detach().cpu())
         return {"loss": loss.item(), "mse": terms.mse.mean().item(), "vb": terms.vb.mean().item()}
 
@@ -143,8 +145,6 @@ class PITIBase:
         """Go on from :meth:`state_dict`."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        # the rate of this run, which may go on from another one
-        set_rate(self.optimizer, self.params.lr)
         self.sampler.load_state_dict(state["timesteps"])
 
     def export(

@@ -17,14 +17,14 @@ from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.nn.image_prep import to_tensor
 from methods.piti.networks import PITIModel
 from methods.piti.sampling import sample_upsampler
-from methods.train.learning_rate import set_rate
 from methods.train.losses.critic import PatchCritic, critic_loss, generator_loss
 from methods.train.losses.diffusion import hybrid_terms
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.piti.degradation import degrade
 from methods.train.piti.info import UPSAMPLER, PITIUpsamplerParams
 from methods.train.piti.pairs import PairReader, merged, resized, side_by_side, start_model, write_model
 from methods.train.precision import computing_in
+from methods.train.updates import Updates
 
 PREVIEWS = 4
 
@@ -67,6 +67,13 @@ class PITIUpsampler:
         """The model, and the critic where it is used."""
         return {"model": self.model, **({"critic": self.critic} if self.params.adversarial_weight else {})}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The model's, and the critic's where it is used."""
+        return {
+            "model": self.optimizer,
+            **({"critic": self.critic_optimizer} if self.params.adversarial_weight else {}),
+        }
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, side, side), the degraded ``small`` one and the ``condition``. Raises BadSample."""
         picture, condition = self.reader.read(inputs, rng)
@@ -75,14 +82,13 @@ class PITIUpsampler:
         small = degrade(levels, self.params.model.side // self.params.small_side, rng)
         return {"image": image, "small": to_tensor(small), "condition": condition}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One AdamW step of the model on all its losses, then one Adam step of the critic on the same guess."""
         pairs = batch["pairs"]
         clean, small, condition = (cast(Tensor, pairs[name]) for name in ("image", "small", "condition"))
         index = torch.randint(len(self.diffusion), (len(clean),), generator=generator).to(self.device)
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         mix = torch.rand(len(clean), generator=generator).to(self.device)
-        self.optimizer.zero_grad(set_to_none=True)
         # dropout draws from the global generators: they are set from this step's, so that a resumed run repeats them
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         noisy = self.diffusion.q_sample(clean, noise, index)
@@ -107,19 +113,16 @@ class PITIUpsampler:
             self.critic.requires_grad_(True)
             loss = loss + self.params.adversarial_weight * fooled
             losses["adversarial"] = fooled.item()
-        loss.backward()
-        sync(self.model)
-        self.optimizer.step()
+        updates.backward(loss)
+        updates.step("model", self.optimizer)
         if adversarial:
-            losses["critic"] = self._teach_critic(guess.detach(), clean, mix, sync)
+            losses["critic"] = self._teach_critic(guess.detach(), clean, mix, updates)
         return {"loss": loss.item(), **losses}
 
-    def _teach_critic(self, fake: Tensor, real: Tensor, mix: Tensor, sync: Sync) -> float:
-        self.critic_optimizer.zero_grad(set_to_none=True)
+    def _teach_critic(self, fake: Tensor, real: Tensor, mix: Tensor, updates: Updates) -> float:
         loss = critic_loss(self.critic, fake, real, mix)
-        loss.backward()
-        sync(self.critic)
-        self.critic_optimizer.step()
+        updates.backward(loss)
+        updates.step("critic", self.critic_optimizer)
         return loss.item()
 
     @torch.no_grad()
@@ -160,9 +163,6 @@ class PITIUpsampler:
         self.critic.load_state_dict(state["critic"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        # the rates of this run, which may go on from another one
-        set_rate(self.optimizer, self.params.lr)
-        set_rate(self.critic_optimizer, self.params.critic_lr)
 
     def export(
         self, path: Path, averaged: Mapping[str, Mapping[str, Tensor]] | None, metadata: Mapping[str, str]

@@ -17,9 +17,10 @@ from methods.pix2pix.files import save_generator
 from methods.pix2pix.network import UNetGenerator
 from methods.train.crops import cut
 from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.pix2pix.info import INFO, Pix2PixTrainParams
 from methods.train.precision import computing_in
+from methods.train.updates import Updates
 
 
 class Pix2PixTraining:
@@ -49,6 +50,10 @@ class Pix2PixTraining:
         """Generator and discriminator."""
         return {"generator": self.generator, "discriminator": self.discriminator}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The generator's and the discriminator's."""
+        return {"generator": self.optimizer, "discriminator": self.critic_optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``source`` and ``target`` (3, H, W) in [-1, 1], cut alike.
 
@@ -63,7 +68,7 @@ class Pix2PixTraining:
         source, wanted = cut([inputs.image, target], self.params.image_prep, rng)
         return {"source": to_tensor(source, signed=True), "target": to_tensor(wanted, signed=True)}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """The discriminator's step on the present translation, then the generator's."""
         source, target = batch["pairs"]["source"], batch["pairs"]["target"]
         assert isinstance(source, Tensor)
@@ -77,10 +82,8 @@ class Pix2PixTraining:
         if adversarial:
             real, fake = self.discriminator(target, source), self.discriminator(output.detach(), source)
             critic_loss = hinge_for_discriminator(real, fake)
-            self.critic_optimizer.zero_grad(set_to_none=True)
-            critic_loss.backward()
-            sync(self.discriminator)
-            self.critic_optimizer.step()
+            updates.backward(critic_loss)
+            updates.step("discriminator", self.critic_optimizer)
             losses["discriminator"] = critic_loss.item()
         difference = (output - target).abs().mean()
         loss = self.params.lambda_l1 * difference
@@ -89,11 +92,9 @@ class Pix2PixTraining:
             fooled = hinge_for_generator(self.discriminator(output, source))
             loss = loss + self.params.lambda_gan * fooled
             losses["gan"] = fooled.item()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        updates.backward(loss)
         self.discriminator.requires_grad_(True)
-        sync(self.generator)
-        self.optimizer.step()
+        updates.step("generator", self.optimizer)
         return {"l1": difference.item(), **losses}
 
     @torch.no_grad()

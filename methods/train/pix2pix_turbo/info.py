@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from methods.train.crops import check_crop
 from methods.train.objective import ObjectiveInfo
-from methods.train.turbo.params import TurboTrainParams, Weight
+from methods.train.turbo.params import TurboTrainParams, Weight, turbo_schedule
 
 
 class Pix2PixTurboTrainParams(TurboTrainParams):
@@ -62,4 +62,5 @@ INFO = ObjectiveInfo(
     streams={"pairs": "pictures with their true counterpart as target (or alone, where edges are made from them)"},
     steps=10_000,
     batch_size=4,
+    schedule=turbo_schedule,
 )

@@ -16,11 +16,10 @@ from methods.errors import BadSample, InputError
 from methods.nn.image_prep import to_tensor
 from methods.train.crops import cut
 from methods.train.draws import Draws
-from methods.train.learning_rate import set_rate, share_at
 from methods.train.losses.backbones import CLIP_MODEL, ClipSimilarity, load_clip
 from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
 from methods.train.losses.vision_aided import VisionAidedDiscriminator
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.pix2pix_turbo.blended import blended, lora_strength
 from methods.train.pix2pix_turbo.info import INFO, Pix2PixTurboTrainParams
 from methods.train.pix2pix_turbo.official import save_official
@@ -34,10 +33,10 @@ from methods.train.turbo.networks import (
     overlaid,
     restore,
     set_checkpointing,
-    stepped,
     vae_scale,
 )
 from methods.train.turbo.pictures import picture_of, side_by_side
+from methods.train.updates import Updates
 from methods.turbo.condition import condition
 from methods.turbo.generator import OneStepGenerator
 from methods.turbo.native import NativeConfig, save_native
@@ -58,7 +57,6 @@ class Pix2PixTurboTraining:
         discriminator: of the target domain.
         similarity: of pictures and captions; needed where ``lambda_clipsim`` is above 0.
         device, precision: where, and in which precision the networks compute; weights stay in float32.
-        steps: length of the run, for the learning rate.
     """
 
     info: ClassVar[ObjectiveInfo] = INFO
@@ -72,9 +70,8 @@ class Pix2PixTurboTraining:
         similarity: Similarity | None,
         device: torch.device,
         precision: torch.dtype,
-        steps: int = 1,
     ) -> None:
-        self.params, self.device, self.precision, self.steps = params, device, precision, steps
+        self.params, self.device, self.precision = params, device, precision
         self.scheduler = parts.scheduler
         self.captions = parts.captions.to(device)
         if params.caption is not None:
@@ -95,8 +92,11 @@ class Pix2PixTurboTraining:
         ]
         betas = (params.beta1, params.beta2)
         self.optimizer, self.discriminator_optimizer = (
-            torch.optim.AdamW(each, lr=params.lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
-            for each in (self.trained, self.trained_discriminators)
+            torch.optim.AdamW(each, lr=lr, betas=betas, weight_decay=params.weight_decay, eps=params.eps)
+            for each, lr in (
+                (self.trained, params.lr),
+                (self.trained_discriminators, params.lr_discriminator or params.lr),
+            )
         )
 
     @classmethod
@@ -113,12 +113,16 @@ class Pix2PixTurboTraining:
             import open_clip
 
             similarity = ClipSimilarity(load_clip(params.clip).to(device), open_clip.get_tokenizer(CLIP_MODEL))
-        return cls(params, parts, perceptual(params, device), discriminator, similarity, device, precision, steps)
+        return cls(params, parts, perceptual(params, device), discriminator, similarity, device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """UNet, VAE and discriminator."""
         found: dict[str, nn.Module] = {"unet": self.unet, "vae": self.vae, "disc": self.discriminator}
         return found | ({} if self.patch_discriminator is None else {"patch": self.patch_discriminator})
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """The generator's and the discriminators'."""
+        return {"generator": self.optimizer, "discriminator": self.discriminator_optimizer}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``source`` (3, H, W) in [0, 1], ``target`` (3, H, W) in [-1, 1], ``caption``.
@@ -157,20 +161,17 @@ class Pix2PixTurboTraining:
                 found = blended(self.generator, self.first_layer, source, embedding, noise, noise_map, gamma)
         return found.clamp(-1.0, 1.0)
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One iteration: two generator steps (reconstruction, GAN) and two discriminator steps, or ``joint``."""
         params, pairs = self.params, batch["pairs"]
-        share = share_at(step, self.steps, params.lr_warmup, params.lr_decay_from)
-        set_rate(self.optimizer, share * params.lr)
-        set_rate(self.discriminator_optimizer, share * (params.lr_discriminator or params.lr))
         source, target = (cast(Tensor, pairs[name]) for name in ("source", "target"))
         captions, draws = cast("list[str]", pairs["caption"]), Draws(generator, self.device)
         if params.joint:
-            return self.iterate_jointly(source, target, captions, draws, sync)
-        return self.iterate(source, target, captions, draws, sync)
+            return self.iterate_jointly(source, target, captions, draws, updates)
+        return self.iterate(source, target, captions, draws, updates)
 
     def iterate(
-        self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, sync: Sync
+        self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, updates: Updates
     ) -> dict[str, float]:
         """:meth:`step` with its random numbers given.
 
@@ -189,26 +190,27 @@ class Pix2PixTurboTraining:
 
         with lora_strength((self.unet, self.vae), gamma):
             loss, found = self._reconstruction(fake("reconstruction"), target, captions)
-            (gamma * loss).backward()
-        found["grad_norm.reconstruction"] = self._update(sync)
+            updates.backward(gamma * loss)
+        self._update("reconstruction", updates)
 
         undo = frozen_for(self.discriminator)
         with lora_strength((self.unet, self.vae), gamma):
             output = fake("gan")
             loss = params.lambda_gan * self.discriminator(output, "for_G", draws, "gan.disc").mean()
-            loss.backward()
+            updates.backward(loss)
         undo()
-        found |= {"gan": loss.item(), "grad_norm.gan": self._update(sync), "disc": 0.0}
+        self._update("gan", updates)
+        found |= {"gan": loss.item(), "disc": 0.0}
 
         for kind, pictures in (("real", target), ("fake", output.detach())):
             loss = params.lambda_gan * self.discriminator(pictures, kind, draws, f"{kind}.disc").mean()
-            loss.backward()
+            updates.backward(loss)
             found["disc"] += loss.item()
-            found[f"grad_norm.disc_{kind}"] = self._update_discriminators(sync)
+            self._update_discriminators(f"disc_{kind}", updates)
         return found
 
     def iterate_jointly(
-        self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, sync: Sync
+        self, source: Tensor, target: Tensor, captions: list[str], draws: Draws, updates: Updates
     ) -> dict[str, float]:
         """One forward pass and one generator step for all losses, then one discriminator step, without gamma."""
         params = self.params
@@ -221,10 +223,10 @@ class Pix2PixTurboTraining:
         if self.patch_discriminator is not None:
             placed = params.lambda_patch * hinge_for_generator(self.patch_discriminator(output, source))
             loss, found["patch"] = loss + placed, placed.item()
-        loss.backward()
+        updates.backward(loss)
         for undo in thaw:
             undo()
-        found["grad_norm.generator"] = self._update(sync)
+        self._update("generator", updates)
 
         fake = output.detach()
         loss = params.lambda_gan * self.discriminator(target, "real", draws, "real.disc").mean()
@@ -235,12 +237,8 @@ class Pix2PixTurboTraining:
                 self.patch_discriminator(target, source), self.patch_discriminator(fake, source)
             )
             loss, found["patch_disc"] = loss + placed, placed.item()
-        loss.backward()
-        for network in self.discriminators:
-            sync(network)
-        found["grad_norm.disc"] = stepped(
-            self.discriminator_optimizer, self.trained_discriminators, params.max_grad_norm
-        )
+        updates.backward(loss)
+        self._update_discriminators("disc", updates)
         return found
 
     def _reconstruction(self, output: Tensor, target: Tensor, captions: list[str]) -> tuple[Tensor, dict[str, float]]:
@@ -259,15 +257,11 @@ class Pix2PixTurboTraining:
             found["clipsim"] = clipsim.item()
         return loss, found
 
-    def _update(self, sync: Sync) -> float:
-        sync(self.unet)
-        sync(self.vae)
-        return stepped(self.optimizer, self.trained, self.params.max_grad_norm)
+    def _update(self, name: str, updates: Updates) -> None:
+        updates.step(name, self.optimizer, clip=self.params.max_grad_norm)
 
-    def _update_discriminators(self, sync: Sync) -> float:
-        for network in self.discriminators:
-            sync(network)
-        return stepped(self.discriminator_optimizer, self.trained_discriminators, self.params.max_grad_norm)
+    def _update_discriminators(self, name: str, updates: Updates) -> None:
+        updates.step(name, self.discriminator_optimizer, clip=self.params.max_grad_norm)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:

@@ -21,9 +21,8 @@ from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
-from methods.train.learning_rate import set_rate
 from methods.train.losses.diffusion import min_snr_weights, noise_error
-from methods.train.objective import ObjectiveInfo, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
 from methods.train.text_to_image.latent_cache import LatentCache
@@ -35,6 +34,7 @@ from methods.train.text_to_image.networks import (
     text_encoder_config,
     write_tokenizer,
 )
+from methods.train.updates import Updates
 
 _SCALE_MEMORY = 0.99
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
@@ -85,6 +85,10 @@ class TextToImageTraining:
         """All three."""
         return {"vae": self.vae, "unet": self.unet, "text_encoder": self.text}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """That of the autoencoder, and that of the UNet with the text encoder."""
+        return {"unet": self.optimizer, "vae": self.vae_optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, S, S) in [-1, 1] and ``ids`` (77,) int64.
 
@@ -96,23 +100,19 @@ class TextToImageTraining:
         image = prepare_image(inputs.image, f"resized_crop_{self.params.size}")
         return {"image": to_tensor(image, signed=True), "ids": self._ids(inputs.caption)}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One step of the stage that ``step`` belongs to."""
         images, ids = batch["captioned"]["image"], batch["captioned"]["ids"]
         assert isinstance(images, Tensor)
         assert isinstance(ids, Tensor)
         if step < self.params.vae_steps:
             losses, loss = self._vae_loss(self._cropped(images, generator), generator)
-            networks, optimizer = [self.vae], self.vae_optimizer
+            name, optimizer = "vae", self.vae_optimizer
         else:
             losses, loss = self._noise_loss(self.latents.of(images, self._encoded), ids, generator)
-            networks, optimizer = [self.unet, self.text], self.optimizer
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        for network in networks:
-            sync(network)
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+            name, optimizer = "unet", self.optimizer
+        updates.backward(loss)
+        updates.step(name, optimizer, clip=1.0)
         return losses
 
     def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -210,9 +210,6 @@ class TextToImageTraining:
             network.load_state_dict(state[name])
         self.vae_optimizer.load_state_dict(state["vae_optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
-        # the rates of this run, which may go on from another one
-        set_rate(self.vae_optimizer, self.params.vae_lr)
-        set_rate(self.optimizer, self.params.lr)
         self.deviation = float(state["deviation"])
         self.latents.clear()
 

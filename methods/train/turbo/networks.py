@@ -211,17 +211,6 @@ def frozen_for(network: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def stepped(
-    optimizers: torch.optim.Optimizer | Sequence[torch.optim.Optimizer], parameters: list[nn.Parameter], limit: float
-) -> float:
-    """Clip, step, forget the gradients; the norm before clipping, over all of them."""
-    norm = nn.utils.clip_grad_norm_(parameters, limit)
-    for optimizer in (optimizers,) if isinstance(optimizers, torch.optim.Optimizer) else optimizers:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return norm.item()
-
-
 def kept_state(network: nn.Module) -> dict[str, Tensor]:
     """What of a network changes in training: trained parameters and buffers."""
     trained = {name: value.detach() for name, value in network.named_parameters() if value.requires_grad}

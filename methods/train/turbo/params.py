@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from methods.train.objective import ObjectiveParams
+from methods.train.recipe import share_at
 from methods.uris import WeightsUri
 
 Positive = Annotated[float, Field(gt=0)]
@@ -70,3 +71,8 @@ class TurboTrainParams(ObjectiveParams):
     """Epsilon of AdamW."""
     checkpointing: bool = True
     """Activation checkpointing: less memory, a third more time."""
+
+
+def turbo_schedule(params: TurboTrainParams, step: int, steps: int) -> float:
+    """``lr_warmup`` and ``lr_decay_from`` as a share of the learning rates."""
+    return share_at(step, steps, params.lr_warmup, params.lr_decay_from)

@@ -14,6 +14,7 @@ from methods import BadSample, InputError, Inputs
 from methods.base import Batch
 from methods.train import registry
 from methods.train.asyrp.objective import AsyrpDelta
+from methods.train.updates import Updates
 from tests.support.datasets import picture
 
 
@@ -39,10 +40,6 @@ def build(golden: Path, **changes: Any) -> AsyrpDelta:
     return objective
 
 
-def no_sync(network: torch.nn.Module) -> None:
-    pass
-
-
 def test_losses_and_final_block_of_six_sgd_steps(golden: Path, case) -> None:
     recorded = case("train_step")
     objective = build(golden)
@@ -55,7 +52,7 @@ def test_losses_and_final_block_of_six_sgd_steps(golden: Path, case) -> None:
     losses = []
     for number in range(2):
         picture, latent = (recorded.inputs[name][number : number + 1] for name in ("x0", "x_lat"))
-        losses += objective.descend(objective.know(picture, latent), no_sync)
+        losses += objective.descend(objective.know(picture, latent), Updates())
     limit = recorded.about["tolerance"]["losses"]
     recorded.check(torch.tensor([loss.l1 for loss in losses]), "l1", limit)
     recorded.check(torch.tensor([loss.clip for loss in losses]), "clip_directional_distance", limit)
@@ -72,17 +69,18 @@ def test_transform_step_and_resume(golden: Path, tmp_path: Path) -> None:
 
     straight, stopped = build(golden), build(golden)
     for step in range(4):
-        losses = straight.step(batch(straight, step % 2), step, torch.Generator(), no_sync)
+        losses = straight.step(batch(straight, step % 2), step, torch.Generator(), Updates())
     assert set(losses) == {"total", "clip", "l1"}
     assert len(straight._known) == 2
     for step in range(2):
-        stopped.step(batch(stopped, step % 2), step, torch.Generator(), no_sync)
+        stopped.step(batch(stopped, step % 2), step, torch.Generator(), Updates())
     torch.save(stopped.state_dict(), tmp_path / "state.pt")
     resumed = build(golden)
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert resumed.optimizer.param_groups[0]["lr"] == pytest.approx(0.05)
+    shares = [resumed.info.schedule(resumed.params, step, 4) for step in range(4)]
+    assert shares == pytest.approx([1, 1, 0.1, 0.1])
     for step in range(2, 4):
-        resumed.step(batch(resumed, step % 2), step, torch.Generator(), no_sync)
+        resumed.step(batch(resumed, step % 2), step, torch.Generator(), Updates())
     for name, value in straight.block.state_dict().items():
         assert torch.equal(value, resumed.block.state_dict()[name]), name
 
@@ -92,7 +90,7 @@ def test_training_lowers_the_loss_and_the_export_is_a_method(golden: Path, tmp_p
     sample = objective.transform("images", Inputs("k", picture(3, (64, 64))), np.random.default_rng(0))
     assert isinstance(sample["image"], torch.Tensor)
     batch: Any = {"images": {"image": sample["image"][None], "key": ["k"]}}
-    losses = [objective.step(batch, step, torch.Generator(), no_sync)["total"] for step in range(8)]
+    losses = [objective.step(batch, step, torch.Generator(), Updates())["total"] for step in range(8)]
     assert losses[-1] < losses[0]
     found = objective.validate({"images": [sample]})
     assert set(found.metrics) == {"total", "clip", "l1"}

@@ -15,6 +15,7 @@ from methods.train import registry
 from methods.train.ddpm.objective import DDPM
 from methods.train.loop import step_generator
 from methods.train.losses.diffusion import noise_error
+from methods.train.updates import Updates
 from tests.support.datasets import picture
 
 SMALL = {
@@ -41,26 +42,22 @@ def batch(objective: DDPM) -> Any:
     return {"images": {"image": torch.stack([sample for sample in samples if isinstance(sample, torch.Tensor)])}}
 
 
-def no_sync(network: torch.nn.Module) -> None:
-    pass
-
-
 def test_it_learns_resumes_and_exports(tmp_path: Path) -> None:
     straight, stopped = build(), build()
     data = batch(straight)
     # the last layer starts at zero: the first loss is that of predicting nothing
-    losses = [straight.step(data, step, step_generator(0, step, 0), no_sync)["mse"] for step in range(60)]
+    losses = [straight.step(data, step, step_generator(0, step, 0), Updates())["mse"] for step in range(60)]
     assert losses[0] == pytest.approx(1.0, abs=0.05)
     assert np.mean(losses[-10:]) < 0.6
     for step in range(3):
-        stopped.step(data, step, step_generator(0, step, 0), no_sync)
+        stopped.step(data, step, step_generator(0, step, 0), Updates())
     torch.save(stopped.state_dict(), tmp_path / "state.pt")
     resumed, again = build(), build()
     resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for step in range(6):
-        again.step(data, step, step_generator(0, step, 0), no_sync)
+        again.step(data, step, step_generator(0, step, 0), Updates())
     for step in range(3, 6):
-        resumed.step(data, step, step_generator(0, step, 0), no_sync)
+        resumed.step(data, step, step_generator(0, step, 0), Updates())
     assert all(torch.equal(value, resumed.unet.state_dict()[name]) for name, value in again.unet.state_dict().items())
     found = straight.validate({"images": [{"image": data["images"]["image"][0]}]})
     assert found.metrics["mse"] < 1

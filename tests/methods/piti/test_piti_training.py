@@ -19,6 +19,7 @@ from methods.train import registry
 from methods.train.loop import step_generator
 from methods.train.losses.diffusion import LossSecondMomentSampler
 from methods.train.piti.base import PITIBase
+from methods.train.updates import Updates
 
 from .conftest import GOLDEN, TINY_BASE, Case, relative
 
@@ -76,7 +77,7 @@ def test_the_first_stage_trains_the_encoder_alone() -> None:
     objective.model.load_state_dict(torch.load(WEIGHTS, weights_only=True))
     assert list(objective.networks()) == ["encoder"]
     before = {name: value.clone() for name, value in objective.model.state_dict().items()}
-    losses = objective.step(pairs(objective, 3), 0, step_generator(0, 0, 0), lambda network: None)
+    losses = objective.step(pairs(objective, 3), 0, step_generator(0, 0, 0), Updates())
     assert set(losses) == {"loss", "mse", "vb"}
     changed = {name for name, value in objective.model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
@@ -88,12 +89,12 @@ def test_a_resumed_run_goes_on_with_the_same_bits() -> None:
     through, first = base(), base()
     batch = pairs(through, 2)
     for step in range(3):
-        through.step(batch, step, step_generator(0, step, 0), lambda network: None)
+        through.step(batch, step, step_generator(0, step, 0), Updates())
     for step in range(2):
-        first.step(batch, step, step_generator(0, step, 0), lambda network: None)
+        first.step(batch, step, step_generator(0, step, 0), Updates())
     second = base()
     second.load_state_dict(first.state_dict())
-    second.step(batch, 2, step_generator(0, 2, 0), lambda network: None)
+    second.step(batch, 2, step_generator(0, 2, 0), Updates())
     for name, value in second.model.state_dict().items():
         torch.testing.assert_close(value, through.model.state_dict()[name], rtol=0, atol=0)
     assert isinstance(second.sampler, LossSecondMomentSampler)
@@ -104,7 +105,7 @@ def test_a_resumed_run_goes_on_with_the_same_bits() -> None:
 def test_training_learns() -> None:
     objective = base(lr=2e-3, unconditional_share=0.0, timesteps="uniform", flip=False)
     batch = pairs(objective, 4)
-    losses = [objective.step(batch, n, step_generator(0, n, 0), lambda network: None)["mse"] for n in range(12)]
+    losses = [objective.step(batch, n, step_generator(0, n, 0), Updates())["mse"] for n in range(12)]
     assert np.mean(losses[-3:]) < 0.9 * losses[0]
 
 

@@ -21,6 +21,7 @@ from methods.train.losses.critic import PatchCritic, critic_loss, generator_loss
 from methods.train.losses.vgg_distance import VGGDistance
 from methods.train.piti.degradation import degrade, smooth_l0
 from methods.train.piti.upsampler import PITIUpsampler
+from methods.train.updates import Updates
 
 from .conftest import TINY_UPSAMPLER
 from .test_piti_training import base, pair
@@ -96,13 +97,13 @@ def test_the_critic_and_its_penalty() -> None:
 def test_a_step_with_every_loss(tmp_path: Path) -> None:
     objective = upsampler(perceptual_weight=0.004, vgg=vgg(tmp_path), extra_after=1)
     batch = pairs(objective, 1)
-    plain = objective.step(batch, 0, step_generator(0, 0, 0), lambda network: None)
+    plain = objective.step(batch, 0, step_generator(0, 0, 0), Updates())
     assert set(plain) == {"loss", "mse", "vb"}
     before = [parameter.clone() for parameter in objective.critic.parameters()]
-    synced: list[Any] = []
-    losses = objective.step(batch, 1, step_generator(0, 1, 0), lambda network: synced.append(network))
+    updates = Updates()
+    losses = objective.step(batch, 1, step_generator(0, 1, 0), updates)
     assert set(losses) == {"loss", "mse", "vb", "perceptual", "adversarial", "critic"}
-    assert synced == [objective.model, objective.critic]
+    assert list(updates.norms) == ["model", "critic"]
     assert all(np.isfinite(value) for value in losses.values())
     moved = [not torch.equal(a, b) for a, b in zip(before, objective.critic.parameters(), strict=True)]
     assert any(moved)
@@ -112,11 +113,11 @@ def test_a_resumed_run_goes_on_with_the_same_bits() -> None:
     through, first = (upsampler(extra_after=0) for _ in range(2))
     batch = pairs(through, 1)
     for step in range(2):
-        through.step(batch, step, step_generator(0, step, 0), lambda network: None)
-    first.step(batch, 0, step_generator(0, 0, 0), lambda network: None)
+        through.step(batch, step, step_generator(0, step, 0), Updates())
+    first.step(batch, 0, step_generator(0, 0, 0), Updates())
     second = upsampler(extra_after=0)
     second.load_state_dict(first.state_dict())
-    second.step(batch, 1, step_generator(0, 1, 0), lambda network: None)
+    second.step(batch, 1, step_generator(0, 1, 0), Updates())
     for part in ("model", "critic"):
         torch.testing.assert_close(second.state_dict()[part], through.state_dict()[part], rtol=0, atol=0)
 

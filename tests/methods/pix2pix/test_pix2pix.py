@@ -15,6 +15,7 @@ from methods.base import Batch, Inputs
 from methods.errors import BadSample, InputError
 from methods.train import registry
 from methods.train.pix2pix.objective import Pix2PixTraining
+from methods.train.updates import Updates
 from tests.support.datasets import picture
 
 SMALL = {"width": 8, "levels": 2, "discriminator_width": 8, "lr": 2e-3}
@@ -38,7 +39,7 @@ def pairs(objective: Pix2PixTraining, count: int = 4) -> dict[str, Any]:
 
 def run(objective: Pix2PixTraining, steps: range) -> list[dict[str, float]]:
     batch = pairs(objective)
-    return [dict(objective.step(batch, n, torch.Generator().manual_seed(n), lambda network: None)) for n in steps]
+    return [dict(objective.step(batch, n, torch.Generator().manual_seed(n), Updates())) for n in steps]
 
 
 def test_it_learns_and_a_resumed_run_is_the_same(tmp_path: Path) -> None:
@@ -56,8 +57,9 @@ def test_it_learns_and_a_resumed_run_is_the_same(tmp_path: Path) -> None:
 
 def test_every_network_is_synchronised_before_its_step() -> None:
     objective, seen = built(), []
-    objective.step(pairs(objective), 0, torch.Generator(), lambda network: seen.append(network))
-    assert seen == [objective.discriminator, objective.generator]
+    objective.step(pairs(objective), 0, torch.Generator(), Updates(share=lambda parameters: seen.append(parameters)))
+    networks = (objective.discriminator, objective.generator)
+    assert [list(map(id, one)) for one in seen] == [list(map(id, network.parameters())) for network in networks]
 
 
 def test_what_is_exported_is_what_the_method_runs(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from methods.nn.dino import load_dino
 from methods.train import registry
 from methods.train.clip.objective import ClipTraining, contrastive
 from methods.train.clip.texts import shown_caption
+from methods.train.updates import Updates
 from tests.support.datasets import picture
 
 SMALL: dict[str, Any] = {"size": 16, "patch": 8, "vision_width": 64, "vision_layers": 1, "text_layers": 1}
@@ -46,7 +47,7 @@ def run(objective: ClipTraining, steps: range) -> list[float]:
             "caption": [row["caption"] for row in rows],
         }
     }
-    return [objective.step(batch, n, torch.Generator().manual_seed(n), lambda network: None)["loss"] for n in steps]
+    return [objective.step(batch, n, torch.Generator().manual_seed(n), Updates())["loss"] for n in steps]
 
 
 def test_it_learns_resumes_and_exports(tmp_path: Path) -> None:

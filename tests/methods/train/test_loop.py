@@ -17,6 +17,7 @@ from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_ste
 from methods.train.divergence import Diverged
 from methods.train.loop import FitConfig, Progress, fit
 from methods.train.objective import Objective, Streams
+from methods.train.recipe import Recipe
 
 
 def build(**params: object) -> Objective:
@@ -32,7 +33,8 @@ def config(folder: Path, **changes: object) -> FitConfig:
     held_out = {"a": [{"image": torch.full((3, 8, 8), 0.25), "key": "k"}]}
     return FitConfig(
         folder,
-        **{"steps": 10, "ema": 0.9, "checkpoint_every": 4, "validate_every": 5, "log_every": 2, "validation": held_out}
+        **{"steps": 10, "checkpoint_every": 4, "validate_every": 5, "log_every": 2, "validation": held_out}
+        | {"recipe": Recipe(ema=0.9)}
         | changes,  # type: ignore[arg-type]
     )
 

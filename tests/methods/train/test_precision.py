@@ -16,7 +16,9 @@ from methods.train.loop import FitConfig, fit
 from methods.train.losses.diffusion import min_snr_weights
 from methods.train.objective import Objective, Streams
 from methods.train.precision import computing_in
+from methods.train.recipe import Recipe
 from methods.train.text_to_image.latent_cache import LatentCache
+from methods.train.updates import Updates
 
 CPU = torch.device("cpu")
 ENCODER = {"channels": [8, 8, 8, 8, 16], "width": 16, "layers": 1, "heads": 2}
@@ -69,9 +71,7 @@ def losses(objective: Objective, name: str, steps: int = 4) -> list[float]:
     return [
         value
         for step in range(steps)
-        for value in objective.step(
-            batches(name), step, torch.Generator().manual_seed(step), lambda network: None
-        ).values()
+        for value in objective.step(batches(name), step, torch.Generator().manual_seed(step), Updates()).values()
     ]
 
 
@@ -102,7 +102,8 @@ def test_the_order_of_memory_is_not_in_the_file(tmp_path: Path, name: str) -> No
     files = []
     for channels_last in (False, True):
         objective = build(name, torch.float32)
-        config = FitConfig(tmp_path / str(channels_last), steps=4, ema=0.9, channels_last=channels_last)
+        recipe = Recipe(ema=0.9, memory_format="channels_last" if channels_last else "contiguous")
+        config = FitConfig(tmp_path / str(channels_last), steps=4, recipe=recipe)
         orders: list[bool] = []
 
         def watched(step: int, objective: Objective = objective, orders: list[bool] = orders) -> Streams:

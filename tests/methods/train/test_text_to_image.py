@@ -17,6 +17,7 @@ from methods.errors import BadSample, InputError
 from methods.nn.model_pack import unpack
 from methods.train import registry
 from methods.train.text_to_image.objective import TextToImageTraining
+from methods.train.updates import Updates
 from tests.support.datasets import picture
 
 SMALL: dict[str, Any] = {
@@ -48,7 +49,7 @@ def samples(objective: TextToImageTraining) -> list[Any]:
 def run(objective: TextToImageTraining, steps: range) -> list[dict[str, float]]:
     rows = samples(objective)
     batch = {"captioned": {name: torch.stack([row[name] for row in rows]) for name in ("image", "ids")}}
-    return [dict(objective.step(batch, n, torch.Generator().manual_seed(n), lambda network: None)) for n in steps]
+    return [dict(objective.step(batch, n, torch.Generator().manual_seed(n), Updates())) for n in steps]
 
 
 def test_both_stages_and_a_resumed_run(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from methods import BadSample, InputError, Inputs
 from methods.train import registry
 from methods.train.cyclegan_turbo.objective import CycleGANTurboTraining
 from methods.train.draws import Draws
-from methods.train.learning_rate import share_at
 from methods.train.pix2pix_turbo.objective import Pix2PixTurboTraining
-from methods.train.workers import alone
+from methods.train.recipe import share_at
+from methods.train.updates import Updates
 from tests.methods.turbo.test_train_cyclegan_turbo import CPU, golden_objective
 from tests.methods.turbo.test_train_cyclegan_turbo import params as cyclegan_params
 from tests.methods.turbo.test_train_pix2pix_turbo import params as pix2pix_params
@@ -44,7 +44,7 @@ def unpaired(base: str, steps: int = 10, **changes: Any) -> CycleGANTurboTrainin
 
 def step(objective: CycleGANTurboTraining, number: int) -> dict[str, float]:
     batch: Any = {"a": {"image": pictures(1)}, "b": {"image": pictures(2) * 0.3 - 0.5}}
-    return dict(objective.step(batch, number, torch.Generator().manual_seed(number), alone))
+    return dict(objective.step(batch, number, torch.Generator().manual_seed(number), Updates()))
 
 
 def test_the_first_loss_is_that_of_the_published_order(golden: Path, base: str) -> None:
@@ -55,8 +55,8 @@ def test_the_first_loss_is_that_of_the_published_order(golden: Path, base: str) 
     joint.load_state_dict(published.state_dict())
     a, b = pictures(1, 1), pictures(2, 1)
     one, other = (
-        published.iterate(a, b, draws(), alone),
-        joint.step({"a": {"image": a}, "b": {"image": b}}, 0, torch.Generator().manual_seed(0), alone),
+        published.iterate(a, b, draws(), Updates()),
+        joint.step({"a": {"image": a}, "b": {"image": b}}, 0, torch.Generator().manual_seed(0), Updates()),
     )
     assert other["cycle_a"] == pytest.approx(one["cycle_a"], rel=1e-6)
 
@@ -95,7 +95,7 @@ class Spy(nn.Module):
 def spied(objective: CycleGANTurboTraining, batch: Any) -> dict[str, list[tuple[torch.Tensor, torch.Tensor | None]]]:
     spies = {name: Spy(network) for name, network in objective.patch_discriminators.items()}
     objective.patch_discriminators.update(spies)  # type: ignore[arg-type]
-    objective.step(batch, 0, torch.Generator().manual_seed(0), alone)
+    objective.step(batch, 0, torch.Generator().manual_seed(0), Updates())
     return {name: spy.seen for name, spy in spies.items()}
 
 
@@ -132,7 +132,9 @@ def test_pairs_teach_both_directions(base: str) -> None:
     batch = paired_batch()
     held = [{name: value[0] for name, value in batch[stream].items()} for stream in ("a", "b")]
     before = objective.validate({"a": held[:1], "b": held[1:]})
-    found = [dict(objective.step(batch, number, torch.Generator().manual_seed(number), alone)) for number in range(25)]
+    found = [
+        dict(objective.step(batch, number, torch.Generator().manual_seed(number), Updates())) for number in range(25)
+    ]
     assert found[-1]["rec_a"] < 0.7 * found[0]["rec_a"]
     assert found[-1]["rec_b"] < 0.8 * found[0]["rec_b"]
     after = objective.validate({"a": held[:1], "b": held[1:]})
@@ -151,7 +153,7 @@ def test_mixed_precision_changes_little(base: str, checkpointing: bool) -> None:
     for precision in (torch.float32, torch.bfloat16):
         torch.manual_seed(0)
         objective = CycleGANTurboTraining.build(chosen, CPU, precision, 10)
-        found.append(objective.step(paired_batch(), 0, torch.Generator().manual_seed(0), alone))
+        found.append(objective.step(paired_batch(), 0, torch.Generator().manual_seed(0), Updates()))
         assert all(p.dtype == torch.float32 for p in objective.trained)
     for name in ("rec_a", "rec_b"):
         assert found[1][name] == pytest.approx(found[0][name], rel=0.02)
@@ -229,7 +231,7 @@ def test_pairs_in_one_pass(base: str) -> None:
     objective = Pix2PixTurboTraining.build(chosen, CPU, torch.float32, 10)
     source = pictures(3) * 0.5 + 0.5
     target = source * 0.4 + 0.5
-    found = [objective.iterate_jointly(source, target, ["a"] * 2, draws(), alone) for _ in range(4)]
+    found = [objective.iterate_jointly(source, target, ["a"] * 2, draws(), Updates()) for _ in range(4)]
     assert {"l1", "l2", "gan", "disc", "patch", "patch_disc"} <= found[0].keys()
     assert found[-1]["l1"] < found[0]["l1"]
     assert set(objective.networks()) == {"unet", "vae", "disc", "patch"}

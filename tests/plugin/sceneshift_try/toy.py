@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from methods.base import Inputs
 from methods.errors import BadSample
 from methods.nn.tensor_file import write_tensors
-from methods.train.objective import ObjectiveInfo, ObjectiveParams, Sample, Streams, Sync, Validation
+from methods.train.objective import ObjectiveInfo, ObjectiveParams, Sample, Streams, Validation
+from methods.train.updates import Updates
 
 
 class ToyParams(ObjectiveParams):
@@ -58,6 +59,9 @@ class ToyColour:
     def networks(self) -> Mapping[str, nn.Module]:
         return {"toy": self.network}
 
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        return {"toy": self.optimizer}
+
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         assert inputs.image is not None
         size, (height, width) = self.params.size, inputs.image.shape[:2]
@@ -67,17 +71,15 @@ class ToyColour:
         crop = inputs.image[top : top + size, left : left + size]
         return {"image": torch.from_numpy(crop.copy()).permute(2, 0, 1).float() / 255, "key": inputs.key}
 
-    def step(self, batch: Streams, step: int, generator: torch.Generator, sync: Sync) -> Mapping[str, float]:
+    def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         if step == self.params.bug:
             self._weight_of("image")
         x = batch["a"]["image"]
         assert isinstance(x, Tensor)
         noise = torch.randn(x.shape, generator=generator).to(x.device)
         loss = (self.network(x + 0.1 * noise) - x.flip(1)).square().mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        sync(self.network)
-        self.optimizer.step()
+        updates.backward(loss)
+        updates.step("toy", self.optimizer)
         if self.params.explode is not None and step >= self.params.explode:
             return {"mse": 3e6 * float(loss.detach() + 1)}
         return {"mse": float("nan") if step == self.params.poison else float(loss.detach())}

@@ -1,0 +1,105 @@
+"""Where curves and pictures of a training go besides its own files: TensorBoard, Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from methods.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LoggerName = Literal["tensorboard", "wandb"]
+
+
+class Logger(Protocol):
+    """Takes what a training finds, in the order of its steps."""
+
+    def log(self, step: int, values: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
+        """Values and (H, W, 3) uint8 pictures of one step, names such as ``train/l1`` and ``validation/psnr``."""
+        ...
+
+    def flush(self) -> None:
+        """What was logged is where it belongs."""
+        ...
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        ...
+
+
+def check_logger(name: LoggerName) -> None:
+    """Raises InputError when a logger's package is not installed."""
+    if name == "wandb" and importlib.util.find_spec("wandb") is None:
+        raise InputError("loggers: 'wandb' needs a package that is not installed: pip install 'sceneshift[wandb]'")
+
+
+def open_logger(name: LoggerName, folder: Path, run: str, identity: str, start: int) -> Logger:
+    """A logger that writes below ``folder``; Weights & Biases also to its server, unless ``WANDB_MODE=offline``.
+
+    Args:
+        name: which one.
+        folder: the training's.
+        run: the training's name.
+        identity: tells trainings apart; an interrupted one goes on under it.
+        start: iterations done; what an earlier attempt logged past them is dropped.
+    """
+    check_logger(name)
+    return TensorBoard(folder, start) if name == "tensorboard" else WeightsAndBiases(folder, run, identity)
+
+
+class TensorBoard:
+    """Event files in ``tensorboard/``."""
+
+    def __init__(self, folder: Path, start: int) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+
+    def log(self, step: int, values: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
+        """See :class:`Logger`."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        for name, pixels in pictures.items():
+            self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """See :class:`Logger`."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """See :class:`Logger`."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of project ``WANDB_PROJECT`` (``sceneshift`` by default), with files in ``wandb/``."""
+
+    def __init__(self, folder: Path, run: str, identity: str) -> None:
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._wandb: Any = wandb
+        self._run: Any = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "sceneshift"),
+            name=run,
+            id=identity,
+            resume="allow",
+            dir=str(folder),
+        )
+
+    def log(self, step: int, values: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
+        """See :class:`Logger`."""
+        images = {name: self._wandb.Image(pixels) for name, pixels in pictures.items()}
+        self._run.log({**values, **images}, step=step)
+
+    def flush(self) -> None:
+        """Weights & Biases sends by itself."""
+
+    def close(self) -> None:
+        """See :class:`Logger`."""
+        self._run.finish()

@@ -1,0 +1,78 @@
+"""Samples decoded for training, and a bounded memory of them."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import Any
+
+import numpy as np
+
+from methods.base import Inputs
+from methods.errors import BadSample
+from pipeline import codec
+from pipeline.records import Sample
+
+
+def decoded(sample: Sample) -> Inputs:
+    """A sample as an objective's ``transform`` takes it.
+
+    ``columns`` holds what the source carries, label maps decoded under their own names, and the true picture of the
+    other domain as ``target`` (H, W, 3) uint8 where the source has one.
+
+    Raises:
+        BadSample: a picture that cannot be decoded.
+    """
+    if sample.problem is not None or sample.image is None:
+        problem = sample.problem
+        raise BadSample(problem.error if problem else "no_image", problem.message if problem else "no picture")
+    columns: dict[str, Any] = dict(sample.passthrough)
+    columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
+    if sample.target is not None:
+        columns["target"] = codec.decode(sample.target).pixels
+    return Inputs(sample.key, codec.decode(sample.image).pixels, sample.caption, columns)
+
+
+class DecodedCache:
+    """Decoded samples by content, until ``limit`` bytes are full; what is in stays in.
+
+    Nothing is evicted: epochs go through a set from end to end, and what was used least recently would always be what
+    is needed next. Safe to use from several threads.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[bytes, Inputs] = {}
+        self._lock = threading.Lock()
+        self.size = 0
+        """Bytes of pixels that are kept."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def of(self, sample: Sample) -> Inputs:
+        """As :func:`decoded`. The arrays are shared: they must not be written to."""
+        if not self._limit or sample.image is None:
+            return decoded(sample)
+        key = _digest(sample)
+        with self._lock:
+            known = self._kept.get(key)
+        if known is not None:
+            return known
+        found = decoded(sample)
+        arrays = [value for value in (found.image, *found.columns.values()) if isinstance(value, np.ndarray)]
+        size = sum(array.nbytes for array in arrays)
+        with self._lock:
+            if key not in self._kept and self.size + size <= self._limit:
+                for array in arrays:
+                    array.flags.writeable = False
+                self._kept[key] = found
+                self.size += size
+        return found
+
+
+def _digest(sample: Sample) -> bytes:
+    made = hashlib.blake2b(sample.key.encode("utf-8", "surrogatepass"), digest_size=16)
+    for data in (sample.image, sample.target, *sample.masks.values()):
+        made.update(data or b"")
+    return made.digest()

@@ -1,0 +1,148 @@
+"""What a training's weights are worth to who runs them: held-out samples through the code of `run`, and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import methods
+from methods.errors import BadSample, InputError
+from methods.train.objective import Validation
+from pipeline import codec, job
+from pipeline.metrics.summary import Summary
+from pipeline.records import Row, Shard
+from pipeline.spec import JobSpec
+from pipeline.training.spec import TrainSpec
+from pipeline.training.streams import Stream
+
+GRID = "samples"
+"""Title of the picture with the fixed samples: source, output (or several), target."""
+
+_SHOWN = 4
+_CELL = 256
+_GAP = 4
+
+
+class Evaluation:
+    """Called with exported weights; says what the method that loads them makes of the held-out samples.
+
+    With one stream a sample's target is its own. With two, the samples of the first are translated, and the pictures of
+    the second stand for the target domain: metrics of whole sets compare with them, those of single pictures do not.
+
+    Args:
+        spec: what is trained; its ``validation`` names metrics and method.
+        streams: where the held-out samples come from, by name.
+
+    Raises:
+        InputError: an unknown metric, no method to run the weights, or one whose parameters are wrong.
+    """
+
+    def __init__(self, spec: TrainSpec, streams: Mapping[str, Stream]) -> None:
+        wanted = spec.validation
+        names = list(spec.data)
+        first = streams[names[0]]
+        count = wanted.samples
+        self._samples = first.kept(count)
+        self._unpaired = len(names) > 1
+        if self._unpaired:
+            others = [sample.image for sample in streams[names[1]].kept(count) if sample.image is not None]
+            self._samples = [
+                replace(sample, target=others[number % len(others)] if others else None)
+                for number, sample in enumerate(self._samples)
+            ]
+        self._tree = _job_tree(spec, names[0])
+        job.check(JobSpec.model_validate(self._tree))
+
+    def __call__(self, weights: Path) -> Validation:
+        """Metrics by column (means) and set, and the grid of samples. Raises InputError when all are refused."""
+        from pipeline.translate.shard import translate_shard
+        from pipeline.translate.translator import Translator
+
+        tree = {**self._tree, "method": {**self._tree["method"], "weights": str(weights)}}
+        translator = Translator(job.prepare(JobSpec.model_validate(tree)))
+        try:
+            shard = Shard("validation", "validation", 0, tuple(self._samples), last=True)
+            rows = translate_shard(translator, shard).rows
+            done = [row for row in rows if row.rejection is None]
+            if not done:
+                why = next((row.rejection for row in rows if row.rejection is not None), None)
+                raise InputError(
+                    f"validation: method '{self._tree['method']['name']}' refuses every held-out sample"
+                    + (f": {why.error}: {why.message}" if why else "")
+                )
+            return Validation(self._measured(translator, done), {GRID: self._grid(rows)})
+        finally:
+            translator.close()
+
+    def _measured(self, translator: Any, rows: Sequence[Row]) -> dict[str, float]:
+        sums: dict[str, Summary] = {}
+        for row in rows:
+            for column, value in row.metrics.items():
+                # a picture of the other set is no truth for this one
+                if not (self._unpaired and column.endswith("_target")):
+                    sums.setdefault(column, Summary()).add([value])
+        found = {column: each.mean for column, each in sums.items() if each.count}
+        features = {
+            name: np.stack([row.features[name] for row in rows if name in row.features])
+            for name in {name for row in rows for name in row.features}
+        }
+        for metric in translator.metrics:
+            found |= metric.combine(features)
+        return found
+
+    def _grid(self, rows: Sequence[Row]) -> np.ndarray:
+        """(H, W, 3) uint8: a line per sample with its source, its outputs and its target (paired data)."""
+        lines = []
+        by_key: dict[str, list[Row]] = {}
+        for row in rows:
+            by_key.setdefault(row.key, []).append(row)
+        for sample in self._samples[:_SHOWN]:
+            cells = [sample.image, *(row.image for row in by_key.get(sample.key, []))]
+            cells += [] if self._unpaired or sample.target is None else [sample.target]
+            lines.append([_cell(data) for data in cells])
+        width, height = max(map(len, lines)), len(lines)
+        sheet = np.full((height * (_CELL + _GAP) - _GAP, width * (_CELL + _GAP) - _GAP, 3), 255, np.uint8)
+        for y, line in enumerate(lines):
+            for x, cell in enumerate(line):
+                top, left = y * (_CELL + _GAP), x * (_CELL + _GAP)
+                sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+        return sheet
+
+
+def _cell(data: bytes | None) -> np.ndarray:
+    """The picture within a square of the grid; grey where there is none."""
+    try:
+        if data is None:
+            raise BadSample("no_image", "nothing here")
+        pixels = codec.decode(data).pixels
+    except BadSample:
+        return np.full((_CELL, _CELL, 3), 224, np.uint8)
+    height, width = pixels.shape[:2]
+    scale = _CELL / max(height, width)
+    return codec.resize(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _job_tree(spec: TrainSpec, stream: str) -> dict[str, Any]:
+    wanted = spec.validation
+    method = wanted.method
+    name = spec.objective.name if method is None else method.name
+    if method is None and name not in methods.registered():
+        raise InputError(
+            f"validation.metrics: no method is called '{name}' as the objective is: name the one that runs its weights "
+            "under validation.method"
+        )
+    source = (wanted.data or spec.data)[stream].model_dump(mode="json")
+    return {
+        "name": spec.name,
+        "source": source,
+        "method": {"name": name, **({} if method is None else {"preset": method.preset, "params": method.params})},
+        "output": {"uri": spec.output.uri, "pairs": True, "image": {"format": "png"}},
+        "metrics": list(wanted.metrics),
+        "variants": wanted.variants,
+        "compute": {"gpus": spec.compute.gpus, "torch_threads": spec.compute.torch_threads},
+        "seed": spec.seed,
+    }

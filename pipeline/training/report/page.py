@@ -1,0 +1,213 @@
+"""The training report and the model card: read from a training's output, written beside its weights."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+import methods
+from methods.train import registry
+from methods.train.journal import LOG, VALIDATION
+from methods.train.loop import BEST
+from methods.train.selection import Standing, standing
+from pipeline import quantity
+from pipeline.storage import Store, redact
+from pipeline.training.report.curves import curve
+from pipeline.training.spec import TrainSpec
+from pipeline.training.summary import Summary
+
+REPORT = "report.html"
+CARD = "README.md"
+_GRIDS = 6
+_WIDEST = 1100
+_NAMES = re.compile(r"validation/step-(\d+)/(.+)\.png")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A curve with its heading and its last value."""
+
+    title: str
+    last: str
+    svg: Markup
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The pictures of one validation."""
+
+    step: int
+    pictures: tuple[tuple[str, str], ...]
+
+
+def write_report(spec: TrainSpec, store: Store, summary: Summary, extra: Mapping[str, Any] | None = None) -> None:
+    """Write ``report.html`` and ``README.md`` from what the output of a training holds.
+
+    Args:
+        spec: what was trained.
+        store: its output.
+        summary: how far it is.
+        extra: a comparison with a teacher (:func:`pipeline.training.comparison.table`), where this was a distillation.
+    """
+    log, validations = _rows(store, LOG), _rows(store, VALIDATION)
+    selection = spec.validation.selection
+    best = standing(validations, selection) if selection is not None else None
+    seconds = float(log[-1]["seconds"]) if log else 0.0
+    info = registry.info(spec.objective.name)
+    page = {
+        "spec": spec,
+        "info": info,
+        "summary": summary,
+        "best": best,
+        "best_metric": spec.validation.best,
+        "facts": _facts(spec, store, summary, seconds),
+        "losses": _charts(log, lambda name: not name.startswith("grad_norm.") and name != "rate"),
+        "details": _charts(log, lambda name: name.startswith("grad_norm.") or name == "rate"),
+        "validation": _charts(validations, lambda name: True, best),
+        "scores": _scores(validations, best),
+        "grids": _grids(store),
+        "settings": redact(yaml.safe_dump(_given(spec), sort_keys=False, allow_unicode=True)),
+        "comparison": extra,
+        "method": _method_block(spec, store, summary),
+        "uri": redact(store.uri()),
+        "report": REPORT,
+        "images_per_second": _pace(log, spec, summary),
+    }
+    store.put(REPORT, _environment(True).get_template("training.html.j2").render(page).encode())
+    text = _environment(False).get_template("model_card.md.j2").render(page)
+    store.put(CARD, (f"---\n{_front_matter(spec)}---\n\n" + re.sub(r"\n{3,}", "\n\n", text)).encode())
+
+
+@cache
+def _environment(html: bool) -> Environment:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("pipeline", "training/report"), PackageLoader("pipeline", "output/report")]),
+        # names and settings are foreign text: on the page everything is escaped that is not made here
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("count", "measured", "share", "size", "duration"):
+        environment.filters[name] = getattr(quantity, name)
+    environment.filters["cell"] = lambda value: " ".join(str(value).replace("|", " ").split())
+    return environment
+
+
+def _rows(store: Store, name: str) -> list[dict[str, float]]:
+    data = store.read_or_none(name)
+    return [json.loads(line) for line in (data or b"").decode().splitlines() if line]
+
+
+def _charts(rows: Sequence[Mapping[str, float]], shown: Any, best: Standing | None = None) -> list[Chart]:
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds") and shown(name))
+    found = []
+    for name in names:
+        points = [(row["step"], float(row[name])) for row in rows if name in row]
+        marked = best.step if best is not None else None
+        found.append(Chart(name, quantity.measured(points[-1][1]), curve(points, name, marked)))
+    return found
+
+
+def _scores(rows: Sequence[Mapping[str, float]], best: Standing | None) -> list[tuple[str, float, float | None]]:
+    """(name, last value, value at the best validation) of everything that the last validation found."""
+    if not rows:
+        return []
+    chosen = next((row for row in rows if best is not None and row["step"] == best.step), {})
+    return [(name, value, chosen.get(name)) for name, value in rows[-1].items() if name != "step"]
+
+
+def _grids(store: Store) -> list[Grid]:
+    """The pictures of up to six validations, first and last among them: four of the last one, one of the others."""
+    by_step: dict[int, list[tuple[str, str]]] = {}
+    for entry in store.list("validation"):
+        if match := _NAMES.fullmatch(entry.path):
+            by_step.setdefault(int(match[1]), []).append((match[2], entry.path))
+    steps = sorted(by_step)
+    if not steps:
+        return []
+    picked = sorted({steps[round(n * (len(steps) - 1) / max(_GRIDS - 1, 1))] for n in range(_GRIDS)})
+    found = []
+    for step in picked:
+        # the fixed samples come first where there are any
+        named = sorted(by_step[step], key=lambda each: (each[0] != "samples", each[0]))
+        few = named[:4] if step == steps[-1] else named[:1]
+        found.append(Grid(step, tuple((title, _embedded(store.read(path))) for title, path in few)))
+    return found
+
+
+def _embedded(data: bytes) -> str:
+    """A picture as a data URI, smaller where it is wide."""
+    with Image.open(io.BytesIO(data)) as opened:
+        picture = opened.convert("RGB")
+    if picture.width > _WIDEST:
+        picture = picture.resize((_WIDEST, max(1, round(picture.height * _WIDEST / picture.width))))
+    kept = io.BytesIO()
+    picture.save(kept, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(kept.getvalue()).decode()}"
+
+
+def _facts(spec: TrainSpec, store: Store, summary: Summary, seconds: float) -> list[tuple[str, str]]:
+    hours = seconds * summary.workers / 3600
+    total = sum(summary.parameters.values())
+    facts = [
+        ("objective", spec.objective.name),
+        ("steps", f"{summary.step:,} of {spec.total_steps:,}"),
+        ("samples per step", f"{spec.worker_batch * spec.accumulate * summary.workers:,}"),
+        ("parameters", f"{total / 1e6:.3g} M in {', '.join(summary.parameters) or 'no network'}"),
+        ("time", quantity.duration(seconds)),
+        ("cost", f"{hours:.3g} {'GPU' if spec.compute.gpus else 'worker'} hours"),
+        ("hardware", f"{summary.workers} x {summary.device}" if summary.workers > 1 else summary.device),
+        ("peak memory", quantity.size(summary.memory) if summary.memory else "not measured on a CPU"),
+        ("precision", spec.precision),
+        ("average", "none" if spec.ema is None else f"decay {spec.ema:g}"),
+        ("output", redact(store.uri())),
+        ("fingerprint", spec.fingerprint),
+    ]
+    for name, counts in summary.samples.items():
+        facts.insert(3, (f"data.{name}", f"{counts['size']:,} samples, {counts['held_out']:,} held out"))
+    return facts
+
+
+def _pace(log: Sequence[Mapping[str, float]], spec: TrainSpec, summary: Summary) -> float | None:
+    if not log or not log[-1]["seconds"]:
+        return None
+    return log[-1]["step"] * spec.worker_batch * spec.accumulate * summary.workers / log[-1]["seconds"]
+
+
+def _method_block(spec: TrainSpec, store: Store, summary: Summary) -> str | None:
+    """The ``method`` block of a job that uses the weights; ``None`` where no method is known to load them."""
+    wanted = spec.validation.method
+    name = spec.objective.name if wanted is None else wanted.name
+    if name not in methods.registered() or summary.weights is None:
+        return None
+    weights = BEST if spec.validation.best is not None else summary.weights
+    block: dict[str, Any] = {"name": name, "weights": redact(store.uri(weights))}
+    if wanted is not None and wanted.params:
+        block["params"] = wanted.params
+    return yaml.safe_dump({"method": block}, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _given(spec: TrainSpec) -> dict[str, Any]:
+    """The settings that differ from their defaults."""
+    return spec.model_dump(mode="json", exclude_defaults=True)
+
+
+def _front_matter(spec: TrainSpec) -> str:
+    tree = {
+        "library_name": "sceneshift",
+        "pipeline_tag": "image-to-image",
+        "tags": ["sceneshift", spec.objective.name],
+    }
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,165 @@
+"""Validation through the code of `run`, the best weights, early stop; the report, the card and the loggers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from methods.errors import InputError
+from methods.train.checkpoint import saved_steps
+from methods.train.selection import Selection, Standing, standing
+from pipeline.run.driver import run_job
+from pipeline.training.place import run_training
+from pipeline.training.spec import TrainSpec
+from pipeline.training.streams import Stream
+from tests.jobs.test_train import folder_of, tree
+from tests.support.datasets import encoded, picture, write_tar
+from tests.support.jobs import index_rows, job
+
+
+def pairs(place: Path, count: int = 8) -> Path:
+    """A tar of pictures with their inverse as target."""
+    place.mkdir(parents=True)
+    samples = {}
+    for number in range(count):
+        pixels = picture(number, (32, 24))
+        samples[f"{number:03d}"] = {"png": encoded(pixels, "PNG"), "target.png": encoded(255 - pixels, "PNG")}
+    write_tar(place / "pairs.tar", samples)
+    return place
+
+
+def paired(tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "inverse | test",
+        "objective": {"name": "pix2pix", "params": {"width": 8, "levels": 2, "discriminator_width": 8, "lr": 0.002}},
+        "data": {"pairs": {"uri": str(tmp_path / "in"), "image": "png", "target": "target.png"}},
+        "validation": {"count": 3, "metrics": ["psnr", "structure"], "best": "psnr_target"},
+        "output": {"uri": str(tmp_path / "out")},
+        "steps": 6,
+        "batch_size": 2,
+        "validate_every": 2,
+        "log_every": 1,
+        "keep_checkpoints": 1,
+        **changes,
+    }
+
+
+def rows(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training on pairs with metrics."""
+    place = tmp_path_factory.mktemp("trained")
+    pairs(place / "in")
+    assert run_training(TrainSpec.parse(paired(place))).ended == "steps"
+    return place
+
+
+def test_validation_is_what_run_measures_with_the_weights(trained: Path, tmp_path: Path) -> None:
+    found = rows(trained / "out" / "validation.jsonl")
+    assert [row["step"] for row in found] == [0, 2, 4, 6]
+    weights = str(trained / "out" / "model.safetensors")
+    method = {"name": "pix2pix", "weights": weights}
+    members = {"source__image": "png", "source__target": "target.png"}
+    spec = job(trained / "in", tmp_path / "run", method=method, metrics=["psnr", "structure"], **members)
+    run_job(spec, local=True)
+    stream = Stream(TrainSpec.parse(paired(trained)).data["pairs"], 0, 3)
+    kept = [row for row in index_rows(tmp_path / "run") if row["key"] in stream.held_out]
+    assert len(kept) == 3
+    for column in ("psnr", "psnr_target", "structure"):
+        assert found[-1][column] == pytest.approx(np.mean([row[f"metric.{column}"] for row in kept]), rel=1e-6)
+    assert found[-1]["psnr_target"] > found[0]["psnr_target"]
+
+
+def test_the_best_weights_and_their_checkpoint_are_kept(trained: Path) -> None:
+    found = rows(trained / "out" / "validation.jsonl")[1:]
+    best = max(found, key=lambda row: row["psnr_target"])["step"]
+    assert saved_steps(trained / "out") == sorted({best, 6})
+    assert (trained / "out" / "best.safetensors").exists()
+    assert not list((trained / "out").glob(".candidate*"))
+
+
+def test_the_grid_shows_source_output_and_target(trained: Path) -> None:
+    grid = np.asarray(Image.open(trained / "out" / "validation" / "step-00000006" / "samples.png"))
+    assert grid.shape == (3 * 260 - 4, 3 * 260 - 4, 3)
+    source, target = grid[:192, :256].astype(int), grid[:192, 520:].astype(int)
+    assert np.abs(source + target - 255).mean() < 3
+
+
+def test_the_report_and_the_card_say_how_it_went(trained: Path) -> None:
+    page = (trained / "out" / "report.html").read_text()
+    assert page.count("<svg") > 8
+    assert page.count("data:image/jpeg;base64,") >= 4
+    for words in ("psnr_target", "best psnr_target", "8 samples, 3 held out", "worker hours", "http-equiv"):
+        assert words in page, words
+    assert "src=http" not in page
+    card = (trained / "out" / "README.md").read_text()
+    _, matter, text = card.split("---\n", 2)
+    assert yaml.safe_load(matter)["pipeline_tag"] == "image-to-image"
+    assert "(report.html)" in text
+    assert "# inverse test" in text
+    assert "| psnr_target |" in text
+    block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert block["method"] == {"name": "pix2pix", "weights": str(trained / "out" / "best.safetensors")}
+
+
+def test_a_validation_that_cannot_work_is_said_before_the_first_step(tmp_path: Path) -> None:
+    pairs(tmp_path / "in")
+    wrong = paired(tmp_path, validation={"count": 3, "metrics": ["psnr"], "best": "pnsr"})
+    with pytest.raises(InputError, match=r"validation.best: no value 'pnsr' .* it has: .*psnr_target"):
+        run_training(TrainSpec.parse(wrong))
+    assert not (tmp_path / "out" / "checkpoints").exists()
+    with pytest.raises(InputError, match="unknown metric 'psnrr'"):
+        run_training(TrainSpec.parse(paired(tmp_path, validation={"count": 3, "metrics": ["psnrr"]})), fresh=True)
+    with pytest.raises(InputError, match=r"validation.metrics: there is nothing to validate on"):
+        TrainSpec.parse(paired(tmp_path, validation={"metrics": ["psnr"]}))
+    with pytest.raises(InputError, match=r"validation.patience: name under validation.best"):
+        TrainSpec.parse(paired(tmp_path, validation={"count": 2, "patience": 3}))
+    folder_of(tmp_path / "pictures", 4)
+    toy = tree(tmp_path, data__a__uri=str(tmp_path / "pictures"), validation={"count": 1, "metrics": ["psnr"]})
+    with pytest.raises(InputError, match="no method is called 'toy_colour'"):
+        run_training(TrainSpec.parse(toy), fresh=True)
+
+
+def test_a_training_that_gets_no_better_ends_early(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 6)
+    changes = {"objective__params": {"lr": 1e-30}, "steps": 50, "validate_every": 1, "ema": None}
+    validation = {"count": 2, "best": "mse", "patience": 2}
+    spec = TrainSpec.parse(tree(tmp_path, validation=validation, **changes))
+    ended = run_training(spec)
+    assert (ended.step, ended.ended) == (3, "patience")
+    assert saved_steps(tmp_path / "out") == [1, 2, 3]
+    again = run_training(spec)
+    assert (again.started_at, again.ended) == (3, "patience")
+    # without patience there is more to do
+    longer = TrainSpec.parse(tree(tmp_path, validation={"count": 2, "best": "mse"}, **{**changes, "steps": 4}))
+    assert run_training(longer).step == 4
+
+
+def test_standings() -> None:
+    values = [
+        {"step": 0, "x": 0.0},
+        *({"step": n, "x": x} for n, x in enumerate((3.0, 5.0, float("nan"), 5.0, 4.0), 1)),
+    ]
+    assert standing(values, Selection("x", higher=True)) == Standing(2, 5.0, 3)
+    assert standing(values, Selection("x", higher=False)) == Standing(1, 3.0, 4)
+    assert standing(values, Selection("y", higher=True)) is None
+
+
+def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    folder_of(tmp_path / "in", 4)
+    run_training(TrainSpec.parse(tree(tmp_path, steps=2, validation={"count": 1}, loggers=["wandb"])))
+    (run,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
+    assert next(run.glob("*.wandb")).stat().st_size > 0
+    assert not (tmp_path / "out" / "tensorboard").exists()
