@@ -14,6 +14,9 @@ JOB_FILE = f"{OWN}/job.json"
 TRAIN_FILE = f"{OWN}/train.json"
 """What makes a folder an output of `sceneshift train` or `distill`."""
 
+TRAINING_RECORD_FILE = f"{OWN}/training.json"
+"""How far a training is, and on what it ran."""
+
 LOCK_FILE = f"{OWN}/lock.json"
 PLAN_FILE = f"{OWN}/plan.parquet"
 FINDINGS_FILE = f"{OWN}/findings.json"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -53,6 +53,10 @@ class ObjectiveInfo:
         params: the parameters it takes, with the published defaults.
         streams: the data streams it draws from, with what each is (``{"a": "pictures of domain A", ...}``). Streams
             are drawn independently of each other; paired data is one stream whose samples carry both sides.
+        pairs: how it learns from pairs, for distillation; ``None`` if it does not. ``target``: one stream, whose
+            samples carry the true counterpart as target. ``both``: two streams, one for each domain, with the
+            counterparts as targets, where its parameters are ``paired``. ``condition``: one stream of outputs, with
+            what they are made from in a mask column that its parameter ``column`` names.
         steps, batch_size: published defaults.
         schedule: share of the learning rates, in (0, 1], at an iteration (from 0): (params, iteration, steps) -> share.
     """
@@ -63,6 +67,7 @@ class ObjectiveInfo:
     implementation: str
     params: type[ObjectiveParams]
     streams: Mapping[str, str]
+    pairs: Literal["target", "both", "condition"] | None = None
     steps: int = 10_000
     batch_size: int = 4
     schedule: Callable[[Any, int, int], float] = _constant

@@ -17,6 +17,8 @@ def alone(parameters: Sequence[nn.Parameter]) -> None:
 
 def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """In a process group, every gradient becomes the mean over the workers, in buckets of 64 MiB."""
+    # After the backward pass, not during it as torch's DDP does: an objective may step one network on several losses of
+    # an iteration, whose gradients are set aside apart while batches accumulate.
     world = dist.get_world_size()
     bucket: list[Tensor] = []
     size = 0

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from methods.errors import InputError, first_line
 
+_SECONDS = 5.0
 _HUB = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+?))?(?:/(?P<file>[\w./-]+))?")
 # what from_pretrained reads of a model folder; a repository holds the same weights in several formats and precisions
 _MODEL_FILES = (
@@ -54,10 +58,13 @@ def fetch(uri: str, besides: str = "") -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, revision, file = parts(uri)
+    # the hub's own client tries for half a minute to reach a hub that is not there
+    here = not _answers()
     try:
         if file:
-            return Path(hf_hub_download(repository, file, revision=revision))
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(_MODEL_FILES)))
+            return Path(hf_hub_download(repository, file, revision=revision, local_files_only=here))
+        patterns: list[str] = list(_MODEL_FILES)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=here))
     except LocalEntryNotFoundError:
         hint = f"not in the local hub cache, and the hub cannot be reached{besides}: go online, or name a local folder"
         raise InputError(f"weights '{uri}': {hint}") from None
@@ -66,6 +73,22 @@ def fetch(uri: str, besides: str = "") -> Path:
         raise InputError(f"weights '{uri}': the hub says {status}: check the name, the revision and HF_TOKEN") from None
     except (HFValidationError, OSError, ValueError) as error:
         raise InputError(f"weights '{uri}': {first_line(error)}") from None
+
+
+def _answers() -> bool:
+    """Whether something listens at the hub's address; behind a proxy only the client itself can find out."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return False
+    address = urlsplit(constants.ENDPOINT)
+    if not address.hostname or address.scheme in getproxies():
+        return True
+    try:
+        with socket.create_connection((address.hostname, address.port or 443), timeout=_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def find(uri: str) -> Path | None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from methods.base import Inputs
 from methods.errors import BadSample
 from pipeline import codec
+from pipeline.resample import resample
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -94,7 +95,7 @@ def _cut(
     if part.shape[:2] == wanted:
         return part
     if picture and array.dtype == np.uint8 and array.ndim == 3:
-        return codec.resize(np.ascontiguousarray(part), (wanted[1], wanted[0]), "bicubic")
+        return resample(part, (wanted[1], wanted[0]), "bicubic")
     return codec.resize(part, (wanted[1], wanted[0]), "nearest")
 
 

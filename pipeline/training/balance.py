@@ -12,19 +12,32 @@ from pipeline.records import Sample
 
 
 def value_of(sample: Sample, name: str) -> str | None:
-    """What a sample has under ``name``: a column, or a dotted path into its label JSON such as ``attributes.weather``.
+    """What a sample has under ``name``: a column, or a dotted path into JSON.
 
-    ``None`` where it has nothing there.
+    A path goes into the sample's labels (``attributes.weather``), or into a column or member that its first part names
+    (``json.weather``). ``None`` where there is nothing.
     """
-    found: Any = sample.passthrough.get(name)
-    if found is None and sample.labels_raw:
-        try:
-            found = json.loads(sample.labels_raw)
-        except ValueError:
-            return None
-        for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-    return None if found is None or isinstance(found, dict | list) else str(found)
+    if name in sample.passthrough:
+        return _plain(sample.passthrough[name])
+    column, _, rest = name.partition(".")
+    found = _inside(sample.labels_raw, name)
+    return _inside(sample.passthrough.get(column), rest) if found is None and rest else found
+
+
+def _inside(text: Any, path: str) -> str | None:
+    if not isinstance(text, str | bytes):
+        return None
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        return None
+    for part in path.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return _plain(found)
+
+
+def _plain(value: Any) -> str | None:
+    return None if value is None or isinstance(value, dict | list | bytes) else str(value)
 
 
 def balanced(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> list[Sample]:

@@ -47,7 +47,7 @@ class Evaluation:
         first = streams[names[0]]
         count = wanted.samples
         self._samples = first.kept(count)
-        self._unpaired = len(names) > 1
+        self._unpaired = len(names) > 1 and all(sample.target is None for sample in self._samples)
         if self._unpaired:
             others = [sample.image for sample in streams[names[1]].kept(count) if sample.image is not None]
             self._samples = [
@@ -87,7 +87,7 @@ class Evaluation:
                     sums.setdefault(column, Summary()).add([value])
         found = {column: each.mean for column, each in sums.items() if each.count}
         features = {
-            name: np.stack([row.features[name] for row in rows if name in row.features])
+            name: np.stack([row.features[name] for row in rows if row.features.get(name) is not None])
             for name in {name for row in rows for name in row.features}
         }
         for metric in translator.metrics:
@@ -104,11 +104,12 @@ class Evaluation:
             cells = [sample.image, *(row.image for row in by_key.get(sample.key, []))]
             cells += [] if self._unpaired or sample.target is None else [sample.target]
             lines.append([_cell(data) for data in cells])
-        width, height = max(map(len, lines)), len(lines)
-        sheet = np.full((height * (_CELL + _GAP) - _GAP, width * (_CELL + _GAP) - _GAP, 3), 255, np.uint8)
+        high = max(cell.shape[0] for line in lines for cell in line) + _GAP
+        wide = max(cell.shape[1] for line in lines for cell in line) + _GAP
+        sheet = np.full((len(lines) * high - _GAP, max(map(len, lines)) * wide - _GAP, 3), 255, np.uint8)
         for y, line in enumerate(lines):
             for x, cell in enumerate(line):
-                top, left = y * (_CELL + _GAP), x * (_CELL + _GAP)
+                top, left = y * high, x * wide
                 sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
         return sheet
 

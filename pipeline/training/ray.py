@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from queue import Empty
 from typing import Any
 
 from methods.errors import InputError, first_line
@@ -36,33 +35,39 @@ def train_on_ray(
 ) -> Fitted:
     """Train with ``spec.compute.workers`` processes; a group that lost a worker goes on from the last checkpoint.
 
+    With [least, most] workers it goes on with those that are left, and grows again when there is room: Ray Train looks
+    once a minute. What was done since the last checkpoint is done anew then.
+
     Raises:
         InputError: the spec, the data or the output cannot work, or the cluster cannot be reached.
         JobFailed: the workers failed more often than ``compute.max_failures``.
     """
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
-    from ray.util.queue import Queue
 
     check(spec, fresh=fresh)
     store = Store(spec.output.uri, spec.output.storage)
     with locked(store, spec.name, steal=steal_lock):
         claim(store, spec, fresh=fresh)
     logs = RunLogs(store, new_run(), spec.name, log_options)
-    workers, compute = spec.compute.workers, spec.compute
-    demand = Demand((workers, workers), compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
+    compute = spec.compute
+    least, most = compute.worker_range
+    demand = Demand((least, most), compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
     cluster = open_cluster(demand)
     say(f"working {cluster.where}")
-    reports, orders = (Queue(actor_options={"num_cpus": 0}) for _ in range(2))
+    line = ray.remote(num_cpus=0)(_Line).remote()
     resources = {"CPU": compute.cpus} | ({"GPU": 1} if compute.gpus else {})
     try:
         with tempfile.TemporaryDirectory(prefix="sceneshift-train-") as scratch:
             trainer = TorchTrainer(
                 _work,
-                train_loop_config={"spec": spec.as_tree(), "reports": reports, "orders": orders, "logs": logs},
+                train_loop_config={"spec": spec.as_tree(), "line": line, "logs": logs},
                 torch_config=TorchConfig(backend="nccl" if compute.gpus else "gloo"),
                 scaling_config=ScalingConfig(
-                    num_workers=workers, use_gpu=bool(compute.gpus), resources_per_worker=resources
+                    num_workers=most if least == most else (least, most),
+                    use_gpu=bool(compute.gpus),
+                    resources_per_worker=resources,
                 ),
                 # checkpoints go to the output by themselves; Ray Train keeps nothing but its own notes
                 run_config=RunConfig(
@@ -71,8 +76,8 @@ def train_on_ray(
                     failure_config=FailureConfig(max_failures=compute.max_failures),
                 ),
             )
-            with _passed_on(reports, watch) as ended:
-                _fit(trainer, stop, orders)
+            with _passed_on(line, watch) as ended:
+                _fit(trainer, stop, line)
     except Exception as error:
         text = _root_message(error)
         if _CALLER_S_FAULT in text:
@@ -85,7 +90,28 @@ def train_on_ray(
     return ended[0]
 
 
-def _fit(trainer: Any, stop: Callable[[], bool], orders: Any) -> None:
+class _Line:
+    """The actor between driver and workers: progress one way, the order to stop the other."""
+
+    def __init__(self) -> None:
+        self.reports: list[Progress | Fitted] = []
+        self.stopping = False
+
+    def report(self, what: Progress | Fitted) -> None:
+        self.reports.append(what)
+
+    def take(self) -> list[Progress | Fitted]:
+        taken, self.reports = self.reports, []
+        return taken
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def asked(self) -> bool:
+        return self.stopping
+
+
+def _fit(trainer: Any, stop: Callable[[], bool], line: Any) -> None:
     """Train in a thread of its own: Ray Train's handling of Ctrl-C, which drops the workers, is for main threads."""
     failure: list[BaseException] = []
 
@@ -101,28 +127,28 @@ def _fit(trainer: Any, stop: Callable[[], bool], orders: Any) -> None:
     while thread.is_alive():
         thread.join(timeout=0.5)
         if stop() and not passed_on:
-            orders.put("stop")
+            line.stop.remote()
             passed_on = True
     if failure:
         raise failure[0]
 
 
 @contextlib.contextmanager
-def _passed_on(reports: Any, watch: Callable[[Progress], None]) -> Iterator[list[Fitted]]:
-    """What the first worker puts into the queue is handed to ``watch``, to the last of it; yields how it ended."""
+def _passed_on(line: Any, watch: Callable[[Progress], None]) -> Iterator[list[Fitted]]:
+    """What the first worker reports is handed to ``watch``, to the last of it; yields how it ended."""
+    import ray
+
     done = threading.Event()
     ended: list[Fitted] = []
 
     def pass_on() -> None:
         while True:
-            ending = done.is_set()
-            with contextlib.suppress(Empty):
-                while True:
-                    report = reports.get(timeout=0.5)
-                    if isinstance(report, Fitted):
-                        ended[:] = [report]
-                    else:
-                        watch(report)
+            ending = done.wait(timeout=0.5)
+            for report in ray.get(line.take.remote()):
+                if isinstance(report, Fitted):
+                    ended[:] = [report]
+                else:
+                    watch(report)
             if ending:
                 return
 
@@ -148,6 +174,7 @@ def _root_message(error: BaseException) -> str:
 
 def _work(config: dict[str, Any]) -> None:
     """What every worker runs."""
+    import ray
     import ray.train
     from ray.train.torch import get_device
 
@@ -161,7 +188,7 @@ def _work(config: dict[str, Any]) -> None:
         nonlocal asked, looked_at
         if context.get_world_rank() == 0 and not asked and time.monotonic() - looked_at > 1:
             looked_at = time.monotonic()
-            asked = not config["orders"].empty()
+            asked = bool(ray.get(config["line"].asked.remote()))
         return asked
 
     reported = 0.0
@@ -172,7 +199,7 @@ def _work(config: dict[str, Any]) -> None:
         due = time.monotonic() - reported > 1 or progress.step == progress.steps
         if context.get_world_rank() == 0 and due:
             reported = time.monotonic()
-            config["reports"].put(progress)
+            config["line"].report.remote(progress)
 
     try:
         fitted = train(
@@ -187,6 +214,6 @@ def _work(config: dict[str, Any]) -> None:
             stop=stop,
         )
         if context.get_world_rank() == 0:
-            config["reports"].put(fitted)
+            ray.get(config["line"].report.remote(fitted))
     except InputError as error:
         raise RuntimeError(f"{_CALLER_S_FAULT}{error}") from None

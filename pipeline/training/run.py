@@ -35,10 +35,10 @@ from pipeline.storage import Store, redact
 from pipeline.training.claim import check_claim, claim, differences, stored_training
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.folder import training_folder
-from pipeline.training.report.page import write_report
+from pipeline.training.record import TrainingRecord, hardware
+from pipeline.training.report.page import write_training_report
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Loader, Stream, validation_samples
-from pipeline.training.summary import Summary, hardware
 from pipeline.translate.cpu import configure_cpu
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
@@ -105,13 +105,13 @@ def train(
             selection=spec.validation.selection,
             loggers=spec.loggers,
             name=spec.name,
-            identity=f"{spec.fingerprint}-{fingerprint(redact(store.uri()))}",
+            identity=fingerprint({"shaping": spec.shaping(), "output": redact(store.uri())}),
             metadata=_metadata(spec),
             rank=rank,
             world=world,
         )
         remote = not store.local
-        about = Summary(
+        about = TrainingRecord(
             step=0,
             ended="running",
             parameters={
@@ -148,7 +148,7 @@ def train(
             memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
             weights = None if fitted.weights is None else fitted.weights.name
             now = replace(about, step=fitted.step, ended=fitted.ended, weights=weights, memory=memory)
-            write_report(spec, store, now)
+            write_training_report(spec, store, now)
             # last: what says that a training is finished
             now.put(store)
 
@@ -180,7 +180,7 @@ def finished(store: Store, spec: TrainSpec) -> Fitted | None:
     Raises InputError when the output belongs to another spec.
     """
     check_claim(store, spec)
-    done = Summary.read(store)
+    done = TrainingRecord.read(store)
     if stored_training(store) is None or done is None or done.weights is None or not store.exists(done.weights):
         return None
     at_end = done.ended == "steps" and done.step == spec.total_steps
@@ -216,7 +216,7 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     wanted = spec.validation.samples
     held_out = wanted if spec.validation.from_training_data else 0
     streams = {
-        name: Stream(source, _mixed(spec.seed, rank), held_out, spec.balance.get(name))
+        name: Stream(source, _mixed(spec.seed, rank), held_out, spec.balance.get(name), spec.where.get(name))
         for name, source in spec.data.items()
     }
     for name, stream in streams.items():

@@ -19,6 +19,8 @@ from pipeline.storage import StorageOptions
 from pipeline.training.augment import AugmentSpec
 
 Every = Annotated[int, Field(ge=1)]
+MetricEntry = str | dict[str, dict[str, Any] | None]
+"""A metric's name, or its name with parameters, as in a job."""
 _HIGHER = re.compile(r"psnr|ssim|top1|accuracy")
 
 
@@ -44,7 +46,7 @@ class ValidationSpec(_Block):
     """
     count: Literal["auto"] | Every = "auto"
     """Samples that are validated on; ``auto``: 8 of each source under ``data``, and no validation without any."""
-    metrics: list[str] = []
+    metrics: list[MetricEntry] = []
     """Metrics of ``sceneshift run``, measured on what the method makes of the held-out samples."""
     method: MethodSpec | None = None
     """The method that runs the weights for ``metrics``, with its parameters; ``null`` for that of the objective's name.
@@ -91,8 +93,10 @@ class TrainOutputSpec(_Block):
 class TrainComputeSpec(_Block):
     """Where the work is done."""
 
-    workers: Every = 1
-    """Processes that train one model together, each with its own batches."""
+    workers: Every | tuple[Every, Every] = 1
+    """Processes that train one model together, each with its own batches; or [least, most] of them: a training then
+    goes on with fewer when some are lost, and with more when there is room.
+    """
     gpus: Literal[0, 1] = 0
     """GPUs per worker, 0 or 1."""
     cpus: Annotated[float, Field(gt=0)] = 1
@@ -107,6 +111,11 @@ class TrainComputeSpec(_Block):
     """Ray cluster for several workers; none starts one on this machine."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a group of workers that lost one is started again from the last checkpoint."""
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The least and the most processes."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else self.workers
 
 
 class TrainingRunSpec(Recipe):
@@ -136,6 +145,8 @@ class TrainingRunSpec(Recipe):
     """
     keep_checkpoints: Every = 2
     """How many checkpoints are kept, the newest ones, beside the best."""
+    augment: AugmentSpec = AugmentSpec()
+    """How training samples are varied."""
     compute: TrainComputeSpec = TrainComputeSpec()
     """Where the work is done."""
 
@@ -149,11 +160,13 @@ class TrainSpec(TrainingRunSpec):
     """A source for every stream the objective draws from."""
     validation: ValidationSpec = ValidationSpec()
     """What is validated on."""
-    augment: AugmentSpec = AugmentSpec()
-    """How training samples are varied."""
+    where: dict[str, str] = Field(default_factory=dict)
+    """By stream that reads an output of ``sceneshift run``, an expression over its metrics, such as
+    ``structure < 0.02``; other samples are left out.
+    """
     balance: dict[str, str] = Field(default_factory=dict)
-    """By stream, a column or a path into the label JSON (``attributes.weather``) whose values are to come equally often
-    within each window of 512 samples of the stream's order.
+    """By stream, a column or a path into the label JSON (``attributes.weather``) or another JSON member
+    (``json.weather``) whose values come equally often within each window of 512 samples of the stream's order.
     """
 
     @model_validator(mode="after")
@@ -190,8 +203,9 @@ class TrainSpec(TrainingRunSpec):
             )
         for name in spec.loggers:
             check_logger(name)
-        if unknown := [name for name in spec.balance if name not in spec.data]:
-            raise InputError(f"{where}: balance: no stream '{unknown[0]}', it can name: {', '.join(spec.data)}")
+        for key, named in (("where", spec.where), ("balance", spec.balance)):
+            if unknown := [name for name in named if name not in spec.data]:
+                raise InputError(f"{where}: {key}: no stream '{unknown[0]}', it can name: {', '.join(spec.data)}")
         if wanted.patience is not None and wanted.best is None:
             raise InputError(f"{where}: validation.patience: name under validation.best what is to get better")
         try:
@@ -235,11 +249,12 @@ class TrainSpec(TrainingRunSpec):
             "objective": {"name": self.objective.name, "params": params.model_dump(mode="json")},
             "data": data,
             "batch_size": self.worker_batch,
-            "workers": self.compute.workers,
+            "workers": tree["compute"]["workers"],
             **{key: tree[key] for key in ("seed", "precision", "ema", "continue_from")},
             **({"held_out": self.validation.samples} if self.validation.from_training_data else {}),
             # of these what was chosen: trainings that began before there was a choice keep their fingerprint
             **({"augment": tree["augment"]} if self.augment.any else {}),
+            **({"where": self.where} if self.where else {}),
             **({"balance": self.balance} if self.balance else {}),
             **{key: tree[key] for key, about in Recipe.model_fields.items() if tree[key] != about.default},
         }

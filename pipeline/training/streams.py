@@ -27,6 +27,7 @@ from pipeline.spec import SourceSpec
 from pipeline.storage import redact
 from pipeline.training.augment import AugmentSpec, augmented
 from pipeline.training.balance import balanced, value_of
+from pipeline.training.chosen import chosen_keys
 from pipeline.training.decoded import DecodedCache, decoded
 from pipeline.training.held_out import HeldOut, hold_out
 
@@ -51,12 +52,22 @@ class Stream:
         seed: of the order; every worker has another one.
         hold_out_count: samples that are held out from training by their keys.
         balance: a column or label whose values come equally often within each window.
+        where: an expression over the metrics of the output that is read; other samples are left out.
+
+    Variants of one picture are held out together.
 
     Raises:
         InputError: nothing there, or nothing that is a picture.
     """
 
-    def __init__(self, spec: SourceSpec, seed: int, hold_out_count: int = 0, balance: str | None = None) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        seed: int,
+        hold_out_count: int = 0,
+        balance: str | None = None,
+        where: str | None = None,
+    ) -> None:
         self.where = redact(spec.uris[0])
         self.seed, self.balance = seed, balance
         format = detect(spec)
@@ -71,15 +82,19 @@ class Stream:
             raise InputError(f"{self.where}: no samples to train on")
         self._windows: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
         self._lock = threading.Lock()
-        if hold_out_count >= self.size:
+        self.variants = self.layout.variants or 1
+        self.chosen = chosen_keys(spec, where) if where is not None else None
+        usable = (self.size if self.chosen is None else len(self.chosen)) // self.variants
+        if hold_out_count >= usable:
             raise InputError(
-                f"{self.where}: {self.size} samples, of which validation.count holds out {hold_out_count}: none are "
+                f"{self.where}: {usable} samples, of which validation.count holds out {hold_out_count}: none are "
                 "left to train on"
             )
         self.held_out_count = hold_out_count
         self.held_out = HeldOut()
         if hold_out_count:
-            self.held_out = hold_out(hold_out_count, self.size, lambda: (sample.key for sample in self.first()))
+            keys = (self._picture(sample) for sample in self.first())
+            self.held_out = hold_out(hold_out_count, usable, lambda: keys)
         if balance is not None and all(value_of(sample, balance) is None for sample in islice(self.first(), WINDOW)):
             raise InputError(f"{self.where}: balance: no sample has '{balance}', neither as a column nor in its labels")
 
@@ -90,14 +105,25 @@ class Stream:
         ]
 
     def first(self) -> Iterator[Sample]:
-        """The samples in the order of the source, for validation."""
+        """The chosen samples in the order of the source, for validation."""
+        return (sample for sample in self._all() if self.chosen is None or sample.key in self.chosen)
+
+    def _all(self) -> Iterator[Sample]:
         for file in self.files:
             for shard in self.source.read(file, self.layout, _PIECE):
                 yield from shard.samples
 
+    def _picture(self, sample: Sample) -> str:
+        """The key without the number of the variant."""
+        return sample.key.rpartition("_v")[0] if self.variants > 1 else sample.key
+
+    def holds_out(self, sample: Sample) -> bool:
+        """Whether a sample is kept from training."""
+        return self._picture(sample) in self.held_out
+
     def kept(self, count: int) -> list[Sample]:
         """The first ``count`` samples that training never sees: all of them where it does not read this stream."""
-        found = (sample for sample in self.first() if not self.held_out or sample.key in self.held_out)
+        found = (sample for sample in self.first() if not self.held_out or self.holds_out(sample))
         return list(islice(found, count))
 
     def near(self, position: int) -> Iterator[Sample]:
@@ -106,14 +132,14 @@ class Stream:
         number, offset = divmod(place, WINDOW)
         window = self._window(epoch, number)
         for sample in (*window[offset:], *window[:offset]):
-            if sample.key not in self.held_out:
+            if not self.holds_out(sample) and (self.chosen is None or sample.key in self.chosen):
                 yield sample
 
     def _window(self, epoch: int, number: int) -> list[Sample]:
         key = (epoch, number) if self.size > WINDOW else (0, 0)
         with self._lock:
             if key not in self._windows:
-                self._windows[key] = self._read(epoch, number) if self.size > WINDOW else list(self.first())
+                self._windows[key] = self._read(epoch, number) if self.size > WINDOW else list(self._all())
                 while len(self._windows) > _KEPT_WINDOWS:
                     self._windows.popitem(last=False)
             samples = self._windows[key]
@@ -245,7 +271,7 @@ def validation_samples(
     for number, sample in enumerate(stream.first()):
         if len(found) == count:
             break
-        if of_training_data and sample.key not in stream.held_out:
+        if of_training_data and not stream.holds_out(sample):
             continue
         try:
             found.append(objective.transform(name, decoded(sample), np.random.default_rng(_seed("held out", number))))

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import methods
 from jobs.cli import app
+from methods.errors import InputError
 from pipeline.run.driver import run_job
 from tests.support import datasets
 from tests.support.jobs import job
@@ -55,6 +56,13 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
     assert report["pictures"] == 4
     assert report["agreement"]["psnr"] > report["untouched"]["psnr"] + 5
     assert report["agreement"]["ssim"] > report["untouched"]["ssim"]
+    low, high = report["agreement_interval"]["psnr"]
+    assert low < report["agreement"]["psnr"] < high
+    assert report["student_parameters"] > 1000
+    card = (tmp_path / "student" / "README.md").read_text()
+    assert "| student: pix2pix |" in card
+    assert "| doing nothing |" in card
+    assert "Comparison" in (tmp_path / "student" / "report.html").read_text()
     assert report["speedup"] == pytest.approx(report["teacher_seconds"] / report["student_seconds"])
     assert json.loads((tmp_path / "student" / "distill.json").read_text()) == report
     # the block can be pasted into a job
@@ -66,34 +74,103 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
 
 
 def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
-    from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, split, training_spec
+    from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, training_spec
     from pipeline.training.streams import Stream
 
     spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
     store, _ = open_teacher(spec)
-    files = split(store, spec.held_out)
-    assert files.size == 16
-    training = training_spec(spec, store, files)
+    training = training_spec(spec, store)
     assert training.data["pairs"].image == "source_image"
     assert training.data["pairs"].target == "image"
     stream = Stream(training.data["pairs"], 0, training.validation.samples)
-    # training finds by itself what the comparison is made on
-    assert stream.held_out == files.held_out
-    kept = {sample.key for sample in stream.first() if sample.key in files.held_out}
+    assert stream.size == 16
+    kept = {sample.key for sample in stream.kept(100)}
     assert len(kept) == 5
     assert not kept & {next(stream.near(position)).key for position in range(32)}
     student = StudentSpec(objective="pix2pix_turbo", params={"networks": "mini"})
-    turbo = training_spec(spec.model_copy(update={"student": student}), store, files)
+    turbo = training_spec(spec.model_copy(update={"student": student}), store)
     assert turbo.objective.name == "pix2pix_turbo"
     assert turbo.data == training.data
+    both = {"caption_a": "a", "caption_b": "b", "joint": True, "lambda_rec": 1}
+    cycle = training_spec(
+        spec.model_copy(update={"student": StudentSpec(objective="cyclegan_turbo", params=both)}), store
+    )
+    assert (cycle.data["a"].image, cycle.data["a"].target) == ("source_image", "image")
+    assert (cycle.data["b"].image, cycle.data["b"].target) == ("image", "source_image")
+    piti = training_spec(spec.model_copy(update={"student": StudentSpec(objective="piti_base")}), store)
+    assert (piti.data["pairs"].image, piti.data["pairs"].masks) == ("image", ["source_image"])
+    assert piti.objective.params["column"] == "source_image"
+
+
+def test_a_distillation_goes_on_from_another_and_keeps_checkpoints(teacher: Path, tmp_path: Path) -> None:
+    from methods.train.checkpoint import saved_steps
+
+    short = {"steps": 4, "checkpoint_every": 1, "keep_checkpoints": 3, "metrics": ["psnr"]}
+    first = CliRunner().invoke(app, ["distill", str(written(tmp_path, teacher, **short))])
+    assert first.exit_code == 0, first.output
+    assert saved_steps(tmp_path / "student") == [2, 3, 4]
+    (tmp_path / "second").mkdir()
+    more = {**short, "steps": 5, "continue_from": str(tmp_path / "student")}
+    second = CliRunner().invoke(app, ["distill", str(written(tmp_path / "second", teacher, **more)), "--json"])
+    assert second.exit_code == 0, second.output
+    assert saved_steps(tmp_path / "second" / "student") == [4, 5]
+
+
+@pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with pairs, two variants per picture, and a metric."""
+    place = tmp_path_factory.mktemp("varied")
+    datasets.write_tars(place / "in", files=1, samples=6)
+    run_job(job(place / "in", place / "out", output__pairs=True, variants=2, metrics=["psnr"]), local=True)
+    return place / "out"
+
+
+def test_variants_are_more_pairs_and_stay_together(varied: Path, tmp_path: Path) -> None:
+    from pipeline.training.distillation import DistillSpec, open_teacher, training_spec
+    from pipeline.training.streams import Stream
+
+    spec = DistillSpec.load(written(tmp_path, varied, held_out=2))
+    training = training_spec(spec, open_teacher(spec)[0])
+    stream = Stream(training.data["pairs"], 0, 2)
+    assert stream.size == 12
+    kept = {sample.key for sample in stream.kept(100)}
+    assert len(kept) == 4
+    assert {f"{key.removesuffix('_v0')}_v1" for key in kept if key.endswith("_v0")} < kept
+    trained_on = {next(stream.near(position)).key for position in range(48)}
+    assert len(trained_on) == 8
+    assert not kept & trained_on
+
+
+def test_where_leaves_pairs_out(varied: Path, tmp_path: Path) -> None:
+    from pipeline.training.distillation import DistillSpec, open_teacher, training_spec
+    from pipeline.training.streams import Stream
+    from tests.support.jobs import index_rows
+
+    rows = index_rows(varied)
+    values = sorted(row["metric.psnr"] for row in rows)
+    middle = (values[5] + values[6]) / 2
+    chosen = {f"{row['key']}_v{row['variant']}" for row in rows if row["metric.psnr"] < middle}
+    spec = DistillSpec.load(written(tmp_path, varied, held_out=1), [f"teacher.where=psnr < {middle}"])
+    training = training_spec(spec, open_teacher(spec)[0])
+    stream = Stream(training.data["pairs"], 0, 1, where=training.where["pairs"])
+    seen = {next(stream.near(position)).key for position in range(72)}
+    held = {sample.key for sample in stream.kept(100)}
+    assert seen | held == chosen
+    assert not seen & held
+    for where, message in (("structure < 1", "where: .*structure"), ("psnr < 0", "where: no sample of")):
+        with pytest.raises(InputError, match=message):
+            Stream(training.data["pairs"], 0, 0, where=where)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"held_out": 16}, "16 pairs, of which held_out keeps 16"),
+        ({"held_out": 16}, "16 samples, of which"),
         ({"student": {"objective": "pix3pix"}}, "unknown objective 'pix3pix'"),
-        ({"student": {"objective": "cyclegan_turbo", "params": {"caption_a": "a", "caption_b": "b"}}}, "one stream"),
+        (
+            {"student": {"objective": "cyclegan_turbo", "params": {"caption_a": "a", "caption_b": "b"}}},
+            "not learn from pairs",
+        ),
         ({"studnet": {}}, "unknown key 'studnet': did you mean 'student'"),
         ({"metrics": ["nothing"]}, "unknown metric"),
     ],

@@ -11,16 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import saved_steps
-from methods.train.loop import Progress
 from pipeline.spec import SourceSpec
 from pipeline.training.run import train
 from pipeline.training.spec import TrainSpec
@@ -127,7 +127,7 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
         ({"objective__name": "toy_color"}, "unknown objective 'toy_color': did you mean 'toy_colour'"),
         ({"objective__params": {"sise": 1}}, "no parameter 'sise': did you mean 'size'"),
         ({"data": {"b": {"uri": "x"}}}, r"data names b, but objective 'toy_colour' draws from: a \(pictures\)"),
-        ({"precision": "float16"}, "precision: "),
+        ({"precision": "float8"}, "precision: "),
         ({"ema": 1.5}, "ema: "),
         ({"steps": 0}, "steps: "),
     ],
@@ -229,58 +229,70 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert (running.returncode, stopped["state"]) == (130, "stopped")
     assert saved_steps(tmp_path / "out") == [stopped["step"]]
     total = stopped["step"] + 2
-    done = subprocess.run([*command, "--set", f"steps={total}"], capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    again = ["train", str(path), "--set", f"steps={total}"]
+    done = CliRunner().invoke(app, again)
+    assert done.exit_code == 0, done.output
     assert f"step {total}/{total}" in done.stderr
     assert "Done" in done.stdout
-    exported = [*command, "--set", f"steps={total}", "--export", str(tmp_path / "deep" / "w.safetensors")]
-    assert subprocess.run(exported, capture_output=True, timeout=240).returncode == 0
+    exported = CliRunner().invoke(app, [*again, "--export", str(tmp_path / "deep" / "w.safetensors")])
+    assert exported.exit_code == 0, exported.output
     assert same(tmp_path / "deep" / "w.safetensors", tmp_path / "out" / "model.safetensors")
-    wrong = subprocess.run([*command, "--set", "stepps=3"], capture_output=True, text=True, timeout=240)
-    assert wrong.returncode == 2
+    wrong = CliRunner().invoke(app, [*again, "--set", "stepps=3"])
+    assert wrong.exit_code == 2
     assert wrong.stderr.strip().splitlines() == [f"sceneshift: {path}: unknown key 'stepps': did you mean 'steps'?"]
 
 
-def test_two_workers_train_one_model(tmp_path: Path, ray_cluster: None) -> None:
-    from pipeline.training.ray import train_on_ray
+TWO_WORKERS = """
+import sys, torch, torch.distributed as d
+from pathlib import Path
+from methods.train import registry
+from methods.train.loop import FitConfig, fit
+from methods.train.recipe import Recipe
+from methods.train.workers import agree_on, average_gradients, same_start
 
-    folder_of(tmp_path / "in", 6)
-    spec = TrainSpec.parse(tree(tmp_path, compute={"workers": 2, "cpus": 0.5}))
-    seen: list[Progress] = []
-    train_on_ray(spec, fresh=False, steal_lock=False, watch=seen.append)
-    assert seen[-1].step == 6
-    assert np.isfinite(seen[-1].losses["mse"])
-    assert saved_steps(tmp_path / "out") == [4, 6]
-    assert (tmp_path / "out" / "model.safetensors").exists()
-    # the same steps by one worker see other batches, so two workers must end elsewhere
-    train(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / "one"))))
-    assert not same(tmp_path / "one" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+rank, place = int(sys.argv[1]), Path(sys.argv[2])
+d.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=2)
+torch.manual_seed(rank)
+net = torch.nn.Linear(3, 2)
+same_start({"n": net})
+torch.manual_seed(0)
+x = torch.randn(2, 4, 3)
+net(x[rank]).square().mean().backward()
+average_gradients(list(net.parameters()))
+mine = [p.grad.clone() for p in net.parameters()]
+net.zero_grad()
+net(x.flatten(0, 1)).square().mean().backward()
+assert all(torch.allclose(a, p.grad, atol=1e-6) for a, p in zip(mine, net.parameters()))
+assert agree_on(7 + rank, torch.device("cpu")) == 7
+
+def batches(number):
+    generator = torch.Generator().manual_seed(10 * number + rank)
+    return {"a": {"image": torch.rand(2, 3, 8, 8, generator=generator)}}
+
+def trained(name, steps, **stop):
+    torch.manual_seed(rank)
+    objective = registry.build("toy_colour", {}, torch.device("cpu"), torch.float32, steps)
+    recipe = Recipe(ema=0.9, accumulate=2, schedule="cosine")
+    config = FitConfig(place / name, steps, recipe, checkpoint_every=2, log_every=1, rank=rank, world=2)
+    return fit(objective, batches, config, **stop)
+
+assert trained("whole", 5).step == 5
+asked = iter([False, False, True])
+# one of them is asked: both stop at the same step
+assert trained("parts", 5, stop=(lambda: next(asked)) if rank else lambda: False).step == 3
+assert trained("parts", 5).started_at == 3
+# as Ray Train ends its workers: without it, exit races with the group's own threads and may abort
+d.barrier()
+d.destroy_process_group()
+"""
 
 
-def test_gradients_are_the_mean_over_workers(tmp_path: Path) -> None:
-    code = (
-        "import sys, torch, torch.distributed as d\n"
-        "from methods.train.workers import average_gradients, same_start, agree_on\n"
-        "rank = int(sys.argv[1])\n"
-        f"d.init_process_group('gloo', init_method='file://{tmp_path}/meet', rank=rank, world_size=2)\n"
-        "torch.manual_seed(rank)\n"
-        "net = torch.nn.Linear(3, 2)\n"
-        "same_start({'n': net})\n"
-        "torch.manual_seed(0)\n"
-        "x = torch.randn(2, 4, 3)\n"
-        "net(x[rank]).square().mean().backward()\n"
-        "average_gradients(net)\n"
-        "mine = [p.grad.clone() for p in net.parameters()]\n"
-        "net.zero_grad()\n"
-        "net(x.flatten(0, 1)).square().mean().backward()\n"
-        "assert all(torch.allclose(a, p.grad, atol=1e-6) for a, p in zip(mine, net.parameters()))\n"
-        "assert agree_on(7 + rank, torch.device('cpu')) == 7\n"
-        # as Ray Train ends its workers: without it, exit races with the group's own threads and may abort
-        "d.barrier()\n"
-        "d.destroy_process_group()\n"
-    )
-    both = [subprocess.Popen([sys.executable, "-c", code, str(rank)], env=dict(os.environ)) for rank in (0, 1)]
+def test_two_workers_average_gradients_stop_together_and_resume_to_the_bit(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", TWO_WORKERS]
+    both = [subprocess.Popen([*arguments, str(rank), str(tmp_path)], env=dict(os.environ)) for rank in (0, 1)]
     assert [process.wait(timeout=240) for process in both] == [0, 0]
+    assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "parts" / "model.safetensors")
+    assert saved_steps(tmp_path / "parts") == [4, 5]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("train_*.yaml")), ids=lambda path: path.stem)

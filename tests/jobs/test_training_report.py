@@ -15,6 +15,7 @@ from methods.errors import InputError
 from methods.train.checkpoint import saved_steps
 from methods.train.selection import Selection, Standing, standing
 from pipeline.run.driver import run_job
+from pipeline.training.evaluation import Evaluation
 from pipeline.training.place import run_training
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
@@ -89,9 +90,29 @@ def test_the_best_weights_and_their_checkpoint_are_kept(trained: Path) -> None:
 
 def test_the_grid_shows_source_output_and_target(trained: Path) -> None:
     grid = np.asarray(Image.open(trained / "out" / "validation" / "step-00000006" / "samples.png"))
-    assert grid.shape == (3 * 260 - 4, 3 * 260 - 4, 3)
+    assert grid.shape == (3 * (192 + 4) - 4, 3 * (256 + 4) - 4, 3)
     source, target = grid[:192, :256].astype(int), grid[:192, 520:].astype(int)
     assert np.abs(source + target - 255).mean() < 3
+
+
+def test_several_outputs_of_a_sample_stand_beside_each_other(trained: Path) -> None:
+    tree = paired(trained, validation={"count": 2, "metrics": ["psnr"], "variants": 2})
+    spec = TrainSpec.parse(tree)
+    evaluation = Evaluation(spec, {"pairs": Stream(spec.data["pairs"], 0, 2)})
+    found = evaluation(trained / "out" / "model.safetensors")
+    assert found.pictures["samples"].shape == (2 * (192 + 4) - 4, 4 * (256 + 4) - 4, 3)
+
+
+def test_unpaired_sets_are_compared_as_sets(trained: Path, tmp_path: Path) -> None:
+    folder_of(tmp_path / "b", 4)
+    data = {"a": {"uri": str(trained / "in"), "image": "png", "target": None}, "b": {"uri": str(tmp_path / "b")}}
+    objective = {"name": "cyclegan_turbo", "params": {"caption_a": "day", "caption_b": "night"}}
+    validation = {"count": 3, "metrics": ["psnr", "kid_efflite0"], "method": {"name": "pix2pix"}}
+    spec = TrainSpec.parse({**paired(trained), "objective": objective, "data": data, "validation": validation})
+    evaluation = Evaluation(spec, {name: Stream(source, 0, 3) for name, source in spec.data.items()})
+    found = evaluation(trained / "out" / "model.safetensors")
+    assert set(found.metrics) == {"psnr", "kid_efflite0", "kid_efflite0_stderr", "kid_efflite0_count"}
+    assert found.pictures["samples"].shape[1] == 2 * (256 + 4) - 4
 
 
 def test_the_report_and_the_card_say_how_it_went(trained: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,6 +178,20 @@ def test_a_hub_id_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     for ask in (fetch, identity):
         with pytest.raises(InputError, match="not in the local hub cache"):
             ask("stabilityai/sd-turbo")
+
+
+def test_a_hub_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with socket.socket() as taken:
+        # bound and not listening: nobody answers there
+        taken.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
+        monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to try again"))
+        with pytest.raises(InputError, match="not in the local hub cache, and the hub cannot be reached"):
+            fetch("stabilityai/sd-turbo")
 
 
 def test_a_hub_id_from_the_local_hub_cache(

@@ -68,6 +68,7 @@ INFO = ObjectiveInfo(
     implementation="methods.train.cyclegan_turbo.objective:CycleGANTurboTraining",
     params=CycleGANTurboTrainParams,
     streams={"a": "images of domain A", "b": "images of domain B"},
+    pairs="both",
     steps=25_000,
     batch_size=4,
     schedule=turbo_schedule,

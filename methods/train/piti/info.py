@@ -116,6 +116,7 @@ BASE = ObjectiveInfo(
     implementation="methods.train.piti.base:PITIBase",
     params=PITIBaseParams,
     streams=_STREAMS,
+    pairs="condition",
     steps=200_000,
     batch_size=128,
 )
@@ -127,6 +128,7 @@ UPSAMPLER = ObjectiveInfo(
     implementation="methods.train.piti.upsampler:PITIUpsampler",
     params=PITIUpsamplerParams,
     streams=_STREAMS,
+    pairs="condition",
     steps=200_000,
     batch_size=4,
 )

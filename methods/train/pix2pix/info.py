@@ -43,6 +43,7 @@ INFO = ObjectiveInfo(
     implementation="methods.train.pix2pix.objective:Pix2PixTraining",
     params=Pix2PixTrainParams,
     streams={"pairs": "images, each with the true image of the other domain as target"},
+    pairs="target",
     steps=20_000,
     batch_size=8,
 )

@@ -60,6 +60,7 @@ INFO = ObjectiveInfo(
     implementation="methods.train.pix2pix_turbo.objective:Pix2PixTurboTraining",
     params=Pix2PixTurboTrainParams,
     streams={"pairs": "pictures with their true counterpart as target (or alone, where edges are made from them)"},
+    pairs="target",
     steps=10_000,
     batch_size=4,
     schedule=turbo_schedule,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,9 +24,9 @@ from methods.train.loop import BEST
 from methods.train.selection import Standing, standing
 from pipeline import quantity
 from pipeline.storage import Store, redact
+from pipeline.training.record import TrainingRecord
 from pipeline.training.report.curves import curve
 from pipeline.training.spec import TrainSpec
-from pipeline.training.summary import Summary
 
 REPORT = "report.html"
 CARD = "README.md"
@@ -51,13 +52,15 @@ class Grid:
     pictures: tuple[tuple[str, str], ...]
 
 
-def write_report(spec: TrainSpec, store: Store, summary: Summary, extra: Mapping[str, Any] | None = None) -> None:
+def write_training_report(
+    spec: TrainSpec, store: Store, record: TrainingRecord, extra: Mapping[str, Any] | None = None
+) -> None:
     """Write ``report.html`` and ``README.md`` from what the output of a training holds.
 
     Args:
         spec: what was trained.
         store: its output.
-        summary: how far it is.
+        record: how far it is.
         extra: a comparison with a teacher (:func:`pipeline.training.comparison.table`), where this was a distillation.
     """
     log, validations = _rows(store, LOG), _rows(store, VALIDATION)
@@ -68,10 +71,10 @@ def write_report(spec: TrainSpec, store: Store, summary: Summary, extra: Mapping
     page = {
         "spec": spec,
         "info": info,
-        "summary": summary,
+        "record": record,
         "best": best,
         "best_metric": spec.validation.best,
-        "facts": _facts(spec, store, summary, seconds),
+        "facts": _facts(spec, store, record, seconds),
         "losses": _charts(log, lambda name: not name.startswith("grad_norm.") and name != "rate"),
         "details": _charts(log, lambda name: name.startswith("grad_norm.") or name == "rate"),
         "validation": _charts(validations, lambda name: True, best),
@@ -79,10 +82,10 @@ def write_report(spec: TrainSpec, store: Store, summary: Summary, extra: Mapping
         "grids": _grids(store),
         "settings": redact(yaml.safe_dump(_given(spec), sort_keys=False, allow_unicode=True)),
         "comparison": extra,
-        "method": _method_block(spec, store, summary),
+        "method": _method_block(spec, store, record),
         "uri": redact(store.uri()),
         "report": REPORT,
-        "images_per_second": _pace(log, spec, summary),
+        "images_per_second": _pace(log, spec, record),
     }
     store.put(REPORT, _environment(True).get_template("training.html.j2").render(page).encode())
     text = _environment(False).get_template("model_card.md.j2").render(page)
@@ -158,41 +161,43 @@ def _embedded(data: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(kept.getvalue()).decode()}"
 
 
-def _facts(spec: TrainSpec, store: Store, summary: Summary, seconds: float) -> list[tuple[str, str]]:
-    hours = seconds * summary.workers / 3600
-    total = sum(summary.parameters.values())
+def _facts(spec: TrainSpec, store: Store, record: TrainingRecord, seconds: float) -> list[tuple[str, str]]:
+    hours = seconds * record.workers / 3600
+    total = sum(record.parameters.values())
     facts = [
         ("objective", spec.objective.name),
-        ("steps", f"{summary.step:,} of {spec.total_steps:,}"),
-        ("samples per step", f"{spec.worker_batch * spec.accumulate * summary.workers:,}"),
-        ("parameters", f"{total / 1e6:.3g} M in {', '.join(summary.parameters) or 'no network'}"),
+        ("steps", f"{record.step:,} of {spec.total_steps:,}"),
+        ("samples per step", f"{spec.worker_batch * spec.accumulate * record.workers:,}"),
+        ("parameters", f"{total / 1e6:.3g} M in {', '.join(record.parameters) or 'no network'}"),
         ("time", quantity.duration(seconds)),
         ("cost", f"{hours:.3g} {'GPU' if spec.compute.gpus else 'worker'} hours"),
-        ("hardware", f"{summary.workers} x {summary.device}" if summary.workers > 1 else summary.device),
-        ("peak memory", quantity.size(summary.memory) if summary.memory else "not measured on a CPU"),
+        ("hardware", f"{record.workers} x {record.device}" if record.workers > 1 else record.device),
+        ("peak memory", quantity.size(record.memory) if record.memory else "not measured on a CPU"),
         ("precision", spec.precision),
         ("average", "none" if spec.ema is None else f"decay {spec.ema:g}"),
         ("output", redact(store.uri())),
         ("fingerprint", spec.fingerprint),
     ]
-    for name, counts in summary.samples.items():
+    for name, counts in record.samples.items():
         facts.insert(3, (f"data.{name}", f"{counts['size']:,} samples, {counts['held_out']:,} held out"))
     return facts
 
 
-def _pace(log: Sequence[Mapping[str, float]], spec: TrainSpec, summary: Summary) -> float | None:
+def _pace(log: Sequence[Mapping[str, float]], spec: TrainSpec, record: TrainingRecord) -> float | None:
     if not log or not log[-1]["seconds"]:
         return None
-    return log[-1]["step"] * spec.worker_batch * spec.accumulate * summary.workers / log[-1]["seconds"]
+    return log[-1]["step"] * spec.worker_batch * spec.accumulate * record.workers / log[-1]["seconds"]
 
 
-def _method_block(spec: TrainSpec, store: Store, summary: Summary) -> str | None:
+def _method_block(spec: TrainSpec, store: Store, record: TrainingRecord) -> str | None:
     """The ``method`` block of a job that uses the weights; ``None`` where no method is known to load them."""
     wanted = spec.validation.method
     name = spec.objective.name if wanted is None else wanted.name
-    if name not in methods.registered() or summary.weights is None:
+    if name not in methods.registered() or record.weights is None:
         return None
-    weights = BEST if spec.validation.best is not None else summary.weights
+    weights = record.weights
+    if spec.validation.best is not None:
+        weights = Path(BEST).with_suffix(Path(weights).suffix).name
     block: dict[str, Any] = {"name": name, "weights": redact(store.uri(weights))}
     if wanted is not None and wanted.params:
         block["params"] = wanted.params

@@ -12,6 +12,7 @@ import torch
 from methods import BadSample, InputError, Inputs
 from methods.nn.unconditional import load_denoiser
 from methods.train import registry
+from methods.train.checkpoint import Checkpoint, restore
 from methods.train.ddpm.objective import DDPM
 from methods.train.loop import step_generator
 from methods.train.losses.diffusion import noise_error
@@ -85,8 +86,8 @@ def test_a_sample_without_a_picture() -> None:
 def test_a_run_that_goes_on_from_another_has_its_own_learning_rate() -> None:
     first, second = build(), build(lr=1e-5)
     data = batch(first)
-    first.step(data, 0, step_generator(0, 0, 0), no_sync)
-    second.load_state_dict(first.state_dict())
+    first.step(data, 0, step_generator(0, 0, 0), Updates())
+    restore(second, Checkpoint(1, "ddpm", first.state_dict(), {}), "here")
     assert [group["lr"] for group in second.optimizer.param_groups] == [1e-5]
 
 
@@ -111,4 +112,4 @@ def test_the_multiscale_error_sees_the_colour_of_the_whole() -> None:
     assert 1.0 < noise_error(grain, multiscale=True).item() / noise_error(grain).item() < 2.5
     # sides that cannot be halved any more end it
     assert noise_error(tint[..., :6, :4], multiscale=True).item() == pytest.approx(3 * 0.01, rel=1e-4)
-    assert build(multiscale_loss=True).step(batch(build()), 0, step_generator(0, 0, 0), no_sync)["mse"] > 1.2
+    assert build(multiscale_loss=True).step(batch(build()), 0, step_generator(0, 0, 0), Updates())["mse"] > 1.2

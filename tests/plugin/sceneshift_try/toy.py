@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,7 +21,7 @@ from methods.train.updates import Updates
 
 class ToyParams(ObjectiveParams):
     """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step, ``explode`` lets it
-    grow from there on, ``bug`` raises.
+    grow from there on, ``bug`` raises; ``dies_by`` names a file with a step at which one worker dies, once.
     """
 
     lr: float = 0.05
@@ -27,6 +29,7 @@ class ToyParams(ObjectiveParams):
     poison: int | None = None
     bug: int | None = None
     explode: int | None = None
+    dies_by: str | None = None
 
 
 INFO = ObjectiveInfo(
@@ -74,6 +77,8 @@ class ToyColour:
     def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         if step == self.params.bug:
             self._weight_of("image")
+        if self.params.dies_by is not None:
+            self._die_at(step, Path(self.params.dies_by))
         x = batch["a"]["image"]
         assert isinstance(x, Tensor)
         noise = torch.randn(x.shape, generator=generator).to(x.device)
@@ -83,6 +88,13 @@ class ToyColour:
         if self.params.explode is not None and step >= self.params.explode:
             return {"mse": 3e6 * float(loss.detach() + 1)}
         return {"mse": float("nan") if step == self.params.poison else float(loss.detach())}
+
+    def _die_at(self, step: int, order: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if int(order.read_text()) == step:
+                # of two workers one gets here first
+                order.unlink()
+                os._exit(1)
 
     def _weight_of(self, name: str) -> float:
         weights = {"text": 1.0}

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
+from pipeline.paths import TRAINING_RECORD_FILE
 from pipeline.storage import Store
-
-SUMMARY = "_sceneshift/training.json"
 
 
 @dataclass(frozen=True)
-class Summary:
+class TrainingRecord:
     """How far a training is, and on what it ran.
 
     Attributes:
@@ -48,12 +47,12 @@ class Summary:
 
     def put(self, store: Store) -> None:
         """Write it into a training's output."""
-        store.put(SUMMARY, json.dumps(asdict(self), indent=1).encode())
+        store.put(TRAINING_RECORD_FILE, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
-    def read(cls, store: Store) -> Summary | None:
+    def read(cls, store: Store) -> TrainingRecord | None:
         """That of an output; ``None`` where there is none that can be read."""
-        data = store.read_or_none(SUMMARY)
+        data = store.read_or_none(TRAINING_RECORD_FILE)
         try:
             tree: dict[str, Any] = json.loads(data or b"null") or {}
             return cls(**tree) if tree else None
