@@ -25,7 +25,7 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak
 	SCENESHIFT_KILLS=50 $(BIN)/python -m pytest tests/faults -m slow -o timeout=7200
 
-# What needs Slurm, Prometheus, Airflow, kubectl and linters: installs them (Debian packages as root, 250 MB below .venv).
+# What needs Slurm, Prometheus, Airflow, kubectl and linters: installs them (Debian packages as root, 450 MB below .venv).
 test-cluster: $(STAMP)
 	tests/cluster/install.sh $(VENV)/cluster $(PYTHON) $(VENV)/bootstrap/bin/uv
 	$(BIN)/python -m pytest -m cluster tests/cluster

@@ -66,8 +66,8 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def ray_head(cpus: int = 4) -> Iterator[RayHead]:
-    """Start one, wait until its dashboard answers, and end it."""
+def ray_head(cpus: int = 4, ip: str = "127.0.0.1") -> Iterator[RayHead]:
+    """Start one, wait until its dashboard answers, and end it. Other nodes reach it at ``ip``."""
     # Sockets below the temporary folder have a length limit.
     folder = Path(tempfile.mkdtemp(prefix="ssr", dir="/tmp"))
     token = folder / "token"
@@ -75,8 +75,8 @@ def ray_head(cpus: int = 4) -> Iterator[RayHead]:
     port, dashboard, client, metrics, agent, agent_grpc = free_ports(6)
     found = RayHead(
         f"http://127.0.0.1:{dashboard}",
-        f"http://127.0.0.1:{metrics}/metrics",
-        f"127.0.0.1:{port}",
+        f"http://{ip}:{metrics}/metrics",
+        f"{ip}:{port}",
         folder / "ray",
         token,
     )
@@ -85,7 +85,7 @@ def ray_head(cpus: int = 4) -> Iterator[RayHead]:
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
     command += [f"--metrics-export-port={metrics}", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--dashboard-agent-grpc-port={agent_grpc}", f"--temp-dir={found.folder}", f"--num-cpus={cpus}"]
-    command += ["--node-ip-address=127.0.0.1", "--object-store-memory=200000000", "--disable-usage-stats"]
+    command += [f"--node-ip-address={ip}", "--object-store-memory=200000000", "--disable-usage-stats"]
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
             command, env={**found.environment, "PATH": path}, stdout=log, stderr=log, start_new_session=True

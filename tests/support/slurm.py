@@ -10,12 +10,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_BRIDGE, _CONTROLLER = "ssbr0", "10.77.0.254"
-_NODES = {"n1": "10.77.0.1", "n2": "10.77.0.2"}
+from tests.support.network import two_machines
+
 _CONFIG = """
 ClusterName=sceneshift
 SlurmctldHost={host}({controller})
@@ -37,8 +37,7 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 JobRequeue=0
-NodeName=n1 NodeHostname={host} NodeAddr=10.77.0.1 Port=16818 CPUs=4
-NodeName=n2 NodeHostname={host} NodeAddr=10.77.0.2 Port=16819 CPUs=4
+{nodes}
 PartitionName=main Nodes=n1,n2 Default=YES State=UP
 """
 
@@ -60,69 +59,46 @@ class Slurm:
 
 @contextlib.contextmanager
 def two_node_slurm() -> Iterator[Slurm]:
-    """Start munge, the controller and both nodes; wait until they are idle; end all of it. Wants root."""
+    """Start munge, the controller and both nodes; wait until they are idle; end all of it."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
     slurm = Slurm(folder)
     started: list[subprocess.Popen[bytes]] = []
-    try:
-        _network()
-        _key(folder)
-        host = socket.gethostname().partition(".")[0]
-        (folder / "state").mkdir()
-        config = _CONFIG.format(host=host, controller=_CONTROLLER, folder=folder)
-        (folder / "slurm.conf").write_text(config)
-        started.append(_daemon(folder, "munged", *_munge_options(folder), "--foreground"))
-        _until(lambda: (folder / "munge.socket").exists(), "munge does not start")
-        conf = ("-D", "-f", str(folder / "slurm.conf"))
-        started.append(_daemon(folder, "slurmctld", *conf))
-        for node in _NODES:
-            # Not `ip netns exec`, which mounts another /sys, where slurmd finds no control groups.
-            namespace = f"--net=/run/netns/ss-{node}"
-            started.append(_daemon(folder, "nsenter", namespace, shutil.which("slurmd") or "slurmd", *conf, "-N", node))
+    with two_machines() as network:
+        try:
+            _key(folder)
+            host = socket.gethostname().partition(".")[0]
+            nodes = [
+                f"NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs=4"
+                for port, (name, address) in enumerate(network.machines.items(), start=16818)
+            ]
+            (folder / "state").mkdir()
+            (folder / "slurm.conf").write_text(
+                _CONFIG.format(host=host, controller=network.here, folder=folder, nodes="\n".join(nodes))
+            )
+            started.append(_daemon(folder, "munged", *_munge_options(folder), "--foreground"))
+            _until(lambda: (folder / "munge.socket").exists(), "munge does not start")
+            options = ("-D", "-f", str(folder / "slurm.conf"))
+            started.append(_daemon(folder, "slurmctld", *options))
+            for name in network.machines:
+                started.append(_daemon(folder, *network.inside(name), "slurmd", *options, "-N", name))
 
-        def idle() -> bool:
-            return slurm.run("sinfo", "-h", "-o", "%T", cwd=folder).stdout.strip() == "idle"
+            def idle() -> bool:
+                return slurm.run("sinfo", "-h", "-o", "%T", cwd=folder).stdout.strip() == "idle"
 
-        _until(idle, "the nodes do not become idle")
-        yield slurm
-    finally:
-        if started:
-            slurm.run("scancel", "--user=root", cwd=folder)
-        for process in reversed(started):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        for process in started:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        _remove_network()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _network() -> None:
-    _remove_network()
-    _ip("link", "add", _BRIDGE, "type", "bridge")
-    _ip("addr", "add", f"{_CONTROLLER}/24", "dev", _BRIDGE)
-    _ip("link", "set", _BRIDGE, "up")
-    for node, address in _NODES.items():
-        inside = ("-n", f"ss-{node}")
-        _ip("netns", "add", f"ss-{node}")
-        _ip("link", "add", f"ss-{node}", "type", "veth", "peer", "name", "eth0", "netns", f"ss-{node}")
-        _ip("link", "set", f"ss-{node}", "master", _BRIDGE, "up")
-        _ip(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
-        _ip(*inside, "link", "set", "eth0", "up")
-        _ip(*inside, "link", "set", "lo", "up")
-
-
-def _remove_network() -> None:
-    for node in _NODES:
-        subprocess.run(["ip", "netns", "del", f"ss-{node}"], capture_output=True)
-    subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True)
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+            _until(idle, "the nodes do not become idle")
+            yield slurm
+        finally:
+            if started:
+                slurm.run("scancel", "--user=root", cwd=folder)
+            for process in reversed(started):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+            for process in started:
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(folder: Path) -> None:
@@ -144,8 +120,8 @@ def _daemon(folder: Path, *command: str) -> subprocess.Popen[bytes]:
         )
 
 
-def _until(met: object, what: str) -> None:
+def _until(met: Callable[[], bool], what: str) -> None:
     until = time.monotonic() + 60
-    while not met():  # type: ignore[operator]
+    while not met():
         assert time.monotonic() < until, what
         time.sleep(0.3)
