@@ -41,7 +41,8 @@ class FilePlan:
     """One source file: the parts that are committed, and how many shards it has once that is known.
 
     ``poison`` holds, by part and by place in the shard, samples that were found to kill their process. ``damaged`` says
-    that the file could not be read to its end: its last shard is made again by the next run.
+    that the file could not be read to its end: its last shard is made again by the next run. ``turn`` is (n, of how
+    many) of a file that several readers share: this one takes part n and every so-many-th after it.
     """
 
     file: SourceFile
@@ -49,6 +50,11 @@ class FilePlan:
     shards: int | None = None
     poison: Mapping[int, Mapping[int, Rejection]] = field(default_factory=dict)
     damaged: bool = False
+    turn: tuple[int, int] = (0, 1)
+
+    def wants(self, part: int) -> bool:
+        """Whether a part of the file is still to be made, by this reader."""
+        return part not in self.done and part % self.turn[1] == self.turn[0]
 
     @property
     def complete(self) -> bool:

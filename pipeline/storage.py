@@ -63,7 +63,13 @@ def _connect(protocol: str, options: StorageOptions) -> Any:
     if protocol in ("s3", "s3a"):
         keyword |= {
             "default_cache_type": "readahead",
-            "config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 4}},
+            "config_kwargs": {
+                "connect_timeout": 10,
+                "read_timeout": 60,
+                "retries": {"max_attempts": 4},
+                # Sources ask for many objects at a time; the client's own bound is 10.
+                "max_pool_connections": 64,
+            },
         }
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **keyword)

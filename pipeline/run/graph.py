@@ -28,6 +28,7 @@ from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, ActivityReporter
 from pipeline.run.cluster import Demand
 from pipeline.run.steps import Failure, failure_of
+from pipeline.run.units import units_of
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
@@ -147,7 +148,7 @@ def run_graph(
     # Every row becomes a block of its own.
     context.target_max_block_size = 1
     compute = job.spec.compute
-    rows = [{"payload": pickle.dumps(each)} for each in files]
+    rows = [{"payload": pickle.dumps(each)} for each in units_of(files, job.source_format, workers[1])]
     pool = (
         ActorPoolStrategy(size=workers[0], max_concurrent_calls_per_actor=2, enable_true_multi_threading=True)
         if workers[0] == workers[1]

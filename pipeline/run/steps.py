@@ -63,7 +63,7 @@ def read_file(job: Job, plan: FilePlan) -> Iterator[Shard]:
     """
     storage = job.spec.source.storage
     began = time.monotonic()
-    for shard in job.source().read(plan.file, job.layout, job.shard_size, lambda part: part not in plan.done):
+    for shard in job.source().read(plan.file, job.layout, job.shard_size, plan.wants):
         if is_other(plan.file, storage):
             raise SourceChanged(f"{redact(plan.file.uri)}: the file changed since it was listed")
         seconds = time.monotonic() - began

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -14,10 +14,12 @@ from methods.errors import BadSample, InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.sources.ahead import fetched_ahead
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
 from pipeline.sources.layout import Kind, Layout, Peeked
 from pipeline.sources.listing import Survey
+from pipeline.sources.pending import Fetched, Pending
 from pipeline.storage import Unreachable
 from pipeline.uris import printable, redact
 
@@ -63,25 +65,6 @@ class Source(Protocol):
     def count(self, file: SourceFile) -> int | None:
         """Number of samples, if that is cheap to learn (a footer, a header scan), else ``None``."""
         ...
-
-
-Fetched = tuple[Sample, tuple[Finding, ...]]
-"""A sample, and what of its members or columns is left out."""
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A sample whose bytes have not been fetched: its key, and how to get it when its shard is wanted.
-
-    ``findings`` say what was passed over on the way to it; ``damaged`` marks one that stands for the rest of a file
-    which cannot be read.
-    """
-
-    key: str
-    fetch: Callable[[], Fetched] | None
-    problem: Rejection | None = None
-    damaged: bool = False
-    findings: tuple[Finding, ...] = ()
 
 
 def key_problem(key: str) -> Rejection | None:
@@ -209,14 +192,15 @@ def cut_shards(
     A key that was seen before in the file becomes a rejected sample; so does one that is unsafe. ``hint`` is added to
     what is said of the former. This is the border of the stage ``read``: whatever a format raises on one sample makes
     that sample a rejected one, whatever it raises on the file one rejected sample for the rest of the file. Only a
-    store that does not answer (``Unreachable``) is no matter of the content and passes through.
+    store that does not answer (``Unreachable``) is no matter of the content and passes through. Samples that come from
+    a store are asked for ahead of their turn.
     """
     seen: set[str] = set()
     part = size = taken = 0
     samples: list[Sample] = []
     findings: list[Finding] = []
     damaged = False
-    stream = _to_the_end(file, pending)
+    stream = _to_the_end(file, fetched_ahead(pending, lambda number: wanted(number // shard_size), limit))
     following = next(stream, None)
     if following is None and wanted(0):
         # An empty file is complete once it has a part that says so.

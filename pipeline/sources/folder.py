@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from methods.errors import InputError
+from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.findings import Finding, merge
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, Wanted, assemble, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, cut_shards, every_part
 from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED, UNREAD_PICTURES, ending, is_known
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Found, Survey, found_under
+from pipeline.sources.loose import fetch
+from pipeline.sources.pending import Fetched, Pending
 from pipeline.spec import SourceSpec
-from pipeline.storage import explained, filesystem, protocol_of, redact
+from pipeline.storage import explained, protocol_of, redact
 
 _TEXT = ("txt", "json", "cls", "caption", "text")
 _TABLES = ("csv", "tsv", "jsonl", "parquet")
@@ -118,7 +120,8 @@ class FolderSource:
         for key, parts in self._groups(file.members).samples.items():
             picture = picture_of(parts, self.spec.image)
             spare = [s for s in parts if s in IMAGE_SUFFIXES and s != picture]
-            yield Pending(key, partial(self._fetch, key, file.uri, parts, picture, layout))
+            fetch_it = partial(self._fetch, key, file.uri, parts, picture, layout)
+            yield Pending(key, fetch_it, remote=protocol_of(file.uri) != "file")
             for suffix in spare:
                 message = f"'{parts[suffix]}' has the same key as '{parts[picture]}'"
                 yield Pending(parts[suffix], None, Rejection("read", "duplicate_key", message))
@@ -131,13 +134,14 @@ class FolderSource:
                 continue
             try:
                 values[layout.image if suffix == picture else suffix] = self._read(base, path)
-            except FileNotFoundError:
-                problem = Rejection("read", "missing", f"'{path}' was listed but is gone")
+            except BadSample as error:
+                gone = f"'{path}' was listed but is gone"
+                problem = Rejection("read", error.reason, gone if error.reason == "missing" else str(error))
                 return Sample(key=key, source_uri=uri, problem=problem), ()
         return assemble(key, uri, values, layout)
 
     def _read(self, base: str, path: str) -> bytes:
-        return filesystem(base, self.spec.storage).cat_file(posixpath.join(base, path))
+        return fetch(posixpath.join(base, path), self.spec.storage, f"'{path}'")
 
     def _unread(self, found: Found, rest: Iterable[str]) -> Iterator[Finding]:
         """What of a folder is not read: pictures of other kinds, and files that belong to no picture."""

@@ -1,4 +1,4 @@
-"""Pictures that a Parquet file names instead of holding them: an output of loose files that is a source again."""
+"""Single objects that a source names: pictures of a manifest, of a folder, of an output of loose files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,38 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from methods.errors import BadSample
-from pipeline.storage import StorageOptions, filesystem
+from methods.errors import BadSample, InputError
+from pipeline.storage import StorageOptions, Unreachable, explained, filesystem, protocol_of
 
 FOLDER = "../images/"
 """Where such pictures lie, from the data file: nothing else that a column of text says is taken for a path."""
+
+
+def fetch(uri: str, storage: StorageOptions, name: str) -> bytes:
+    """The bytes of one object.
+
+    Raises:
+        BadSample: reason ``missing`` for one that is not there, ``forbidden`` for one that this key may not read, and
+            ``unreachable`` for one of a web server that does not answer: such a list has many servers.
+        Unreachable: an object store does not answer, or not to us; that says nothing about the object.
+    """
+    try:
+        with explained(uri):
+            return filesystem(uri, storage).cat_file(uri)
+    except Unreachable as error:
+        said = str(error.__cause__ or error).lower()
+        if isinstance(error.__cause__, PermissionError) and ("denied" in said or "forbidden" in said):
+            raise BadSample("forbidden", f"no permission to read {name}") from None
+        if protocol_of(uri) in ("http", "https"):
+            raise BadSample("unreachable", f"cannot fetch {name} ({type(error.__cause__).__name__})") from None
+        raise
+    except InputError as error:
+        cause = error.__cause__
+        if isinstance(cause, PermissionError):
+            raise BadSample("forbidden", f"no permission to read {name}") from None
+        absent = cause is None or isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        reason = "missing" if absent else "unreadable"
+        raise BadSample(reason, f"cannot fetch {name} ({type(cause or error).__name__})") from None
 
 
 def with_picture(values: Mapping[str, Any], image: str, uri: str, storage: StorageOptions) -> Mapping[str, Any]:
@@ -24,7 +51,4 @@ def with_picture(values: Mapping[str, Any], image: str, uri: str, storage: Stora
         return values
     scheme, mark, path = posixpath.dirname(uri).rpartition("://")
     full = f"{scheme}{mark}{posixpath.normpath(posixpath.join(path, place))}"
-    try:
-        return {**values, image: filesystem(full, storage).cat_file(full)}
-    except FileNotFoundError:
-        raise BadSample("missing", f"the picture '{place}' that the data file names is gone") from None
+    return {**values, image: fetch(full, storage, f"the picture '{place}' that the data file names")}

@@ -14,17 +14,19 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
-from methods.errors import InputError, first_line
+from methods.errors import BadSample, InputError, first_line
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.delimited import read_delimited
 from pipeline.sources.evidence import LOOKED_AT
 from pipeline.sources.keys import carried, find_key, key_hint
 from pipeline.sources.layout import Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
+from pipeline.sources.loose import fetch
 from pipeline.sources.parquet import RowReader, seen_columns
+from pipeline.sources.pending import Fetched, Pending
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, filesystem, protocol_of, redact
+from pipeline.storage import Store, protocol_of, redact
 from pipeline.uris import without_secrets
 
 TEXT_SUFFIXES = (".csv", ".tsv")
@@ -114,13 +116,14 @@ class ManifestSource:
         for number, (row, uri, name) in enumerate(zip(rows, uris, names, strict=True)):
             key = reader.key(row) or name
             findings = () if number else reader.findings
-            yield Pending(key, partial(self._fetch, key, uri, reader, row), findings=findings)
+            fetch_it = partial(self._fetch, key, uri, reader, row)
+            yield Pending(key, fetch_it, findings=findings, remote=protocol_of(uri) != "file")
 
     def _fetch(self, key: str, uri: str, reader: RowReader, row: Mapping[str, Any]) -> Fetched:
         try:
-            data = filesystem(uri, self.spec.storage).cat_file(uri)
-        except (OSError, InputError) as error:
-            problem = Rejection("read", "missing", f"cannot fetch the image ({type(error).__name__})")
+            data = fetch(uri, self.spec.storage, "the image")
+        except BadSample as error:
+            problem = Rejection("read", error.reason, str(error))
             return Sample(key=key, source_uri=redact(uri), problem=problem), ()
         return assemble(key, redact(uri), {**reader.values(row), "image": data}, reader.layout, reader.doubtful)
 

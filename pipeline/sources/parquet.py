@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from methods.errors import BadSample, first_line
 from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.columns import kind_of
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.keys import carried, find_key, key_hint
@@ -23,8 +23,9 @@ from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.loose import with_picture
 from pipeline.sources.objects import is_label_column, label_reader
 from pipeline.sources.outputs import PARQUET_META, from_row, layout_of, variant_key
+from pipeline.sources.pending import Fetched, Pending
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, redact
+from pipeline.storage import Store, protocol_of, redact
 
 SUFFIXES = (".parquet", ".pq")
 
@@ -109,6 +110,8 @@ class ParquetSource:
                     return
                 reader = RowReader(self.spec, layout, schema)
                 start = 0
+                # Rows of an output of loose files name their pictures, which are objects of their own.
+                far = layout.variants is not None and protocol_of(file.uri) != "file"
                 for group in range(parquet.num_row_groups):
                     count = parquet.metadata.row_group(group).num_rows
                     parts = range(start // shard_size, (start + count - 1) // shard_size + 1)
@@ -122,7 +125,8 @@ class ParquetSource:
                     for number, row in enumerate(rows, start):
                         key = reader.key(row) or f"{file.stem}-{number:08d}"
                         findings = () if number else reader.findings
-                        yield Pending(key, partial(self._fetch, key, file.uri, row, reader), findings=findings)
+                        fetch = partial(self._fetch, key, file.uri, row, reader)
+                        yield Pending(key, fetch, findings=findings, remote=far)
                     start += count
         except pa.ArrowException as error:
             yield broken_file(file, "damaged_parquet", f"not a readable Parquet file: {first_line(error)}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from methods.errors import BadSample
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Fetched, Pending, Wanted, assemble, broken_file, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.bounded_tar import content, open_bounded
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
@@ -21,8 +21,10 @@ from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.members import Group, MemberWindow
 from pipeline.sources.outputs import TAR_HEADER, from_members, layout_of
+from pipeline.sources.pending import Fetched, Pending
+from pipeline.sources.ranged import open_ranged
 from pipeline.spec import SourceSpec
-from pipeline.storage import Store, Unreachable, protocol_of
+from pipeline.storage import Unreachable, protocol_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXT = ("txt", "json", "cls", "caption", "text")
@@ -89,7 +91,7 @@ class WebDatasetSource:
     @contextlib.contextmanager
     def _open(self, file: SourceFile) -> Iterator[tuple[tarfile.TarFile, bool]]:
         """The archive, and whether its members can be read in any order: on a disk and not compressed."""
-        raw = Store(file.uri, self.spec.storage).open("")
+        raw = open_ranged(file.uri, self.spec.storage)
         with raw, open_bounded(raw) as archive:
             yield archive, archive.fileobj is raw and protocol_of(file.uri) == "file"
 

@@ -6,7 +6,8 @@ import pytest
 
 from methods.errors import BadSample, InputError
 from pipeline.records import Sample, SourceFile
-from pipeline.sources.base import Pending, cut_shards, every_part
+from pipeline.sources.base import cut_shards, every_part
+from pipeline.sources.pending import Pending
 from pipeline.storage import Unreachable
 
 FILE = SourceFile("s3://b/a.tar", "a.tar")

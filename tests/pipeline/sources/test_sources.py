@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
-from pipeline.sources.base import Pending, cut_shards, every_part, key_problem, without_fetch
+from pipeline.sources.base import cut_shards, every_part, key_problem, without_fetch
 from pipeline.sources.grouping import group_by_key
 from pipeline.sources.peek import resolve_layout
+from pipeline.sources.pending import Pending
 from pipeline.spec import SourceSpec
 from tests.support.datasets import street_samples, write_parquet, write_tar
 
