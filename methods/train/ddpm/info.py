@@ -34,10 +34,6 @@ class DDPMParams(ObjectiveParams):
     min_snr_gamma: float | None = Field(default=None, gt=0)
     """Bound of the loss weights min(snr, gamma) / snr of the squared error (arXiv 2303.09556). None: equal weights,
     as published."""
-    multiscale_loss: bool = False
-    """Compare the noise at all scales, not pixel by pixel alone (arXiv 2301.11093): large surfaces get their colours
-    much earlier, which short trainings need. Not as published.
-    """
     lr: float = Field(default=1e-4, gt=0)
     """Learning rate of AdamW."""
     weight_decay: float = Field(default=0.0, ge=0)

@@ -87,8 +87,7 @@ class DDPM:
         with computing_in(self.precision, self.device):
             answer = self.unet(noisy, self.diffusion.original(steps, len(steps), noisy.device))
         predicted, interpolation = answer.chunk(2, 1)
-        answers, scales = (predicted, interpolation), self.params.multiscale_loss
-        return hybrid_terms(self.diffusion, answers, clean, noisy, noise, steps, scales)
+        return hybrid_terms(self.diffusion, (predicted, interpolation), clean, noisy, noise, steps)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed
-import torch.nn.functional as F
 from torch import Tensor
 
 from methods.nn.gaussian_diffusion import GaussianDiffusion, at
@@ -19,7 +18,7 @@ _UNIFORM_SHARE = 0.001
 
 @dataclass(frozen=True)
 class Terms:
-    """Per-sample terms, (B,) each: error of the noise, and variational bound in bits a dimension."""
+    """Per-sample terms, (B,) each: squared error of the noise, and variational bound in bits a dimension."""
 
     mse: Tensor
     vb: Tensor
@@ -37,7 +36,6 @@ def hybrid_terms(
     noisy: Tensor,
     noise: Tensor,
     index: Tensor,
-    multiscale: bool = False,
 ) -> Terms:
     """The two terms of L_hybrid (section 3.1); the bound teaches the variance alone.
 
@@ -45,10 +43,9 @@ def hybrid_terms(
         answer: the network's noise and variance interpolation, (B, C, H, W) each.
         clean, noisy, noise: the pictures in [-1, 1], what the network saw, and what was added.
         index: (B,) steps of ``diffusion``.
-        multiscale: see :func:`noise_error`.
     """
     predicted, interpolation = answer
-    mse = noise_error(noise - predicted, multiscale)
+    mse = _mean((noise - predicted).square())
     guess = diffusion.predict_clean(noisy, predicted.detach(), index)
     mean = diffusion.posterior_mean(guess, noisy, index)
     log_variance = diffusion.learned_log_variance(interpolation, index)
@@ -64,22 +61,6 @@ def hybrid_terms(
     likelihood = _discretised_log_likelihood(clean, mean, 0.5 * log_variance)
     bits = torch.where(index == 0, -_mean(likelihood), _mean(divergence)) / math.log(2.0)
     return Terms(mse, bits)
-
-
-def noise_error(difference: Tensor, multiscale: bool = False) -> Tensor:
-    """Mean square of (B, C, H, W) differences to the noise, (B,).
-
-    With ``multiscale`` the mean squares of the differences averaged over tiles of 2, 4, 8, ... pixels are added, each
-    times the side of its tile (the multiscale loss of arXiv 2301.11093, down to one pixel where the paper stops at 32):
-    most of the noise is in fine detail, so that plain error hardly notices when the colour of a whole picture is wrong.
-    """
-    error = _mean(difference.square())
-    side = 2
-    while multiscale and not any(size % 2 for size in difference.shape[-2:]):
-        difference = F.avg_pool2d(difference, 2)
-        error = error + side * _mean(difference.square())
-        side *= 2
-    return error
 
 
 def min_snr_weights(alphas_cumprod: Tensor, gamma: float | None) -> Tensor:

@@ -97,7 +97,7 @@ class PITIBase:
         noisy = self.diffusion.q_sample(clean, noise, steps)
         with computing_in(self.precision, self.device):
             answer = self.model(noisy, self.diffusion.original(steps, len(steps), noisy.device), condition)
-        return hybrid_terms(self.diffusion, answer, clean, noisy, noise, steps, self.params.multiscale_loss)
+        return hybrid_terms(self.diffusion, answer, clean, noisy, noise, steps)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:

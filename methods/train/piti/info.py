@@ -64,10 +64,6 @@ class PITIBaseParams(PITITrainingParams):
     """``encoder`` trains the condition encoder with the UNet frozen, ``all`` trains both."""
     model: Annotated[ModelConfig, _stage("base")] = OFFICIAL_BASE
     """Dimensions of the model; the released ones by default."""
-    multiscale_loss: bool = False
-    """Compare the noise at all scales, not pixel by pixel alone (arXiv 2301.11093): large surfaces get their colours
-    much earlier, which short trainings need. Not as published.
-    """
     unconditional_share: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of conditions replaced by an all-ones image, for classifier-free guidance. Published: 0 for the first 200
     thousand steps of stage ``encoder``, then 0.2."""

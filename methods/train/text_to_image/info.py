@@ -41,10 +41,6 @@ class TextToImageParams(ObjectiveParams):
     """Bound of the weights min(snr, gamma) / snr of the noise's error (arXiv 2303.09556); none weighs every timestep
     alike, as published.
     """
-    multiscale_loss: bool = False
-    """Compare the noise at all scales, not pixel by pixel alone (arXiv 2301.11093): large surfaces get their colours
-    much earlier, which short trainings need. Not as published.
-    """
     latent_cache: Annotated[int, Field(ge=0)] = 0
     """How many pictures' latents the second stage keeps in memory; the others are encoded again."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5

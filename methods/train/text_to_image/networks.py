@@ -40,7 +40,7 @@ def build_vae(params: TextToImageParams) -> AutoencoderKL:
         "block_out_channels": list(params.vae_widths),
         "layers_per_block": 1,
         "latent_channels": params.latent_channels,
-        "norm_num_groups": 8,
+        "norm_num_groups": _groups(params.vae_widths),
         "sample_size": params.size,
     }
     vae = cast(AutoencoderKL, AutoencoderKL.from_config(config))
@@ -64,9 +64,16 @@ def build_unet(params: TextToImageParams) -> UNet2DConditionModel:
         layers_per_block=1,
         cross_attention_dim=params.text_width,
         attention_head_dim=_HEADS,
-        norm_num_groups=8,
+        norm_num_groups=_groups(params.unet_widths),
     )
     return cast(UNet2DConditionModel, unet)
+
+
+def _groups(widths: Sequence[int]) -> int:
+    """Of the norms. As published, a group has four channels at least: alone, a channel would lose its mean, with which
+    the colour of a whole picture goes.
+    """
+    return next((groups for groups in (8, 4) if min(widths) >= 4 * groups), 2)
 
 
 def text_encoder_config(params: TextToImageParams, vocabulary: int) -> dict[str, object]:

@@ -21,7 +21,7 @@ from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
-from methods.train.losses.diffusion import min_snr_weights, noise_error
+from methods.train.losses.diffusion import min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
@@ -37,6 +37,7 @@ from methods.train.text_to_image.networks import (
 from methods.train.updates import Updates
 
 _SCALE_MEMORY = 0.99
+_COLOUR = 8.0
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
 
 
@@ -133,6 +134,8 @@ class TextToImageTraining:
         # edges count as much as surfaces: lamps and lane markings are small
         for axis in (2, 3):
             difference = difference + (decoded.diff(dim=axis) - images.diff(dim=axis)).square().mean()
+        # small against brightness, and seen at once
+        difference = difference + _COLOUR * (_chroma(decoded) - _chroma(images)).square().mean()
         divergence = posterior.kl().mean() / images[0].numel()
         self.deviation += (1 - _SCALE_MEMORY) * (float(latents.detach().std()) - self.deviation)
         losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
@@ -152,7 +155,7 @@ class TextToImageTraining:
         ids = torch.where(dropped[:, None], self._ids("").to(self.device), ids)
         with computing_in(self.precision, self.device):
             output = self.unet(noisy, timesteps, self.text(ids)[0], return_dict=False)[0].float()
-        errors = noise_error(output - noise, self.params.multiscale_loss)
+        errors = (output - noise).square().flatten(1).mean(1)
         weights = min_snr_weights(self.alphas[timesteps], self.params.min_snr_gamma)
         return {"noise": errors.mean().item()}, (errors * weights).mean()
 
@@ -246,6 +249,10 @@ class TextToImageTraining:
 
     def _noise(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         return torch.randn(tuple(shape), generator=generator).to(self.device)
+
+
+def _chroma(images: Tensor) -> Tensor:
+    return images - images.mean(1, keepdim=True)
 
 
 def _tensor(value: Any) -> Tensor:

@@ -15,7 +15,6 @@ from methods.train import registry
 from methods.train.checkpoint import Checkpoint, restore
 from methods.train.ddpm.objective import DDPM
 from methods.train.loop import step_generator
-from methods.train.losses.diffusion import noise_error
 from methods.train.updates import Updates
 from tests.support.datasets import picture
 
@@ -98,18 +97,3 @@ def test_groups_of_the_norms_are_the_objective_s() -> None:
     assert {norm.num_groups for norm in norms} == {8}
     with pytest.raises(InputError, match="norm_num_groups is 24, expected a divisor of model_channels, 32"):
         build(norm_num_groups=24)
-
-
-def test_the_multiscale_error_sees_the_colour_of_the_whole() -> None:
-    generator = torch.Generator().manual_seed(0)
-    grain = torch.randn(1, 3, 16, 16, generator=generator)
-    grain -= grain.mean((2, 3), keepdim=True)
-    tint = torch.full((1, 3, 16, 16), 0.1)
-    assert noise_error(grain).item() == pytest.approx(float(grain.square().mean()))
-    # a mean is the same at all scales: 1 + 2 + 4 + 8 + 16 times its square
-    assert noise_error(tint, multiscale=True).item() == pytest.approx(31 * 0.01, rel=1e-4)
-    # of grain, a tile of s pixels a side has the share 1 / s ** 2
-    assert 1.0 < noise_error(grain, multiscale=True).item() / noise_error(grain).item() < 2.5
-    # sides that cannot be halved any more end it
-    assert noise_error(tint[..., :6, :4], multiscale=True).item() == pytest.approx(3 * 0.01, rel=1e-4)
-    assert build(multiscale_loss=True).step(batch(build()), 0, step_generator(0, 0, 0), Updates())["mse"] > 1.2
