@@ -124,7 +124,7 @@ def ray_data(tars: list[Path], out: Path, named: dict[str, Any], workers: int) -
             return {"__key__": np.array([key for key, _ in made]), "jpg": np.array([data for _, data in made], object)}
 
     begun = time.perf_counter()
-    dataset = ray.data.read_webdataset([str(tar) for tar in tars], decoder=False)
+    dataset = ray.data.read_webdataset([str(tar) for tar in tars], decoder=None)
     dataset = dataset.map_batches(Translate, batch_size=BATCH, batch_format="numpy", concurrency=workers)
     dataset.write_webdataset(str(out))
     return time.perf_counter() - begun

@@ -14,7 +14,8 @@ from pipeline.findings import Finding, merge
 from pipeline.job import Job
 from pipeline.paths import INDEX, PLAN_FILE, part_path
 from pipeline.records import Rejection, SourceFile
-from pipeline.sink.index import PartNote, name_of_shard, read_note
+from pipeline.sink.index import name_of_shard
+from pipeline.sink.note import PartNote, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.versions import versioned

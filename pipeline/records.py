@@ -11,6 +11,10 @@ from typing import Any
 from methods.notices import Notice
 from pipeline.findings import Finding
 
+Kind = str
+"""How a member or column passes through: ``binary``, ``text`` (a text member: a file of its own), or a column type as
+:mod:`pipeline.sources.columns` writes it (``string``, ``int64``, ``list<double>``, ``timestamp[us, tz=UTC]``)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

@@ -18,8 +18,9 @@ from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.paths import SUCCESS_FILE
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
-from pipeline.sink.index import list_parts, read_note
+from pipeline.sink.index import list_parts
 from pipeline.sink.label_counts import LabelTotals, describe_labels
+from pipeline.sink.note import read_note
 from pipeline.storage import redact
 
 

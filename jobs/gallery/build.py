@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from jobs.gallery.exhibit import Absent, Exhibit
 from jobs.gallery.page import write_page
 from jobs.gallery.sheet import write_sheet
-from jobs.gallery.shown import Shown, read_shown
+from jobs.gallery.shown import read_shown
 from methods import registry, weights
 from methods.errors import InputError
 from pipeline.paths import METRICS_FILE
@@ -23,33 +22,6 @@ LABEL_MAPS = ("coco_stuff", "cityscapes", "bdd100k")
 """Values of ``source.condition`` whose pictures are class ids."""
 SAMPLES = 4
 """Pictures of each job on the page."""
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    """One job of the gallery, done.
-
-    Attributes:
-        name, method, text: of the job, of its method, and its file as it is.
-        samples: what it made.
-        summary: content of ``metrics.json``.
-        seconds: from the start to the end of the job; 0 when there was nothing left to do.
-    """
-
-    name: str
-    method: str
-    text: str
-    samples: Sequence[Shown]
-    summary: dict[str, Any]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Absent:
-    """A method that is not shown, and why."""
-
-    method: str
-    reason: str
 
 
 def build(

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 if TYPE_CHECKING:
-    from jobs.gallery.build import Absent, Exhibit
+    from jobs.gallery.exhibit import Absent, Exhibit
 
 
 def write_page(path: Path, exhibits: Sequence[Exhibit], absent: Sequence[Absent]) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from jobs.gallery.build import Exhibit
+    from jobs.gallery.exhibit import Exhibit
 
 LARGEST = 400_000
 """Bytes of the sheet at most."""

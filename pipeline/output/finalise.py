@@ -25,8 +25,9 @@ from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
 from pipeline.paths import CARD_FILE, FEATURES, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.runlog import read_runs
-from pipeline.sink.index import PartNote, list_parts, read_note, read_part
+from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import LabelTotals
+from pipeline.sink.note import PartNote, read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC
 from pipeline.small_parquet import rows_with

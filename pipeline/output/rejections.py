@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from pipeline.logs.lines import LogLine, read_lines
 from pipeline.paths import LOGS
-from pipeline.sink.index import list_parts, read_note
+from pipeline.sink.index import list_parts
+from pipeline.sink.note import read_note
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store
 

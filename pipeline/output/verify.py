@@ -26,7 +26,8 @@ from pipeline.paths import DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, SU
 from pipeline.plan import read_plan
 from pipeline.records import SourceFile
 from pipeline.sink.files import to_path
-from pipeline.sink.index import PartNote, list_parts, read_note, read_part
+from pipeline.sink.index import list_parts, read_part
+from pipeline.sink.note import PartNote, read_note
 from pipeline.sink.webdataset import member_stem, tar_names
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.sources.layout import Layout

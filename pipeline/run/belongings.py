@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 from methods.errors import InputError
 from pipeline.paths import DATA, FEATURES, INDEX, JOB_FILE, LOCK_FILE, OWN, SUCCESS_FILE, SUMMARIES, part_path
 from pipeline.plan import FilePlan, read_plan
-from pipeline.sink.index import name_of_shard, read_note
+from pipeline.sink.index import name_of_shard
+from pipeline.sink.note import read_note
 from pipeline.storage import Entry, Store
 
 

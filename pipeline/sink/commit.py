@@ -16,7 +16,8 @@ from pipeline.metrics.summary import Summary
 from pipeline.paths import FEATURES, data_path, features_path, part_path
 from pipeline.records import Receipt, Row, Translated
 from pipeline.sink.files import from_data, loose_paths, put_pictures
-from pipeline.sink.index import PartNote, write_index
+from pipeline.sink.index import write_index
+from pipeline.sink.note import PartNote
 from pipeline.sink.parquet import write_parquet
 from pipeline.sink.webdataset import write_webdataset
 from pipeline.uris import printable

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.fence import read_record
-from pipeline.findings import Finding, merge
+from pipeline.findings import merge
 from pipeline.paths import INDEX, JOB_FILE
 from pipeline.records import Row, Translated
 from pipeline.sink.label_counts import count_labels
+from pipeline.sink.note import META, PartNote
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.sink.schema import METRIC, index_schema
 from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Entry, Store
 from pipeline.uris import printable, redact
 
-_META = b"sceneshift"
 _SHARD = re.compile(r"(?P<stem>.+-[0-9a-f]{8})(?:-g(?P<generation>\d+))?-(?P<part>\d{4,})")
 
 
@@ -40,32 +37,6 @@ def list_parts(store: Store) -> list[Entry]:
     generation = record.get("generation", 1)
     entries = [entry for entry in store.list(INDEX) if entry.path.endswith(".parquet")]
     return [entry for entry in entries if (name := name_of_shard(entry.path)) and name[1] == generation]
-
-
-@dataclass(frozen=True)
-class PartNote:
-    """What an index part's footer says of its shard; enough to resume and to count without reading rows.
-
-    ``findings`` say what of the shard's samples was left out.
-    """
-
-    shard: str
-    source: str
-    part: int
-    last: bool
-    ok: int
-    filtered: int
-    rejected: int
-    fingerprint: str
-    reasons: Mapping[str, int] = field(default_factory=dict)
-    labels: Mapping[str, Any] = field(default_factory=dict)
-    damaged: bool = False
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def attempted(self) -> int:
-        """Rows of the part."""
-        return self.ok + self.filtered + self.rejected
 
 
 def write_index(
@@ -99,7 +70,7 @@ def write_index(
         for number, row in enumerate(shard.rows)
     ]
     table = pa.Table.from_pylist(rows, schema=schema)
-    table = table.replace_schema_metadata({_META: json.dumps(asdict(note), sort_keys=True).encode()})
+    table = table.replace_schema_metadata({META: json.dumps(asdict(note), sort_keys=True).encode()})
     return parquet_bytes(table), note
 
 
@@ -134,13 +105,6 @@ def _index_row(
         value = row.metrics.get(name)
         values[METRIC + name] = None if value is None or value != value else float(value)
     return values
-
-
-def read_note(data: bytes) -> PartNote:
-    """The note in an index part's footer."""
-    metadata = pq.read_schema(io.BytesIO(data)).metadata or {}
-    tree = json.loads(metadata[_META])
-    return PartNote(**tree | {"findings": tuple(map(Finding.from_dict, tree.get("findings", ())))})
 
 
 def read_part(data: bytes) -> pa.Table:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.records import Row
-
-if TYPE_CHECKING:
-    from pipeline.sink.index import PartNote
+from pipeline.sink.note import PartNote
 
 _NAMES = 3
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.labels.record import to_record
-from pipeline.records import Row
+from pipeline.records import Kind, Row
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
 from pipeline.sources.jsonable import to_json
-from pipeline.sources.layout import Kind, Layout
+from pipeline.sources.layout import Layout
 from pipeline.sources.outputs import TAR_HEADER, note_of
 
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 from methods.errors import BadSample, InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.logs.faults import log_fault, rejected
-from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.records import Kind, Rejection, Sample, Shard, SourceFile
 from pipeline.sources.ahead import fetched_ahead
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
-from pipeline.sources.layout import Kind, Layout, Peeked
+from pipeline.sources.layout import Layout, Peeked
 from pipeline.sources.listing import Survey
 from pipeline.sources.pending import Fetched, Pending
 from pipeline.storage import Unreachable

@@ -8,7 +8,7 @@ from functools import cache
 
 import pyarrow as pa
 
-from pipeline.sources.layout import Kind
+from pipeline.records import Kind
 
 _PLAIN = {"text": "string", "large_string": "string", "string_view": "string", "large_binary": "binary"}
 _PLAIN |= {"binary_view": "binary", "bool_": "bool", "float64": "double", "float32": "float", "float16": "halffloat"}

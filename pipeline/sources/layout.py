@@ -9,12 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from methods.errors import InputError
 from pipeline.findings import Finding
+from pipeline.records import Kind
 from pipeline.sources.endings import IMAGE_SUFFIXES, ending
 from pipeline.spec import SourceSpec
-
-Kind = str
-"""How a member or column passes through: ``binary``, ``text`` (a text member: a file of its own), or a column type as
-:mod:`pipeline.sources.columns` writes it (``string``, ``int64``, ``list<double>``, ``timestamp[us, tz=UTC]``)."""
 
 IMAGE_NAMES = ("image", *IMAGE_SUFFIXES, "img", "image_bytes", "bytes")
 TARGET_NAMES = ("target", *(f"target.{suffix}" for suffix in IMAGE_SUFFIXES))

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.labels.record import record_text
+from pipeline.records import Kind
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
 from pipeline.sources.jsonable import from_json
-from pipeline.sources.layout import Kind, Layout
+from pipeline.sources.layout import Layout
 
 PARQUET_META = b"sceneshift.data"
 TAR_HEADER = "SCENESHIFT.data"

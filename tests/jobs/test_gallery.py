@@ -11,7 +11,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from jobs.gallery.build import Exhibit, build, missing_weights, own_methods
+from jobs.gallery.build import build, missing_weights, own_methods
+from jobs.gallery.exhibit import Exhibit
 from jobs.gallery.page import scores
 from jobs.gallery.sheet import LARGEST, write_sheet
 from jobs.gallery.shown import Shown, read_shown

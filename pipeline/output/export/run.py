@@ -17,12 +17,13 @@ from pipeline.labels.arrow import from_arrow_value
 from pipeline.labels.categories import Categories
 from pipeline.output.export.declared import declared_categories
 from pipeline.output.export.folder import ExportFolder
+from pipeline.output.export.formats import FORMATS, open_writer
 from pipeline.output.export.names import Names, exported_ending, format_of, original_ending
 from pipeline.output.export.pictures import PictureReader, Row, Stored
 from pipeline.output.export.rows import Rows
 from pipeline.output.export.scan import Scan, scan
 from pipeline.output.export.splits import Splitter, parse_splits
-from pipeline.output.export.writers import FORMATS, Picture, Plan, Writer, open_writer
+from pipeline.output.export.writers import Picture, Plan, Writer
 from pipeline.sink.schema import METRIC
 from pipeline.storage import Store, redact
 

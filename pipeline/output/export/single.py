@@ -11,10 +11,11 @@ from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.output.export.folder import put_file
+from pipeline.output.export.formats import open_writer
 from pipeline.output.export.pictures import PictureReader
 from pipeline.output.export.rows import Rows
 from pipeline.output.export.run import ExportSummary, Watch, look
-from pipeline.output.export.writers import Picture, open_writer
+from pipeline.output.export.writers import Picture
 from pipeline.paths import LABELS_FILE
 from pipeline.storage import Store
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar, Protocol
 
@@ -91,55 +91,3 @@ class Writer(Protocol):
 def mask_file(picture: Picture, mask: str) -> str:
     """The usual place of label maps: ``masks/<split>/<mask>/<picture>.png``."""
     return f"masks/{picture.split}/{mask.rsplit('.', 1)[0]}/{picture.stem}.png"
-
-
-def open_writer(format: str, plan: Plan, task: str) -> Writer:
-    """The writer of a format that :data:`FORMATS` names."""
-    return _WRITERS[format](plan, task)
-
-
-def _coco(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.coco import CocoWriter
-
-    return CocoWriter(plan)
-
-
-def _bdd100k(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.bdd100k import Bdd100kWriter
-
-    return Bdd100kWriter(plan)
-
-
-def _yolo(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.yolo import YoloWriter
-
-    return YoloWriter(plan, task)
-
-
-def _voc(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.voc import VocWriter
-
-    return VocWriter(plan)
-
-
-def _cityscapes(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.cityscapes import CityscapesWriter
-
-    return CityscapesWriter(plan)
-
-
-def _hf(plan: Plan, task: str) -> Writer:
-    from pipeline.output.export.hf import HuggingFaceWriter
-
-    return HuggingFaceWriter(plan)
-
-
-_WRITERS: Mapping[str, Callable[[Plan, str], Writer]] = {
-    "coco": _coco,
-    "bdd100k": _bdd100k,
-    "yolo": _yolo,
-    "voc": _voc,
-    "cityscapes": _cityscapes,
-    "hf": _hf,
-}
-FORMATS = tuple(_WRITERS)

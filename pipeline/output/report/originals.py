@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from pipeline.paths import part_path
 from pipeline.records import Sample, SourceFile
-from pipeline.sink.index import read_note, read_part
+from pipeline.sink.index import read_part
+from pipeline.sink.note import read_note
 from pipeline.sources import Layout, open_source
 from pipeline.spec import JobSpec
 from pipeline.storage import Store

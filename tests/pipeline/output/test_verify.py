@@ -20,7 +20,7 @@ from methods.errors import InputError
 from pipeline.output.duplicates import DuplicateFinder, digest
 from pipeline.output.verify import verify
 from pipeline.run.driver import run_job
-from pipeline.sink.index import read_note
+from pipeline.sink.note import read_note
 from pipeline.sink.parquet import parquet_bytes
 from pipeline.storage import StorageOptions, Store
 from tests.support.datasets import encoded, picture, street_samples, write_tar

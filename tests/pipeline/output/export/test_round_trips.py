@@ -20,8 +20,9 @@ from pipeline.labels import Annotation, Labels, parse_sample, rle
 from pipeline.labels.categories import Categories
 from pipeline.labels.outline import fill
 from pipeline.output.export.cityscapes import CLASSES
+from pipeline.output.export.formats import open_writer
 from pipeline.output.export.shapes import mask_of
-from pipeline.output.export.writers import Picture, Plan, open_writer
+from pipeline.output.export.writers import Picture, Plan
 
 DECLARED = [
     {"id": 2, "name": "car"},
