@@ -12,6 +12,7 @@ import pyarrow as pa
 from methods.errors import InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.job import Job
+from pipeline.map_ahead import map_ahead
 from pipeline.paths import INDEX, PLAN_FILE, part_path
 from pipeline.records import Rejection, SourceFile
 from pipeline.sink.index import name_of_shard
@@ -268,12 +269,10 @@ def write_plan(store: Store, files: Iterable[FilePlan]) -> None:
 def refresh(job: Job, files: Sequence[FilePlan]) -> tuple[FilePlan, ...]:
     """The same files with what is committed by now."""
     parts = committed_parts(job.store)
-    fresh = []
-    for each in files:
-        each = replace(each, done=frozenset(parts.get(each.file.shard_stem, ())))
-        if each.shards is None and each.done:
-            note = _last_note(job.store, each)
-            if note is not None and note.last:
-                each = replace(each, shards=note.part + 1, damaged=note.damaged)
-        fresh.append(each)
-    return tuple(fresh)
+    known = [replace(each, done=frozenset(parts.get(each.file.shard_stem, ()))) for each in files]
+
+    def with_end(each: FilePlan) -> FilePlan:
+        note = _last_note(job.store, each) if each.shards is None and each.done else None
+        return replace(each, shards=note.part + 1, damaged=note.damaged) if note is not None and note.last else each
+
+    return tuple(fresh for _, fresh in map_ahead(with_end, known))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from rich.markup import escape
@@ -14,6 +13,7 @@ from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from pipeline.findings import merge, read_findings
 from pipeline.labels.source import read_info
+from pipeline.map_ahead import map_ahead
 from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.paths import SUCCESS_FILE
 from pipeline.plan import read_plan
@@ -31,8 +31,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     paths = [entry.path for entry in list_parts(store)]
     info = read_info(store)
     totals = LabelTotals(None if info is None else info.pictures)
-    with ThreadPoolExecutor(8) as pool:
-        notes = [totals.taken(note) for note in pool.map(lambda path: read_note(store.read(path)), paths)]
+    notes = [totals.taken(note) for _, note in map_ahead(lambda path: read_note(store.read(path)), paths)]
     files = read_plan(store)
     numbers = [each.shards for each in files]
     total = None if not files or any(n is None for n in numbers) else sum(n or 0 for n in numbers)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pipeline.logs.lines import LogLine, read_lines
+from pipeline.map_ahead import map_ahead
 from pipeline.paths import LOGS
 from pipeline.sink.index import list_parts
 from pipeline.sink.note import read_note
@@ -77,8 +78,8 @@ def rejection_reasons(store: Store) -> list[RejectionReason]:
 
 
 def _rejected_rows(store: Store) -> Iterator[dict[str, str]]:
-    for entry in list_parts(store):
-        data = store.read(entry.path)
+    paths = [entry.path for entry in list_parts(store)]
+    for _, data in map_ahead(store.read, paths):
         if read_note(data).rejected:
             table = read_small_parquet(data, _COLUMNS)
             yield from rows_with(table, "status", "rejected").to_pylist()

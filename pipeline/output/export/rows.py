@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.errors import InputError
 from pipeline.keep import KeepExpression
+from pipeline.map_ahead import map_ahead
 from pipeline.sink.index import list_parts
 from pipeline.sink.schema import METRIC
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store
 
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
 _SIZES = ("width", "height")
-
-
-def ahead(function: Callable[[_In], _Out], items: Iterable[_In], threads: int = 4) -> Iterator[tuple[_In, _Out]]:
-    """Each item with its result, in order, with a few worked on ahead in threads and never more in hand than that."""
-    waiting: deque[tuple[_In, Future[_Out]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > threads:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        for first, result in waiting:
-            yield first, result.result()
 
 
 class Rows:
@@ -63,7 +47,7 @@ class Rows:
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The chosen rows of each shard, with the named columns and those that choosing takes."""
-        for _, table in ahead(lambda path: self._table(path, columns), self.parts()):
+        for _, table in map_ahead(lambda path: self._table(path, columns), self.parts(), threads=4):
             yield table
 
     def _table(self, path: str, columns: Sequence[str]) -> pa.Table:
