@@ -68,7 +68,6 @@ class Head:
         self.address = redact(address)
         if os.environ.get("RAY_AUTH_TOKEN_PATH") or os.environ.get("RAY_AUTH_TOKEN"):
             os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         from ray.job_submission import JobSubmissionClient
 
         with self._plain_errors():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from methods import telemetry
+
 if TYPE_CHECKING:
     from methods.base import Batch, Inputs, Method, MethodInfo, MethodParams, Preset, sample_seed
     from methods.errors import BadSample, InputError
@@ -29,6 +31,8 @@ _HOMES = {
     "registered": "registry",
     "resolve": "registry",
 }
+
+telemetry.switch_off()
 
 __all__ = [
     "BadSample",

@@ -38,6 +38,10 @@ for folder in (str(ROOT), str(PLUGIN)):
     if folder not in sys.path:
         sys.path.insert(0, folder)
 
+from tests.support.network import guard  # noqa: E402
+
+guard()
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

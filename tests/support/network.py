@@ -1,72 +1,82 @@
-"""Two network namespaces on a bridge: machines that can be cut off, as far as their processes see. Wants root."""
+"""Tests reach this machine and nothing else: connections and look-ups that would leave it fail at once.
+
+Loopback, the addresses of this host (Ray uses one of them in any case) and sockets in the file system are fine.
+``tests/plugin/sitecustomize.py`` does the same in every Python process that a test starts.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import errno
+import functools
+import ipaddress
+import socket
+from typing import Any
 
-import pytest
-
-_BRIDGE = "ssbr0"
+_LOCAL_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
-@dataclass(frozen=True)
-class Network:
-    """Addresses of the two machines by name, and that of the one which is this process's own."""
-
-    here: str = "10.77.0.254"
-    machines: dict[str, str] = field(default_factory=lambda: {"n1": "10.77.0.1", "n2": "10.77.0.2"})
-
-    def inside(self, machine: str) -> list[str]:
-        """What to put before a command that is to run there.
-
-        Not `ip netns exec`, which mounts another /sys, without control groups.
-        """
-        return ["nsenter", f"--net=/run/netns/ss-{machine}"]
-
-    def cut(self, machine: str) -> None:
-        """Nothing comes or goes any more."""
-        _ip("link", "set", f"ss-{machine}", "down")
-
-    def mend(self, machine: str) -> None:
-        """As before."""
-        _ip("link", "set", f"ss-{machine}", "up")
+class OutsideError(OSError):
+    """A test tried to reach another machine."""
 
 
-@contextlib.contextmanager
-def two_machines() -> Iterator[Network]:
-    """Set them up, and take them down. The test is skipped where that is not possible."""
-    if os.geteuid() != 0 or shutil.which("ip") is None or shutil.which("nsenter") is None:
-        pytest.skip("network namespaces want root, ip and nsenter")
-    network = Network()
-    _remove(network)
+@functools.lru_cache(maxsize=4096)
+def is_here(address: str) -> bool:
+    """Whether an IP address, or a name, is of this machine: only one's own addresses can be bound to."""
+    if address in _LOCAL_NAMES or address == socket.gethostname():
+        return True
     try:
-        _ip("link", "add", _BRIDGE, "type", "bridge")
-        _ip("addr", "add", f"{network.here}/24", "dev", _BRIDGE)
-        _ip("link", "set", _BRIDGE, "up")
-        for name, address in network.machines.items():
-            machine = f"ss-{name}"
-            _ip("netns", "add", machine)
-            _ip("link", "add", machine, "type", "veth", "peer", "name", "eth0", "netns", machine)
-            _ip("link", "set", machine, "master", _BRIDGE, "up")
-            _ip("-n", machine, "addr", "add", f"{address}/24", "dev", "eth0")
-            _ip("-n", machine, "link", "set", "eth0", "up")
-            _ip("-n", machine, "link", "set", "lo", "up")
-        yield network
-    finally:
-        _remove(network)
+        plain = ipaddress.ip_address(address.split("%")[0])
+    except ValueError:
+        return False
+    if plain.is_loopback or plain.is_unspecified:
+        return True
+    family = socket.AF_INET if plain.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(plain), 0))
+        except OSError:
+            return False
+    return True
 
 
-def _remove(network: Network) -> None:
-    for name in network.machines:
-        subprocess.run(["ip", "netns", "del", f"ss-{name}"], capture_output=True)
-        subprocess.run(["ip", "link", "del", f"ss-{name}"], capture_output=True)
-    subprocess.run(["ip", "link", "del", _BRIDGE], capture_output=True)
+def _check(target: socket.socket, address: Any) -> None:
+    if target.family in (socket.AF_INET, socket.AF_INET6) and not is_here(str(address[0])):
+        raise OutsideError(errno.ENETUNREACH, f"tests reach no other machine, and this one asked for {address[0]}")
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+def guard() -> None:
+    """Put the guard into this process; a second call changes nothing."""
+    if getattr(socket, "_guarded_by_tests", False):
+        return
+    socket._guarded_by_tests = True  # type: ignore[attr-defined]
+    connect, connect_ex, sendto = socket.socket.connect, socket.socket.connect_ex, socket.socket.sendto
+    getaddrinfo = socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        # To "connect" a datagram socket sends nothing; it is how Ray asks which of the host's addresses is used.
+        if self.type != socket.SOCK_DGRAM:
+            _check(self, address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        try:
+            _check(self, address)
+        except OutsideError:
+            return errno.ENETUNREACH
+        return connect_ex(self, address)
+
+    def guarded_sendto(self: socket.socket, data: Any, *rest: Any) -> int:
+        _check(self, rest[-1])
+        return sendto(self, data, *rest)
+
+    def guarded_getaddrinfo(host: Any, *rest: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        literal = name is None or name.replace(".", "").isdigit() or ":" in name
+        if not literal and not is_here(name):
+            raise socket.gaierror(socket.EAI_NONAME, f"tests look up no other machine, and this one asked for {name}")
+        return getaddrinfo(host, *rest, **named)
+
+    socket.socket.connect = guarded_connect  # type: ignore[method-assign]
+    socket.socket.connect_ex = guarded_connect_ex  # type: ignore[method-assign]
+    socket.socket.sendto = guarded_sendto  # type: ignore[method-assign]
+    socket.getaddrinfo = guarded_getaddrinfo
