@@ -12,18 +12,20 @@ import pyarrow as pa
 
 from methods.errors import BadSample, InputError, first_line
 from pipeline.findings import Finding, merge
+from pipeline.labels.fields import listed
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Kind, Rejection, Sample, Shard, SourceFile
 from pipeline.sources.ahead import fetched_ahead
 from pipeline.sources.columns import type_of
 from pipeline.sources.endings import IMAGE_SUFFIXES
-from pipeline.sources.layout import Layout, Peeked
+from pipeline.sources.layout import MOST_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey
 from pipeline.sources.pending import Fetched, Pending
 from pipeline.storage import Unreachable
 from pipeline.uris import printable, redact
 
 MAX_KEY = 512
+_BUDGET = 512 << 20
 TRUNCATED = "truncated_archive"
 """The reason of a sample that an archive breaks off in, or without the end that every archive has."""
 
@@ -99,7 +101,7 @@ def assemble(
     picture = layout.image if values.get(layout.image) is not None else _other_picture(values, layout)
     image = _bytes(values.get(picture))
     if not isinstance(image, bytes):
-        have = ", ".join(sorted(name for name, value in values.items() if value is not None)) or "nothing"
+        have = listed(sorted(name for name, value in values.items() if value is not None), MOST_NAMES)
         said = f"no '{layout.image}' in this sample; it has {have}"
         cell = values.get(picture)
         if isinstance(cell, dict) and cell.get("path"):
@@ -186,6 +188,7 @@ def cut_shards(
     wanted: Wanted,
     limit: int | None,
     hint: str = "",
+    budget: int | None = None,
 ) -> Iterator[Shard]:
     """Cut a stream of samples into shards, fetching only those of parts that are ``wanted``.
 
@@ -193,10 +196,11 @@ def cut_shards(
     what is said of the former. This is the border of the stage ``read``: whatever a format raises on one sample makes
     that sample a rejected one, whatever it raises on the file one rejected sample for the rest of the file. Only a
     store that does not answer (``Unreachable``) is no matter of the content and passes through. Samples that come from
-    a store are asked for ahead of their turn.
+    a store are asked for ahead of their turn. Samples that would make a shard hold more than ``budget`` bytes are
+    rejected.
     """
     seen: set[str] = set()
-    part = size = taken = 0
+    part = size = taken = held = 0
     samples: list[Sample] = []
     findings: list[Finding] = []
     damaged = False
@@ -221,6 +225,12 @@ def cut_shards(
                 samples.append(Sample(key=_printable(current.key), source_uri=file.uri, problem=problem))
             else:
                 sample, more = _fetched(file, current)
+                held += _weight(sample)
+                if budget is not None and held > budget:
+                    said = (
+                        f"the samples of this shard unpack to over {budget >> 20} MiB, of a file of {file.size} bytes"
+                    )
+                    sample = Sample(sample.key, file.uri, problem=Rejection("read", "too_large", said))
                 samples.append(sample)
                 findings += more
             problem = samples[-1].problem
@@ -239,7 +249,17 @@ def cut_shards(
                     findings=merge(findings),
                     damaged=damaged,
                 )
-            part, size, samples, findings, damaged = part + 1, 0, [], [], False
+            part, size, samples, findings, damaged, held = part + 1, 0, [], [], False, 0
+
+
+def budget_of(file: SourceFile) -> int:
+    """Bytes that a shard of an archive may hold: more than pictures, which are packed already, ever unpack to."""
+    return max(_BUDGET, 4 * file.size)
+
+
+def _weight(sample: Sample) -> int:
+    values = (sample.image, sample.target, *sample.masks.values(), *sample.passthrough.values())
+    return sum(len(value) for value in values if isinstance(value, bytes | str))
 
 
 def _to_the_end(file: SourceFile, pending: Iterable[Pending]) -> Iterator[Pending]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from methods.errors import InputError, first_line
+from pipeline.labels.fields import listed
 from pipeline.sources.columns import type_of
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -48,7 +49,7 @@ def read_delimited(data: bytes, types: Mapping[str, str], where: str) -> Delimit
     columns = dict.fromkeys(names, pa.string())
     for name, kind in types.items():
         if name not in columns:
-            raise InputError(f"{where}: source.types names '{name}', but there is only {', '.join(sorted(names))}")
+            raise InputError(f"{where}: source.types names '{name}', but there is only {listed(sorted(names), 24)}")
         columns[name] = type_of(kind)
     as_text = dict.fromkeys(names, pa.string())
     text_table = pa_csv.read_csv(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 import pyarrow as pa
 
 from methods.errors import InputError
-from pipeline.sources.layout import KEY_NAMES
+from pipeline.labels.fields import listed
+from pipeline.sources.layout import KEY_NAMES, MOST_NAMES
 from pipeline.spec import SourceSpec
 
 _DECLARED = ("key", "__key__")
@@ -27,7 +28,9 @@ def find_key(
     """
     if spec.key != "auto":
         if spec.key not in names:
-            raise InputError(f"{where}: source.key names '{spec.key}', but there is only {', '.join(sorted(names))}")
+            raise InputError(
+                f"{where}: source.key names '{spec.key}', but there is only {listed(sorted(names), MOST_NAMES)}"
+            )
         return spec.key
     usual = [name for name in KEY_NAMES if name in names]
     return next((name for name in usual if name in _DECLARED or _is_unique(column(name))), None)

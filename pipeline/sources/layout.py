@@ -9,9 +9,13 @@ from pydantic import BaseModel, ConfigDict
 
 from methods.errors import InputError
 from pipeline.findings import Finding
+from pipeline.labels.fields import listed
 from pipeline.records import Kind
 from pipeline.sources.endings import IMAGE_SUFFIXES, ending
 from pipeline.spec import SourceSpec
+
+MOST_NAMES = 24
+"""Names of members or columns that a message lists."""
 
 IMAGE_NAMES = ("image", *IMAGE_SUFFIXES, "img", "image_bytes", "bytes")
 TARGET_NAMES = ("target", *(f"target.{suffix}" for suffix in IMAGE_SUFFIXES))
@@ -90,7 +94,9 @@ def _pick(wanted: str | None, usual: Sequence[str], seen: Collection[str], role:
         return None
     if wanted != "auto":
         if wanted not in seen:
-            raise InputError(f"{where}: source.{role} names '{wanted}', but there is only {', '.join(sorted(seen))}")
+            raise InputError(
+                f"{where}: source.{role} names '{wanted}', but there is only {listed(sorted(seen), MOST_NAMES)}"
+            )
         return wanted
     return next((name for name in usual if name in seen), None)
 
@@ -104,7 +110,7 @@ def choose(spec: SourceSpec, seen: Peeked, where: str) -> Layout:
     kinds, own = seen.kinds, seen.own
     image = _pick(spec.image, [own.image] if own else IMAGE_NAMES, kinds, "image", where)
     if image is None:
-        raise InputError(f"{where}: no picture found among {', '.join(sorted(kinds)) or 'nothing'}; {seen.hint}")
+        raise InputError(f"{where}: no picture found among {listed(sorted(kinds), MOST_NAMES)}; {seen.hint}")
     target = _pick(spec.target, [own.target or ""] if own else TARGET_NAMES, kinds, "target", where)
     caption = _pick(spec.caption, [own.caption or ""] if own else CAPTION_NAMES, kinds, "caption", where)
     labels = None if spec.labels.uri else _labels(spec, seen)

@@ -15,12 +15,13 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from methods.errors import BadSample, InputError, first_line
+from pipeline.labels.fields import listed
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.delimited import read_delimited
 from pipeline.sources.evidence import LOOKED_AT
 from pipeline.sources.keys import carried, find_key, key_hint
-from pipeline.sources.layout import Layout, Peeked
+from pipeline.sources.layout import MOST_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
 from pipeline.sources.loose import fetch
 from pipeline.sources.parquet import RowReader, seen_columns
@@ -92,7 +93,7 @@ class ManifestSource:
         wanted = self.spec.image if self.spec.image not in ("auto", "image") else uri_column(table.column_names)
         if wanted is None or wanted not in table.column_names:
             raise InputError(
-                f"{redact(file.uri)}: no column with image URIs among {', '.join(table.column_names)}; "
+                f"{redact(file.uri)}: no column with image URIs among {listed(table.column_names, MOST_NAMES)}; "
                 "name it with `source.image:`"
             )
         return wanted

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from methods.errors import BadSample, first_line
 from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, broken_file, budget_of, cut_shards, every_part
 from pipeline.sources.columns import kind_of
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.keys import carried, find_key, key_hint
@@ -30,6 +31,8 @@ from pipeline.storage import Store, protocol_of, redact
 SUFFIXES = (".parquet", ".pq")
 
 _CANNOT = "has a type that no output can hold"
+_LOOKED_AT_BYTES = 64 << 20
+_UNPACKED = 256 << 20
 _EMPTY = "has no values in the first source file, so its type is not known"
 
 
@@ -79,8 +82,13 @@ class ParquetSource:
             schema = parquet.schema_arrow
 
             def first(name: str) -> list[Any]:
-                batch = next(parquet.iter_batches(batch_size=LOOKED_AT, columns=[name]), None)
-                return [value for value in batch.column(0).to_pylist() if value] if batch is not None else []
+                found, size = [], 0
+                for batch in islice(parquet.iter_batches(batch_size=1, columns=[name]), LOOKED_AT):
+                    found += [value for value in batch.column(0).to_pylist() if value]
+                    size += batch.nbytes
+                    if size > _LOOKED_AT_BYTES:
+                        break
+                return found
 
             own = layout_of((schema.metadata or {}).get(PARQUET_META))
             if own is not None:
@@ -98,7 +106,7 @@ class ParquetSource:
     def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
         """Row groups that lie wholly in parts that are not wanted are not read, but for their keys."""
         pending = self._pending(file, layout, shard_size, wanted)
-        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key))
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key), budget_of(file))
 
     def _pending(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted) -> Iterator[Pending]:
         try:
@@ -117,8 +125,10 @@ class ParquetSource:
                     parts = range(start // shard_size, (start + count - 1) // shard_size + 1)
                     idle = not any(wanted(part) for part in parts)
                     columns = reader.keys if idle else reader.columns
+                    _check_sizes(parquet.metadata.row_group(group), columns)
                     if columns:
-                        batches = parquet.iter_batches(batch_size=64, row_groups=[group], columns=columns)
+                        # One row at a time: rows may share a value that is stored once, and unpacked for each of them.
+                        batches = parquet.iter_batches(batch_size=1, row_groups=[group], columns=columns)
                         rows = (row for batch in batches for row in batch.to_pylist())
                     else:
                         rows = ({} for _ in range(count))
@@ -128,6 +138,8 @@ class ParquetSource:
                         fetch = partial(self._fetch, key, file.uri, row, reader)
                         yield Pending(key, fetch, findings=findings, remote=far)
                     start += count
+        except _Bomb as error:
+            yield broken_file(file, "too_large", str(error))
         except pa.ArrowException as error:
             yield broken_file(file, "damaged_parquet", f"not a readable Parquet file: {first_line(error)}")
 
@@ -137,6 +149,20 @@ class ParquetSource:
         except BadSample as error:
             return Sample(key=key, source_uri=uri, problem=Rejection("read", error.reason, str(error))), ()
         return assemble(key, uri, values, reader.layout, reader.doubtful)
+
+
+class _Bomb(Exception):
+    """A column that unpacks to far more than it is stored as."""
+
+
+def _check_sizes(group: pq.RowGroupMetaData, columns: Collection[str]) -> None:
+    """Refuse columns of a row group that unpack a hundredfold, to more than any data that somebody packed."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        packed, unpacked = column.total_compressed_size, column.total_uncompressed_size
+        if column.path_in_schema.split(".")[0] in columns and unpacked > max(_UNPACKED, 100 * packed):
+            name = column.path_in_schema[:80]
+            raise _Bomb(f"column '{name}' has {packed} bytes that unpack to {unpacked}: not read")
 
 
 def _column(parquet: pq.ParquetFile, name: str) -> pa.ChunkedArray:

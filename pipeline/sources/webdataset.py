@@ -13,7 +13,7 @@ from typing import Any
 
 from methods.errors import BadSample
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
+from pipeline.sources.base import Wanted, assemble, broken_file, budget_of, cut_shards, every_part
 from pipeline.sources.bounded_tar import content, open_bounded
 from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
@@ -78,7 +78,7 @@ class WebDatasetSource:
     def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
         """Stream the tar once; members of parts that are not wanted are skipped, not read."""
         pending = self._pending(file, layout, lambda number: wanted(number // shard_size))
-        return cut_shards(file, pending, shard_size, wanted, self.spec.limit)
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, budget=budget_of(file))
 
     def _pending(self, file: SourceFile, layout: Layout, wanted: Callable[[int], bool]) -> Iterator[Pending]:
         try:
