@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +12,11 @@ from methods.errors import InputError
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
 from pipeline.fence import FencedStore, Lease
+from pipeline.job_record import FORMAT_VERSION, JobRecord
 from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
 from pipeline.labels.source import TableSource, converted
 from pipeline.labels.table import LabelTable, TableInfo
-from pipeline.paths import JOB_FILE
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
@@ -25,8 +24,6 @@ from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
 from pipeline.uris import redact
-
-FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -98,24 +95,23 @@ class Job:
         return open_source(self.spec.source, self.source_format, self.shard_size, known)
 
     @classmethod
-    def from_description(cls, tree: dict[str, Any], store: Store) -> Job:
+    def from_record(cls, record: JobRecord, store: Store) -> Job:
         """The job of an output, from its ``job.json``; the output is where it was found, not where it was made."""
-        spec = JobSpec.model_validate(tree["spec"])
-        output = spec.output.model_copy(update={"uri": store.root, "storage": store.options})
+        output = record.spec.output.model_copy(update={"uri": store.root, "storage": store.options})
         return cls(
-            spec=spec.model_copy(update={"output": output}),
-            params=tree["params"],
-            weights=tree["weights"],
-            weights_identity=tuple(tree["weights_identity"]),
-            source_format=tree["source_format"],
-            layout=Layout.model_validate(tree["layout"]),
-            shard_size=tree["shard_size"],
-            batch_size=tree["batch_size"],
-            metric_columns=tuple(tree["metric_columns"]),
-            fingerprint=tree["fingerprint"],
-            generation=tree.get("generation", 1),
-            metric_entries=tuple(tree.get("metric_entries", spec.metrics)),
-            metric_weights=tree.get("metric_weights", {}),
+            spec=record.spec.model_copy(update={"output": output}),
+            params=record.params,
+            weights=record.weights,
+            weights_identity=record.weights_identity,
+            source_format=record.source_format,
+            layout=record.layout,
+            shard_size=record.shard_size,
+            batch_size=record.batch_size,
+            metric_columns=record.metric_columns,
+            fingerprint=record.fingerprint,
+            generation=record.generation,
+            metric_entries=record.metric_entries or tuple(record.spec.metrics),
+            metric_weights=record.metric_weights,
         )
 
     def describe(self) -> dict[str, Any]:
@@ -232,27 +228,6 @@ def weight_uris(spec: JobSpec) -> tuple[str, ...]:
     weights = None if weights is None else resolved_uri(weights, "method.weights")
     measured = [uri for entry in spec.metrics for uri in metrics.weight_uris(entry)]
     return tuple(dict.fromkeys([*info.weight_uris(resolved(params), weights), *measured]))
-
-
-def stored_job(store: Store) -> dict[str, Any] | None:
-    """The output's ``job.json``, or ``None`` for a fresh output."""
-    data = store.read_or_none(JOB_FILE)
-    if data is None:
-        return None
-    try:
-        tree = json.loads(data)
-    except ValueError:
-        raise InputError(
-            f"{store.uri(JOB_FILE)}: not readable, the output is damaged or not one of ours; --fresh begins it anew"
-        ) from None
-    if not isinstance(tree, dict) or not {"version", "fingerprint", "layout", "spec"} <= tree.keys():
-        raise InputError(f"{store.uri(JOB_FILE)}: damaged; --fresh begins the output anew")
-    if tree["version"] != FORMAT_VERSION:
-        raise InputError(
-            f"{store.uri()}: written by another version of sceneshift (format {tree['version']}, "
-            f"here {FORMAT_VERSION}); use another output folder"
-        )
-    return tree
 
 
 def _columns(spec: JobSpec) -> tuple[str, ...]:

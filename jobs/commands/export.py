@@ -22,8 +22,8 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         only_labels: whether nothing was said that only a folder can have.
     """
     options.check()
-    store, tree = open_output(output)
-    job = Job.from_description(tree, store)
+    store, record = open_output(output)
+    job = Job.from_record(record, store)
     if out.lower().endswith(".json"):
         if options.format not in SINGLE:
             raise InputError(f"--format {options.format}: one file is coco or bdd100k; give a folder: {out[:-5]}")

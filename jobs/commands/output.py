@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from methods.errors import InputError
-from pipeline.job import stored_job
+from pipeline.job_record import JobRecord, stored_job
 from pipeline.paths import JOB_FILE
 from pipeline.spec import JobSpec
 from pipeline.storage import Store, absolute, redact
 
 
-def open_output(output: str) -> tuple[Store, dict[str, Any]]:
+def open_output(output: str) -> tuple[Store, JobRecord]:
     """The output's store and its ``job.json``. Raises InputError when there is no output of ours."""
     if output.endswith((".yaml", ".yml")) and Path(output).is_file():
         spec = JobSpec.load(output)
         store = Store(spec.output.uri, spec.output.storage)
     else:
         store = Store(absolute(output))
-    tree = stored_job(store)
-    if tree is None:
+    record = stored_job(store)
+    if record is None:
         raise InputError(f"{redact(store.uri())}: no sceneshift output here (no {JOB_FILE}); check the path")
-    return store, tree
+    return store, record

@@ -11,8 +11,8 @@ from pipeline.paths import REPORT_FILE, SUCCESS_FILE
 
 def report_command(console: Console, output: str) -> int:
     """Compute index, metrics, card and report of an output anew from what is committed."""
-    store, tree = open_output(output)
-    finalise(Job.from_description(tree, store), complete=store.exists(SUCCESS_FILE))
+    store, record = open_output(output)
+    finalise(Job.from_record(record, store), complete=store.exists(SUCCESS_FILE))
     console.result({"report": store.uri(REPORT_FILE)})
     console.say(f"Wrote {store.uri(REPORT_FILE)}")
     return DONE

@@ -94,7 +94,7 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             "images_per_second": round(progress.images_per_second, 3),
             "startup_seconds": None if progress.first_started is None else progress.first_started - progress.began,
         },
-        "metrics": outcome.summary,
+        "metrics": outcome.summary.as_tree(),
         "warnings": outcome.warnings,
         "findings": [finding.as_dict() for finding in outcome.findings],
     }
@@ -105,32 +105,32 @@ def _tell(console: Console, outcome: Outcome) -> None:
     if outcome.state == "nothing_to_do":
         console.say(f"Nothing to do: all {outcome.progress.before} shards of {store.uri()} are committed.")
         return
-    rows = outcome.summary["rows"]
+    rows = outcome.summary.rows
     verb = "Stopped, too many rejects" if outcome.state == "too_many_rejects" else "Done"
     console.say(
-        f"[bold]{verb}[/bold]: {rows['ok']} translated, {rows['filtered']} filtered, {rows['rejected']} rejected "
-        f"of {rows['attempted']}; this run {outcome.progress.images_per_second:.1f} images/s"
+        f"[bold]{verb}[/bold]: {rows.ok} translated, {rows.filtered} filtered, {rows.rejected} rejected "
+        f"of {rows.attempted}; this run {outcome.progress.images_per_second:.1f} images/s"
     )
-    if lines := describe_labels(outcome.summary["labels"]):
+    if lines := describe_labels(outcome.summary.labels):
         console.table(["labels"], [(line,) for line in lines])
-    columns = outcome.summary["columns"]
+    columns = outcome.summary.columns
     if columns:
         table = [
             (
                 name,
-                each["count"],
-                _number(each["mean"]),
-                _number(each["std"]),
-                _number(each["min"]),
-                _number(each["max"]),
+                each.count,
+                _number(each.mean),
+                _number(each.std),
+                _number(each.min),
+                _number(each.max),
             )
             for name, each in columns.items()
         ]
         console.table(["metric", "samples", "mean", "std", "min", "max"], table)
-    for name, value in outcome.summary["dataset"].items():
+    for name, value in outcome.summary.dataset.items():
         console.say(f"  {name}: {value:.4f}")
-    if outcome.summary["reasons"]:
-        console.table(["rejected because", "samples"], sorted(outcome.summary["reasons"].items(), key=lambda r: -r[1]))
+    if outcome.summary.reasons:
+        console.table(["rejected because", "samples"], sorted(outcome.summary.reasons.items(), key=lambda r: -r[1]))
         console.say(f"  why      sceneshift status {redact(store.uri())} --errors")
     console.say(f"  images   {store.uri(DATA)}")
     console.say(f"  index    {store.uri(MERGED_INDEX)}")

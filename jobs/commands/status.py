@@ -26,7 +26,7 @@ from pipeline.storage import redact
 
 def status_command(console: Console, output: str, *, errors: bool) -> int:
     """Print how far an output is, from its index parts alone; with ``errors``, why samples are missing."""
-    store, tree = open_output(output)
+    store, record = open_output(output)
     why = rejection_reasons(store) if errors else []
     paths = [entry.path for entry in list_parts(store)]
     info = read_info(store)
@@ -49,8 +49,8 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
         {
             "output": redact(store.uri()),
             "state": state,
-            "method": tree["method"],
-            "fingerprint": tree["fingerprint"],
+            "method": record.method,
+            "fingerprint": record.fingerprint,
             "source_files": len(files),
             "shards_committed": len(paths),
             "shards_total": total,
@@ -64,7 +64,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     )
     rows = [
         ("state", state + (", run it again to go on" if state == "interrupted" else "")),
-        ("method", tree["method"]),
+        ("method", record.method),
         ("shards", f"{len(paths)}" + (f" of {total}" if total is not None else "")),
         ("rows", ", ".join(f"{number} {name}" for name, number in counts.items())),
     ]

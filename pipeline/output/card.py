@@ -15,13 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import metrics as known_metrics
 from pipeline import quantity
+from pipeline.job_record import JobRecord
+from pipeline.output.summary import RowCounts, RunSummary
 from pipeline.paths import DATA, INDEX, MERGED_INDEX
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, data_schema
 from pipeline.sink.webdataset import tar_names
 from pipeline.sources.layout import Layout
-from pipeline.storage import protocol_of, redact
+from pipeline.spec import OutputSpec
+from pipeline.storage import StorageOptions, protocol_of, redact
 
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 _LARGER = ((1e8, "10M<n<100M"), (1e9, "100M<n<1B"))
@@ -54,53 +57,53 @@ _MEANINGS = {
 }
 
 
-def write_card(job_tree: dict[str, Any], metrics: dict[str, Any], index_schema: pa.Schema | None) -> str:
+def write_card(record: JobRecord, summary: RunSummary, index_schema: pa.Schema | None) -> str:
     """The card as Markdown.
 
     Args:
-        job_tree: content of ``_sceneshift/job.json``.
-        metrics: content of ``metrics.json``.
+        record: the output's job.
+        summary: counts and figures of the output.
         index_schema: columns of ``index.parquet``; ``None`` where the index was too large to merge, then ``index/`` is
             the index.
     """
-    spec = job_tree["spec"]
-    output, layout = spec["output"], Layout.model_validate(job_tree["layout"])
-    uri, is_tar, is_loose = redact(output["uri"]), output["format"] == "webdataset", output["format"] == "files"
+    spec, layout = record.spec, record.layout
+    output = spec.output
+    uri, is_tar, is_loose = redact(output.uri), output.format == "webdataset", output.format == "files"
     index = MERGED_INDEX if index_schema is not None else f"{INDEX}/*.parquet"
-    rows, options = metrics["rows"], _storage_options(output["storage"])
+    options = _storage_options(output.storage)
     page = {
-        "job": job_tree,
+        "job": record,
         "spec": spec,
-        "rows": rows,
-        "method": _method(spec["method"]["name"]),
-        "weights": [redact(each) for each in job_tree.get("weights_identity") or []],
-        "sources": [redact(each) for each in ([spec["source"]["uri"]] if _one(spec) else spec["source"]["uri"])],
+        "rows": summary.rows,
+        "method": _method(spec.method.name),
+        "weights": [redact(each) for each in record.weights_identity],
+        "sources": [redact(each) for each in spec.source.uris],
         "uri": uri,
         "protocol": protocol_of(uri),
         "local": protocol_of(uri) == "file",
-        "endpoint": output["storage"].get("endpoint_url"),
+        "endpoint": output.storage.endpoint_url,
         "storage": _literal(options) if options else "",
         "keywords": "".join(f", {name}={_literal(value)}" for name, value in options.items()),
         "profile": options.get("profile"),
         "is_tar": is_tar,
         "record": tar_names(layout, "").record,
-        "suffix": "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"],
+        "suffix": output.image.suffix,
         "index": index,
         "index_uri": posixpath.join(uri, index),
         "data_uri": posixpath.join(uri, DATA),
-        "reasons": sorted(metrics.get("reasons", {}).items(), key=lambda item: (-item[1], item[0])),
-        "columns": [(name, each, _summary(name)) for name, each in _measured(metrics)],
-        "dataset": sorted(metrics.get("dataset", {}).items()),
-        "duplicates": metrics.get("duplicate_keys"),
+        "reasons": sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0])),
+        "columns": [(name, each, _meaning(name)) for name, each in summary.columns.items() if each.count],
+        "dataset": sorted(summary.dataset.items()),
+        "duplicates": summary.duplicate_keys,
         "is_loose": is_loose,
-        "labels": describe_labels(metrics.get("labels", {})),
-        "changes": job_tree.get("label_changes") or {"set": {}, "caption": None},
-        "findings": metrics.get("findings", []),
-        "data_columns": [] if is_tar else _described(data_schema(layout, output["pairs"], loose=is_loose), layout),
+        "labels": describe_labels(summary.labels),
+        "changes": record.label_changes,
+        "findings": summary.findings,
+        "data_columns": [] if is_tar else _described(data_schema(layout, output.pairs, loose=is_loose), layout),
         "index_columns": _described(index_schema, layout) if index_schema is not None else [],
         "members": _members(layout, output) if is_tar else [],
     }
-    matter = _front_matter(job_tree, layout, rows, index, is_tar)
+    matter = _front_matter(record, summary.rows, index)
     text = _environment().get_template("card.md.j2").render(page)
     return f"---\n{matter}---\n\n" + re.sub(r"\n{3,}", "\n\n", text)
 
@@ -119,44 +122,37 @@ def _environment() -> Environment:
     return environment
 
 
-def _front_matter(
-    job_tree: Mapping[str, Any], layout: Layout, rows: Mapping[str, int], index: str, is_tar: bool
-) -> str:
-    spec = job_tree["spec"]
-    output, pairs = spec["output"], spec["output"]["pairs"]
+def _front_matter(record: JobRecord, rows: RowCounts, index: str) -> str:
+    spec, layout = record.spec, record.layout
+    output, is_tar = spec.output, spec.output.format == "webdataset"
     data: dict[str, Any] | None = None
     # A pattern without any file is an error in `datasets`.
-    if rows["ok"]:
+    if rows.ok:
         files = f"{DATA}/*.{'tar' if is_tar else 'parquet'}"
         data = {"config_name": "default", "data_files": [{"split": "train", "path": files}], "default": True}
     # One loader serves all configs of a card, so that an index in Parquet cannot stand beside tars.
     table: dict[str, Any] | None = None
-    if rows["attempted"] and not (is_tar and data):
+    if rows.attempted and not (is_tar and data):
         table = {"config_name": "index", "data_files": [{"split": "train", "path": index}]}
     tree: dict[str, Any] = {
-        "pretty_name": _line(spec["name"]),
-        "tags": ["sceneshift", "image-to-image-translation", spec["method"]["name"]],
+        "pretty_name": _line(spec.name),
+        "tags": ["sceneshift", "image-to-image-translation", spec.method.name],
         "task_categories": ["image-to-image"],
-        "size_categories": [next((name for limit, name in (*_SIZES, *_LARGER) if rows["ok"] < limit), "n>1T")],
+        "size_categories": [next((name for limit, name in (*_SIZES, *_LARGER) if rows.ok < limit), "n>1T")],
     }
     if configs := [each for each in (data, table) if each]:
         tree["configs"] = configs
     if data:
-        suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
-        loose = output["format"] == "files"
-        features = (
-            webdataset_features(layout, suffix, pairs) if is_tar else parquet_features(layout, pairs, loose=loose)
-        )
+        if is_tar:
+            features = webdataset_features(layout, output.image.suffix, output.pairs)
+        else:
+            features = parquet_features(layout, output.pairs, loose=output.format == "files")
         if features:
             tree["dataset_info"] = [{"config_name": "default", "features": features}]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10_000)
 
 
-def _measured(metrics: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(name, each) for name, each in metrics.get("columns", {}).items() if each.get("count")]
-
-
-def _summary(column: str) -> str:
+def _meaning(column: str) -> str:
     """What a metric column means, in its metric's own words; empty for one that is not installed here."""
     for each in known_metrics.registered().values():
         if column in each.columns:
@@ -179,7 +175,7 @@ def _described(schema: Iterable[pa.Field], layout: Layout) -> list[tuple[str, st
     for field in schema:
         kind = "struct" if pa.types.is_struct(field.type) else str(field.type)
         if field.name.startswith(METRIC):
-            meaning = _summary(field.name.removeprefix(METRIC))
+            meaning = _meaning(field.name.removeprefix(METRIC))
         elif field.name == "image" and pa.types.is_string(field.type):
             meaning = "the translated picture's file, relative to this one"
         elif field.name == layout.target:
@@ -192,14 +188,14 @@ def _described(schema: Iterable[pa.Field], layout: Layout) -> list[tuple[str, st
     return found
 
 
-def _members(layout: Layout, output: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _members(layout: Layout, output: OutputSpec) -> list[tuple[str, str]]:
     """(suffix, meaning) of a sample's members in a tar."""
-    suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
+    suffix = output.image.suffix
     names = tar_names(layout, suffix)
     members = [(suffix, "the translated picture")]
     if layout.caption is not None:
         members.append((names.caption, "caption, where there is one"))
-    if output["pairs"]:
+    if output.pairs:
         members.append(("source.*", "the source picture, at the size of the translated one"))
     if layout.target is not None:
         members.append((layout.target, "the true picture in the other domain, from the source"))
@@ -208,11 +204,13 @@ def _members(layout: Layout, output: Mapping[str, Any]) -> list[tuple[str, str]]
     return [*members, (names.record, "key, seed, size, labels in COCO's terms, and other columns of the source")]
 
 
-def _storage_options(storage: Mapping[str, Any]) -> dict[str, Any]:
+def _storage_options(storage: StorageOptions) -> dict[str, Any]:
     """What fsspec needs to reach the output; credentials are not in a spec."""
-    options: dict[str, Any] = {key: storage[key] for key in ("endpoint_url", "profile", "anon") if storage.get(key)}
-    if storage.get("region"):
-        options["client_kwargs"] = {"region_name": storage["region"]}
+    options: dict[str, Any] = {
+        key: value for key in ("endpoint_url", "profile", "anon") if (value := getattr(storage, key))
+    }
+    if storage.region:
+        options["client_kwargs"] = {"region_name": storage.region}
     return options
 
 
@@ -222,10 +220,6 @@ def _literal(value: Any) -> str:
         return "{" + ", ".join(f"{_literal(key)}: {_literal(each)}" for key, each in value.items()) + "}"
     # A JSON string is a Python literal.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _one(spec: Mapping[str, Any]) -> bool:
-    return isinstance(spec["source"]["uri"], str)
 
 
 def _line(text: str) -> str:

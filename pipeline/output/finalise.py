@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ from pipeline import metrics
 from pipeline.errors import JobFailed
 from pipeline.findings import merge, read_findings
 from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.metrics.summary import Summary
 from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
+from pipeline.output.summary import ColumnFigures, RowCounts, RunSummary
 from pipeline.paths import CARD_FILE, FEATURES, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.runlog import read_runs
 from pipeline.sink.index import list_parts, read_part
@@ -37,8 +40,8 @@ from pipeline.translate.labelling import job_table
 MERGE_LIMIT = 3_000_000
 
 
-def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
-    """Bring the output's summaries up to date and return the content of ``metrics.json``.
+def finalise(job: Job, *, complete: bool) -> RunSummary:
+    """Bring the output's summaries up to date and return what ``metrics.json`` holds.
 
     ``success.json`` is written only when ``complete``. Above three million rows there is no merged index: ``index/``
     is the index then.
@@ -55,15 +58,17 @@ def finalise(job: Job, *, complete: bool) -> dict[str, Any]:
             order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
             merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
             store.put(MERGED_INDEX, parquet_bytes(merged))
-    summary = {"labels": labels, **_summary(job, store, paths, merged, notes)}
+    summary = replace(_summary(job, store, paths, merged, notes), labels=labels)
     if job.spec.output.format == "files":
         write_labels(job)
-    store.put(METRICS_FILE, json.dumps(summary, indent=1, sort_keys=True).encode())
-    described = json.loads(store.read(JOB_FILE))
-    store.put(CARD_FILE, write_card(described, summary, merged.schema if merged is not None else None).encode())
-    store.put(REPORT_FILE, write_report(described, store, merged, summary, read_runs(store)).encode())
+    store.put(METRICS_FILE, json.dumps(summary.as_tree(), indent=1, sort_keys=True).encode())
+    record = stored_job(store)
+    if record is None:
+        raise JobFailed(f"{store.uri(JOB_FILE)}: was deleted while this output was summarised; run the job again")
+    store.put(CARD_FILE, write_card(record, summary, merged.schema if merged is not None else None).encode())
+    store.put(REPORT_FILE, write_report(record, store, merged, summary, read_runs(store)).encode())
     if complete:
-        success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": summary["rows"]}
+        success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": asdict(summary.rows)}
         store.put(SUCCESS_FILE, json.dumps(success, indent=1, sort_keys=True).encode())
     return summary
 
@@ -81,7 +86,7 @@ def _note(store: Store, path: str) -> PartNote:
 
 def _summary(
     job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Sequence[PartNote]
-) -> dict[str, Any]:
+) -> RunSummary:
     counts = {"ok": 0, "filtered": 0, "rejected": 0}
     reasons: dict[str, int] = {}
     notes = list(notes)
@@ -100,14 +105,14 @@ def _summary(
         for path in paths:
             table = read_part(store.read(path))
             _add(columns, rows_with(table, "status", "ok"))
-    return {
-        "rows": {"attempted": sum(counts.values()), **counts},
-        "reasons": reasons,
-        "columns": {name: summary.as_dict() for name, summary in columns.items()},
-        "dataset": _dataset_metrics(job, store),
-        "duplicate_keys": duplicates,
-        "findings": [each.as_dict() for each in merge(read_findings(store), *(note.findings for note in notes))],
-    }
+    return RunSummary(
+        rows=RowCounts(sum(counts.values()), **counts),
+        reasons=reasons,
+        columns={name: ColumnFigures.of(summary.as_dict()) for name, summary in columns.items()},
+        dataset=_dataset_metrics(job, store),
+        duplicate_keys=duplicates,
+        findings=merge(read_findings(store), *(note.findings for note in notes)),
+    )
 
 
 def _notes(job: Job, paths: Sequence[str]) -> tuple[list[PartNote], dict[str, Any]]:

@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 
 from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
-from pipeline.job import stored_job
+from pipeline.job_record import JobRecord, stored_job
 from pipeline.labels.record import to_record
 from pipeline.output.duplicates import DuplicateFinder, digest
 from pipeline.output.finalise import MERGE_LIMIT
+from pipeline.output.summary import RowCounts
 from pipeline.paths import DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, SUCCESS_FILE, data_path, part_path
 from pipeline.plan import read_plan
 from pipeline.records import SourceFile
@@ -30,7 +31,6 @@ from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.note import PartNote, read_note
 from pipeline.sink.webdataset import member_stem, tar_names
 from pipeline.small_parquet import read_small_parquet, rows_with
-from pipeline.sources.layout import Layout
 from pipeline.storage import Entry, Store, redact
 
 Watch = Callable[[int, int], None]
@@ -183,15 +183,12 @@ _SHARED = ("key", "variant", "width", "height", "caption", "labels", "labels_raw
 class _Checker:
     """Checks one part with its data file; called from several threads."""
 
-    def __init__(self, store: Store, job: Mapping[str, Any], data: Mapping[str, int], decode: bool) -> None:
+    def __init__(self, store: Store, job: JobRecord, data: Mapping[str, int], decode: bool) -> None:
         self.store, self.data, self.decode = store, data, decode
-        self.fingerprint = job["fingerprint"]
-        self.generation = job.get("generation", 1)
-        output = job["spec"]["output"]
-        self.format = output["format"]
-        self.suffix = "jpg" if output["image"]["format"] == "jpeg" else output["image"]["format"]
-        self.record = tar_names(Layout.model_validate(job["layout"]), self.suffix).record
-        self.variants = int(job["spec"]["variants"])
+        self.fingerprint, self.generation = job.fingerprint, job.generation
+        self.format, self.suffix = job.spec.output.format, job.spec.output.image.suffix
+        self.record = tar_names(job.layout, self.suffix).record
+        self.variants = job.spec.variants
 
     def part(self, entry: Entry) -> _Part:
         """Everything about one committed shard."""
@@ -261,11 +258,7 @@ class _Checker:
         if rows["row"].to_pylist() != list(range(rows.num_rows)):
             yield f"{path}: the index does not name each of its rows once"
             return
-        shared = [
-            name
-            for name in ("key", "variant", "width", "height", "caption", "labels", "labels_raw")
-            if name in rows.schema.names
-        ]
+        shared = [name for name in _SHARED if name in rows.schema.names]
         stored = file.read(columns=shared, use_threads=False)
         for name in shared:
             if not _equal(stored[name], rows[name]):
@@ -354,11 +347,11 @@ def _check_summaries(store: Store, verdict: Verdict, checksum: int, finished: bo
             verdict.blame(f"{MERGED_INDEX}: does not say the same as the parts in {INDEX}/; {_REMEDY}")
     elif 0 < verdict.rows <= MERGE_LIMIT:
         verdict.blame(f"{MERGED_INDEX}: is missing; {_REMEDY}")
-    counts = {"ok": verdict.ok, "filtered": verdict.filtered, "rejected": verdict.rejected, "attempted": verdict.rows}
+    counts = RowCounts(verdict.rows, verdict.ok, verdict.filtered, verdict.rejected)
     for name in (METRICS_FILE, SUCCESS_FILE):
         try:
-            rows = json.loads(store.read(name))["rows"]
-        except (InputError, ValueError, KeyError):
+            rows = RowCounts(**json.loads(store.read(name))["rows"])
+        except (InputError, ValueError, KeyError, TypeError):
             verdict.blame(f"{name}: is missing or cannot be read; {_REMEDY}")
             continue
         if rows != counts:

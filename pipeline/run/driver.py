@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
-from methods.errors import InputError, first_line
+from methods.errors import InputError
 from pipeline.fence import Lease, LockLost, read_record
 from pipeline.findings import Finding, write_findings
-from pipeline.job import Job, prepare, stored_job
+from pipeline.job import Job, prepare
+from pipeline.job_record import stored_job
 from pipeline.labels.source import publish, withdraw, write_info
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, new_run
+from pipeline.output.summary import RunSummary
 from pipeline.paths import INDEX, JOB_FILE, PLAN_FILE, SUCCESS_FILE
 from pipeline.plan import Plan, make_plan, write_plan
 from pipeline.run.belongings import clear, clear_shards, foreign, generations
@@ -31,7 +31,6 @@ from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
 from pipeline.sink.commit import take_back
 from pipeline.sink.label_counts import label_warnings
-from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
 from pipeline.translate.labelling import job_table
@@ -52,7 +51,7 @@ class Outcome:
     job: Job
     run: str
     progress: Progress
-    summary: dict[str, Any] = field(default_factory=dict)
+    summary: RunSummary = field(default_factory=RunSummary)
     warnings: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
 
@@ -94,7 +93,7 @@ def run_job(
         outcome = _locked_run(job, plan, found, logs, executor, fresh, steal_lock, watch)
     finally:
         executor.close()
-    counted = label_warnings(outcome.summary["labels"], matched=not mismatches)
+    counted = label_warnings(outcome.summary.labels, matched=not mismatches)
     outcome.warnings[:0] = [*job.notes, *mismatches, *counted]
     return outcome
 
@@ -133,22 +132,14 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
                 "give the job an output of its own"
             )
         return job, plan
-    job = replace(_prepared(spec, stored), generation=stored.get("generation", 1))
-    if job.fingerprint != stored["fingerprint"]:
+    job = replace(prepare(spec, layout=stored.layout), generation=stored.generation)
+    if job.fingerprint != stored.fingerprint:
+        differs = _difference(stored.model_dump(mode="json"), job.describe())
         raise InputError(
-            f"{redact(store.uri())}: holds the output of another job ({_difference(stored, job.describe())}); "
+            f"{redact(store.uri())}: holds the output of another job ({differs}); "
             "use another output, or --fresh to throw the old one away"
         )
     return job, make_plan(job)
-
-
-def _prepared(spec: JobSpec, stored: dict[str, Any]) -> Job:
-    try:
-        layout = Layout.model_validate(stored["layout"])
-    except ValidationError as error:
-        where = redact(spec.output.uri)
-        raise InputError(f"{where}/{JOB_FILE}: damaged ({first_line(error)}); --fresh begins the output anew") from None
-    return prepare(spec, layout=layout)
 
 
 def _next_generation(store: Store, fingerprint: str) -> int:
@@ -248,8 +239,7 @@ def _locked_run(
     warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
     warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
     state = "too_many_rejects" if stopped else "done"
-    findings = tuple(map(Finding.from_dict, summary["findings"]))
-    return Outcome(state, job, run, progress, summary, warnings, findings)
+    return Outcome(state, job, run, progress, summary, warnings, summary.findings)
 
 
 def _share_labels(job: Job) -> None:

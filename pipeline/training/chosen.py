@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from methods.errors import InputError
-from pipeline.job import stored_job
+from pipeline.job_record import stored_job
 from pipeline.keep import KeepExpression
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.schema import METRIC
@@ -25,14 +25,14 @@ def chosen_keys(source: SourceSpec, where: str) -> frozenset[str]:
         InputError: no such output, an expression that does not fit it, or one that nothing fulfils.
     """
     store = Store(source.uris[0].partition("/data/")[0], source.storage)
-    tree = stored_job(store)
-    if tree is None:
+    record = stored_job(store)
+    if record is None:
         raise InputError(f"where: {store.uri()} is no output of `sceneshift run`: there are no metrics to choose by")
     try:
-        expression = KeepExpression.parse(where, tree["metric_columns"])
+        expression = KeepExpression.parse(where, record.metric_columns)
     except InputError as error:
         raise InputError(f"where: {str(error).removeprefix('keep: ')}") from None
-    variants = int(tree["spec"].get("variants", 1))
+    variants = record.spec.variants
     found = set()
     for part in list_parts(store):
         table = read_part(store.read(part.path))

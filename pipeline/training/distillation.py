@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from methods.errors import InputError
 from methods.train import registry
 from pipeline import metrics
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.paths import JOB_FILE
 from pipeline.spec import read_tree, validated
 from pipeline.storage import StorageOptions, Store
@@ -84,10 +85,10 @@ def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
         InputError: no output of ours, one without pairs, or one in tars.
     """
     store = Store(spec.teacher.uri, spec.teacher.storage)
-    tree = stored_job(store)
-    if tree is None:
+    record = stored_job(store)
+    if record is None:
         raise InputError(f"teacher {store.uri()}: no output of `sceneshift run` (no {JOB_FILE})")
-    job = Job.from_description(tree, store)
+    job = Job.from_record(record, store)
     if not job.spec.output.pairs:
         raise InputError(
             f"teacher {store.uri()}: has no source pictures beside its translations: run it with pairs: true"

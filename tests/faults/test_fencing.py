@@ -82,7 +82,7 @@ def test_an_output_deleted_while_it_is_written_is_said_and_the_rerun_works(slow,
     late = next(iter(read_tree(tmp_path / "in", ".")))
     assert late.endswith(".tar")
     outcome = run_job(slow, local=True)
-    assert outcome.summary["rows"]["ok"] == 48
+    assert outcome.summary.rows.ok == 48
     assert verify(Store(str(out))).sound
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from methods.errors import BadSample
 from pipeline import codec
+from pipeline.job_record import JobRecord
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.output.report.choose import Choice
 from pipeline.output.report.originals import Place, read_originals
@@ -22,7 +23,6 @@ from pipeline.paths import data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.schema import METRIC, passthrough_columns
 from pipeline.sink.webdataset import member_stem
-from pipeline.sources.layout import Layout
 from pipeline.storage import Store
 
 THUMBNAIL = 360
@@ -82,18 +82,18 @@ class _Stored:
     target: bytes | None = None
 
 
-def load_gallery(choices: Sequence[Choice], job_tree: Mapping[str, Any], store: Store) -> Gallery:
+def load_gallery(choices: Sequence[Choice], record: JobRecord, store: Store) -> Gallery:
     """Read the pictures of the chosen rows. What cannot be read is left out with a word about it; never raises."""
     by_shard: dict[str, list[dict[str, Any]]] = {}
     for choice in choices:
         by_shard.setdefault(choice.row["shard"], []).append(choice.row)
-    reader = _Reader(job_tree, store)
+    reader = _Reader(record, store)
     stored: dict[Place, _Stored] = {}
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda shard: reader.shard(shard, by_shard[shard]), by_shard):
             stored.update(found)
         lacking = [choice.row for choice in choices if stored[_place(choice.row)].source is None]
-        originals = read_originals(lacking, job_tree, store)
+        originals = read_originals(lacking, record, store)
         pairs = list(pool.map(lambda choice: _pair(choice, stored[_place(choice.row)], originals), choices))
     return _coloured(pairs)
 
@@ -105,13 +105,11 @@ def _place(row: Mapping[str, Any]) -> Place:
 class _Reader:
     """Reads pictures back from data files."""
 
-    def __init__(self, job_tree: Mapping[str, Any], store: Store) -> None:
-        output = job_tree["spec"]["output"]
-        self.store, self.format = store, output["format"]
-        self.variants = int(job_tree["spec"].get("variants", 1))
-        layout = Layout.model_validate(job_tree["layout"])
+    def __init__(self, record: JobRecord, store: Store) -> None:
+        output, layout = record.spec.output, record.layout
+        self.store, self.format, self.variants = store, output.format, record.spec.variants
         self.target = layout.target
-        self.target_column = passthrough_columns(layout, output["pairs"])[layout.target] if layout.target else ""
+        self.target_column = passthrough_columns(layout, output.pairs)[layout.target] if layout.target else ""
 
     def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, _Stored]:
         """The stored pictures of rows of one shard; empty where the data file cannot be read."""

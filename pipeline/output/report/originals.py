@@ -12,14 +12,12 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from pydantic import ValidationError
-
+from pipeline.job_record import JobRecord
 from pipeline.paths import part_path
 from pipeline.records import Sample, SourceFile
 from pipeline.sink.index import read_part
 from pipeline.sink.note import read_note
 from pipeline.sources import Layout, open_source
-from pipeline.spec import JobSpec
 from pipeline.storage import Store
 
 Place = tuple[str, str, int]
@@ -35,19 +33,14 @@ class _TooLong(Exception):
 
 
 def read_originals(
-    rows: Sequence[Mapping[str, Any]], job_tree: Mapping[str, Any], store: Store, seconds: float = SECONDS
+    rows: Sequence[Mapping[str, Any]], record: JobRecord, store: Store, seconds: float = SECONDS
 ) -> dict[Place, bytes | str]:
     """The source picture of each index row as compressed bytes, or a few words why there is none."""
     by_shard: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_shard.setdefault(row["shard"], []).append(row)
     deadline = time.monotonic() + seconds
-    try:
-        spec = JobSpec.model_validate(job_tree["spec"])
-        layout = Layout.model_validate(job_tree["layout"])
-    except (ValidationError, KeyError):
-        return {_place(row): "source not shown: its settings are of another version" for row in rows}
-    reader = _Reader(spec, layout, str(job_tree["source_format"]), int(job_tree["shard_size"]), store, deadline)
+    reader = _Reader(record, store, deadline)
     found: dict[Place, bytes | str] = {}
     with ThreadPoolExecutor(4) as pool:
         for part in pool.map(lambda shard: reader.shard(shard, by_shard[shard]), by_shard):
@@ -60,14 +53,12 @@ def _place(row: Mapping[str, Any]) -> Place:
 
 
 class _Reader:
-    def __init__(
-        self, spec: JobSpec, layout: Layout, format: str, shard_size: int, store: Store, deadline: float
-    ) -> None:
-        self.spec, self.format, self.shard_size = spec, format, shard_size
+    def __init__(self, record: JobRecord, store: Store, deadline: float) -> None:
+        self.spec, self.format, self.shard_size = record.spec, record.source_format, record.shard_size
         self.store, self.deadline = store, deadline
         # Nothing but the picture and its key is needed.
         found = ("image", "any_image", "key", "variants", "record")
-        self.layout = Layout(**{name: getattr(layout, name) for name in found})
+        self.layout = Layout(**{name: getattr(record.layout, name) for name in found})
 
     def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
         """The pictures of rows of one shard."""

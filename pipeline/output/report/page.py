@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import quantity
-from pipeline.findings import Finding
+from pipeline.job_record import JobRecord
 from pipeline.output.report.choose import choose
 from pipeline.output.report.gallery import load_gallery
 from pipeline.output.report.plots import histogram, rate, spans
 from pipeline.output.report.reasons import Reason, reasons
 from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
+from pipeline.output.summary import ColumnFigures, RunSummary
 from pipeline.paths import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import describe_labels
@@ -41,10 +41,10 @@ class Chart:
 
 
 def write_report(
-    job_tree: dict[str, Any],
+    record: JobRecord,
     store: Store,
     index: pa.Table | None,
-    metrics: dict[str, Any],
+    summary: RunSummary,
     runs: pa.Table | None,
     *,
     gallery: int = 24,
@@ -52,39 +52,39 @@ def write_report(
     """The report as one HTML document that needs no network: styles, plots and pictures are inside.
 
     Args:
-        job_tree: content of ``_sceneshift/job.json``.
+        record: the output's job.
         store: the output; pictures are read from it.
         index: the merged index sorted by key, or ``None`` for one too large to merge: then a few of its parts stand
             for it, and the page says so.
-        metrics: content of ``metrics.json``.
+        summary: counts and figures of the output.
         runs: the run log, one row a committed shard.
         gallery: how many samples to show.
     """
-    rows = metrics["rows"]
-    partly = index is None and rows["attempted"] > 0
-    table = _some_parts(store, job_tree["metric_columns"]) if index is None else index
-    measured = [METRIC + name for name in job_tree["metric_columns"] if METRIC + name in table.column_names]
+    rows = summary.rows
+    partly = index is None and rows.attempted > 0
+    table = _some_parts(store, record.metric_columns) if index is None else index
+    measured = [METRIC + name for name in record.metric_columns if METRIC + name in table.column_names]
     columns = [name for name in measured if table[name].null_count < table.num_rows]
     speeds = run_speeds(runs) if runs is not None and runs.num_rows else []
     page = {
-        "job": job_tree,
-        "name": job_tree["spec"]["name"],
-        "facts": _facts(job_tree, store),
+        "job": record,
+        "name": record.spec.name,
+        "facts": _facts(record, store),
         "rows": rows,
-        "notes": _notes(store, metrics, partly, table.num_rows),
-        "gallery": load_gallery(choose(table, gallery, columns[0] if columns else None), job_tree, store),
-        "histograms": [_histogram(table, name, metrics) for name in columns],
+        "notes": _notes(store, summary, partly, table.num_rows),
+        "gallery": load_gallery(choose(table, gallery, columns[0] if columns else None), record, store),
+        "histograms": [_histogram(table, name, summary) for name in columns],
         "unmeasured": [name.removeprefix(METRIC) for name in measured if name not in columns],
-        "dataset": sorted(metrics.get("dataset", {}).items()),
+        "dataset": sorted(summary.dataset.items()),
         "runs": speeds,
         "rates": [_rate(speed) for speed in speeds[-_RUNS_SHOWN:]],
         "workers": _workers(runs) if speeds and runs is not None else None,
         "sections": [
-            ("rejected", "Rejected", rows["rejected"], _reasons(table, "rejected", metrics, partly)),
-            ("filtered", "Filtered", rows["filtered"], _reasons(table, "filtered", metrics, partly)),
+            ("rejected", "Rejected", rows.rejected, _reasons(table, "rejected", summary, partly)),
+            ("filtered", "Filtered", rows.filtered, _reasons(table, "filtered", summary, partly)),
         ],
-        "keep": job_tree["spec"].get("keep"),
-        "settings": redact(yaml.safe_dump(job_tree["spec"], sort_keys=False, allow_unicode=True)),
+        "keep": record.spec.keep,
+        "settings": redact(yaml.safe_dump(record.spec.as_tree(), sort_keys=False, allow_unicode=True)),
         "partly": partly,
     }
     return _environment().get_template("report.html.j2").render(page)
@@ -115,41 +115,39 @@ def _some_parts(store: Store, metric_columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables(tables).sort_by([("key", "ascending"), ("variant", "ascending")])
 
 
-def _facts(job_tree: Mapping[str, Any], store: Store) -> list[tuple[str, str]]:
-    spec = job_tree["spec"]
-    image, uri = spec["output"]["image"], spec["source"]["uri"]
-    weights = job_tree.get("weights_identity") or []
-    quality = "" if image["format"] == "png" else f", quality {image['quality']}"
+def _facts(record: JobRecord, store: Store) -> list[tuple[str, str]]:
+    spec, image = record.spec, record.spec.output.image
+    quality = "" if image.format == "png" else f", quality {image.quality}"
     facts = [
-        ("method", spec["method"]["name"]),
-        ("preset", spec["method"].get("preset") or "none"),
-        ("weights", redact(", ".join(weights)) or "none"),
-        ("source", redact(uri if isinstance(uri, str) else ", ".join(uri))),
+        ("method", spec.method.name),
+        ("preset", spec.method.preset or "none"),
+        ("weights", redact(", ".join(record.weights_identity)) or "none"),
+        ("source", redact(", ".join(spec.source.uris))),
         ("output", redact(store.uri())),
-        ("pictures", f"{image['format']}{quality}, size of the {spec['output']['size']}"),
-        ("seed", str(spec["seed"])),
-        ("fingerprint", job_tree["fingerprint"]),
+        ("pictures", f"{image.format}{quality}, size of the {spec.output.size}"),
+        ("seed", str(spec.seed)),
+        ("fingerprint", record.fingerprint),
     ]
-    if spec.get("variants", 1) > 1:
-        facts.insert(-1, ("variants", f"{spec['variants']} of every sample"))
+    if spec.variants > 1:
+        facts.insert(-1, ("variants", f"{spec.variants} of every sample"))
     return facts
 
 
-def _notes(store: Store, metrics: Mapping[str, Any], partly: bool, sampled: int) -> list[str]:
+def _notes(store: Store, summary: RunSummary, partly: bool, sampled: int) -> list[str]:
     notes = []
     committed, planned = _progress(store)
     if planned is None:
         notes.append("The job is not finished: some source files have not been read to their end.")
     elif committed < planned:
         notes.append(f"The job is not finished: {planned - committed:,} of {planned:,} shards are not committed.")
-    notes += [f"{line[0].upper()}{line[1:]}." for line in describe_labels(metrics.get("labels", {}))]
-    if duplicates := metrics.get("duplicate_keys"):
+    notes += [f"{line[0].upper()}{line[1:]}." for line in describe_labels(summary.labels)]
+    if duplicates := summary.duplicate_keys:
         notes.append(f"{duplicates:,} keys occur more than once, in different source files.")
-    notes += [Finding.from_dict(tree).text() for tree in metrics.get("findings", [])]
+    notes += [each.text() for each in summary.findings]
     if partly:
         notes.append(
             f"The index is too large to be read whole for a report: pictures, histograms and examples come from "
-            f"{sampled:,} of its {metrics['rows']['attempted']:,} rows. Counts and means are of all rows."
+            f"{sampled:,} of its {summary.rows.attempted:,} rows. Counts and means are of all rows."
         )
     return notes
 
@@ -166,21 +164,20 @@ def _progress(store: Store) -> tuple[int, int | None]:
     return committed, int(planned.to_numpy().sum())
 
 
-def _histogram(table: pa.Table, column: str, metrics: Mapping[str, Any]) -> Chart:
+def _histogram(table: pa.Table, column: str, summary: RunSummary) -> Chart:
     name = column.removeprefix(METRIC)
     good = rows_with(table.select(["status", column]), "status", "ok")
     values = good[column].drop_null().to_numpy()
-    summary = metrics.get("columns", {}).get(name) or {}
-    figures = [("samples", quantity.count(summary.get("count")))]
-    if summary.get("ci95"):
-        low, high = summary["ci95"]
-        mean = f"{quantity.measured(summary['mean'])} (95 %: {quantity.measured(low)} to {quantity.measured(high)})"
-    else:
-        mean = quantity.measured(summary.get("mean"))
+    found = summary.columns.get(name, ColumnFigures())
+    figures = [("samples", quantity.count(found.count))]
+    mean = quantity.measured(found.mean)
+    if found.ci95:
+        low, high = found.ci95
+        mean += f" (95 %: {quantity.measured(low)} to {quantity.measured(high)})"
     figures.append(("mean", mean))
     if len(values):
         figures.append(("median", quantity.measured(float(np.median(values)))))
-    figures += [(label, quantity.measured(summary.get(key))) for label, key in (("min", "min"), ("max", "max"))]
+    figures += [("min", quantity.measured(found.min)), ("max", quantity.measured(found.max))]
     return Chart(name, tuple(figures), histogram(values, name))
 
 
@@ -202,12 +199,12 @@ def _workers(runs: pa.Table) -> Chart:
     return Chart(title, (("workers", shown),), spans(rows, title))
 
 
-def _reasons(table: pa.Table, status: str, metrics: Mapping[str, Any], partly: bool) -> list[Reason]:
+def _reasons(table: pa.Table, status: str, summary: RunSummary, partly: bool) -> list[Reason]:
     """Of the table; where that is only an excerpt, with the counts of the whole as far as they are known."""
     found = reasons(table, status)
     if not partly or status != "rejected":
         return found
-    known = dict(metrics.get("reasons", {}))
+    known = dict(summary.reasons)
     seen = {each.reason for each in found}
     # A reason may occur at several stages; only where it does not is the whole count its own.
     alone = {name for name in seen if sum(each.reason == name for each in found) == 1}

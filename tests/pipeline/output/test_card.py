@@ -17,7 +17,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from pipeline.job_record import JobRecord
 from pipeline.output.card import write_card
+from pipeline.output.summary import RunSummary
 from pipeline.run.driver import run_job
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.schema import data_schema
@@ -67,6 +69,10 @@ def parts(card: str) -> tuple[dict[str, Any], str]:
     """Front matter and text."""
     _, matter, text = card.split("---\n", 2)
     return yaml.safe_load(matter), text
+
+
+def card_of(tree: dict[str, Any], metrics: dict[str, Any], schema: pa.Schema | None) -> str:
+    return write_card(JobRecord.model_validate(tree), RunSummary.from_tree(metrics), schema)
 
 
 def described(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -198,7 +204,7 @@ def test_where_nothing_is_ok_the_index_still_loads(tmp_path, format):
 def test_an_empty_output_has_a_card_too(made):
     tree, metrics = described(made["parquet"])
     metrics |= {"rows": dict.fromkeys(metrics["rows"], 0), "columns": {}, "reasons": {}}
-    matter, text = parts(write_card(tree, metrics, None))
+    matter, text = parts(card_of(tree, metrics, None))
     assert "configs" not in matter
     assert "## Limits" in text
     assert "too large" not in text
@@ -206,7 +212,7 @@ def test_an_empty_output_has_a_card_too(made):
 
 def test_without_a_merged_index_the_parts_are_the_index(made):
     tree, metrics = described(made["parquet"])
-    matter, text = parts(write_card(tree, metrics, None))
+    matter, text = parts(card_of(tree, metrics, None))
     assert matter["configs"][1]["data_files"][0]["path"] == "index/*.parquet"
     table = pd.read_parquet(made["parquet"] / "index")
     assert len(table) == 8
@@ -220,7 +226,7 @@ def test_an_object_store_is_addressed_with_its_endpoint(made):
         output["uri"] = "s3://bucket/o'ne"
         output["storage"] |= {"endpoint_url": "http://host:9000", "region": "eu-1", "key_env": "OTHER_KEY"}
         schema = pq.read_schema(made[format] / "index.parquet")
-        _, text = parts(write_card(tree, metrics, schema))
+        _, text = parts(card_of(tree, metrics, schema))
         for code in re.findall(r"```python\n(.*?)```", text, re.S):
             compile(code, "card", "exec")
             assert "s3://bucket/o'ne" in code or "s3://bucket/o''ne" in code
@@ -235,7 +241,7 @@ def test_foreign_text_does_not_become_markup(made):
     tree["layout"]["carry"] = {"we|ird`name": "int64"}
     metrics["reasons"] = {"x|y": 3}
     schema = pa.schema([("key", pa.string()), ("metric.a|b", pa.float64())])
-    matter, text = parts(write_card(tree, metrics, schema))
+    matter, text = parts(card_of(tree, metrics, schema))
     assert matter["pretty_name"] == "a <b>| # b"
     assert "# a \\<b\\>\\| \\# b" in text
     assert "``we\\|ird`name``" not in matter
@@ -248,12 +254,12 @@ def test_foreign_text_does_not_become_markup(made):
 
 def test_limits_name_what_was_done(tmp_path, made):
     tree, metrics = described(made["parquet"])
-    _, text = parts(write_card(tree, metrics, None))
+    _, text = parts(card_of(tree, metrics, None))
     assert "bit for bit" in text
     assert "`keep` dropped" not in text
     tree["spec"]["keep"] = "psnr > 3"
     tree["spec"]["compute"] |= {"gpus": 1, "dtype": "bfloat16"}
-    _, text = parts(write_card(tree, metrics, None))
+    _, text = parts(card_of(tree, metrics, None))
     assert "`keep` dropped" in text
     assert "bit for bit" not in text
     assert "on GPUs in bfloat16" in text

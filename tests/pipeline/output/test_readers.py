@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.streets.dataset import write_dataset
+from pipeline.output.summary import RowCounts
 from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, picture, write_tar
 from tests.support.jobs import job
@@ -80,7 +81,7 @@ def made(source: Path, factory: pytest.TempPathFactory, format: str, labels: str
         source, out, source__labels=given, output__format=format, output__shard_size=2, metrics=["psnr"], max_rejects=1
     )
     outcome = run_job(spec, local=True)
-    assert outcome.summary["rows"] == {"attempted": SCENES + 2, "ok": SCENES + 1, "filtered": 0, "rejected": 1}
+    assert outcome.summary.rows == RowCounts(SCENES + 2, SCENES + 1, 0, 1)
     return Output(out, source, format, labels)
 
 

@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 
 from pipeline import quantity
+from pipeline.job_record import stored_job
 from pipeline.output.report import originals, write_report
 from pipeline.output.report.originals import read_originals
+from pipeline.output.summary import RunSummary
 from pipeline.run.driver import run_job
 from pipeline.runlog import read_runs
 from pipeline.storage import Store
@@ -95,10 +97,10 @@ def again(out: Path, **changes: Any) -> Page:
     """The report of an output as `finalise` asks for it, with some arguments replaced."""
     store = Store(str(out))
     arguments: dict[str, Any] = {
-        "job_tree": json.loads(store.read("_sceneshift/job.json")),
+        "record": stored_job(store),
         "store": store,
         "index": pq.read_table(out / "index.parquet"),
-        "metrics": json.loads(store.read("metrics.json")),
+        "summary": RunSummary.from_tree(json.loads(store.read("metrics.json"))),
         "runs": read_runs(store),
     }
     return Page(write_report(**(arguments | changes)))
@@ -237,12 +239,13 @@ def test_sources_of_every_format_are_read_again(tmp_path, format):
     run_job(job(source if format != "manifest" else source / "a.csv", tmp_path / "out", variants=2), local=True)
     store = Store(str(tmp_path / "out"))
     rows = [row for row in pq.read_table(tmp_path / "out" / "index.parquet").to_pylist() if row["status"] == "ok"]
-    tree = json.loads(store.read("_sceneshift/job.json"))
-    found = read_originals(rows, tree, store)
+    record = stored_job(store)
+    assert record is not None
+    found = read_originals(rows, record, store)
     assert len(found) == 22
     for (_, key, _), image in found.items():
         assert image == data[key.rpartition("/")[2]]["jpg"]
-    late = read_originals(rows, tree, store, seconds=-1)
+    late = read_originals(rows, record, store, seconds=-1)
     assert set(late.values()) == {"source not shown: reading it again takes too long"}
 
 
@@ -272,7 +275,7 @@ def test_an_index_too_large_to_merge_is_sampled(out):
     metrics = json.loads((out / "metrics.json").read_text())
     metrics["rows"]["attempted"] = 9_000_000
     metrics["reasons"] = {"truncated": 70, "unseen": 9}
-    page = again(out, index=None, metrics=metrics)
+    page = again(out, index=None, summary=RunSummary.from_tree(metrics))
     text = " ".join(page.text.split())
     assert "come from 18 of its 9,000,000 rows" in text
     assert "truncated prepare 70" in text
@@ -282,7 +285,7 @@ def test_an_index_too_large_to_merge_is_sampled(out):
 
 def test_an_output_without_rows_or_runs_has_a_report(tmp_path, out):
     metrics = {"rows": {"attempted": 0, "ok": 0, "filtered": 0, "rejected": 0}, "reasons": {}, "columns": {}}
-    page = again(out, store=Store(str(tmp_path)), index=None, runs=None, metrics=metrics)
+    page = again(out, store=Store(str(tmp_path)), index=None, runs=None, summary=RunSummary.from_tree(metrics))
     assert "nothing to show" in page.text
     assert "No run log" in page.text
     assert page.pictures() == []

@@ -13,7 +13,8 @@ from PIL import Image
 from torchvision.datasets import CocoDetection
 
 from pipeline.errors import JobFailed
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.output.export.run import ExportOptions, export_folder
 from pipeline.output.verify import verify
 from pipeline.run.driver import run_job
@@ -126,7 +127,7 @@ def test_an_export_may_link_to_them(output: Path, tmp_path: Path) -> None:
     store = Store(str(output))
     tree = stored_job(store)
     assert tree is not None
-    made = Job.from_description(tree, store)
+    made = Job.from_record(tree, store)
     summary = export_folder(made, Store(str(tmp_path / "e")), ExportOptions(format="yolo", images="link"))
     assert summary.written == 6
     linked = sorted((tmp_path / "e/images/train").iterdir())

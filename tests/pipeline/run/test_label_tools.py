@@ -157,7 +157,7 @@ def test_an_export_as_it_is_unpacked(tmp_path: Path, name: str) -> None:
     assert found == {key: [label] for key, label in expected.items()}
     assert {row["status"] for row in rows.values()} == {"ok"}
     assert not any(row["label_problems"] for row in rows.values())
-    assert outcome.summary["labels"]["unmatched"] == 0
+    assert outcome.summary.labels["unmatched"] == 0
     pictures = [each for each in files if each.endswith((".png", ".PNG", ".jpg"))]
     assert len(rows) == len(pictures)
 

@@ -57,7 +57,7 @@ def test_image_ids_as_text_match_numbers(tmp_path):
     write_files(tmp_path, {"data/a.png": photo(), "labels.json": coco([box("0")], "a.png")})
     outcome, rows = run(tmp_path, labelled(tmp_path))
     assert boxes(rows["a"]) == [[1, 2, 30, 20]]
-    counted = outcome.summary["labels"]
+    counted = outcome.summary.labels
     assert (counted["pictures"], counted["boxes"], counted["without"], counted["unmatched"]) == (1, 1, 0, 0)
 
 
@@ -83,7 +83,7 @@ def test_one_box_outside_among_good_ones_is_left_out_and_named(tmp_path):
     assert len(boxes(rows["a"])) == 5
     (problem,) = rows["a"]["label_problems"]
     assert "lies outside the picture of 48x32" in problem
-    assert outcome.summary["labels"]["left_out"] == 1
+    assert outcome.summary.labels["left_out"] == 1
     assert any("1 annotations" in warning and "(a)" in warning for warning in outcome.warnings)
 
 
@@ -122,7 +122,7 @@ def test_labels_that_match_nothing_are_said_and_with_required_an_error(tmp_path)
     assert not (tmp_path / "out").exists()
     outcome, _ = run(tmp_path, labelled(tmp_path))
     assert any("(train_a) have no labels" in warning for warning in outcome.warnings)
-    counted = outcome.summary["labels"]
+    counted = outcome.summary.labels
     assert (counted["pictures"], counted["without"], counted["without_names"]) == (0, 1, ["train_a"])
     assert (counted["unmatched"], counted["unmatched_names"]) == (2, ["val_a.png", "val_b.png"])
     card = (tmp_path / "out" / "README.md").read_text()
@@ -138,7 +138,7 @@ def test_required_labels_of_the_samples_themselves(tmp_path):
         run(tmp_path, {"labels": {"required": True}})
     write_files(tmp_path, {"data/0.json": {"labels": [], "name": "0"}})
     outcome, _ = run(tmp_path, {"labels": {"required": True}})
-    assert outcome.summary["labels"]["pictures"] == 2
+    assert outcome.summary.labels["pictures"] == 2
 
 
 def test_status_and_plan_count_labels(tmp_path, capsys):
@@ -174,7 +174,7 @@ def test_one_bad_annotation_costs_itself_or_with_strict_its_picture(tmp_path):
     refused = {row["key"]: row for row in index_rows(tmp_path / "strict")}["a"]
     assert (refused["status"], refused["error"]) == ("rejected", "bad_labels")
     assert "negative side" in refused["message"]
-    assert outcome.summary["labels"]["unmatched"] == 0
+    assert outcome.summary.labels["unmatched"] == 0
 
 
 def test_a_yolo_root_is_recognised(tmp_path):
@@ -186,7 +186,7 @@ def test_a_yolo_root_is_recognised(tmp_path):
     assert any("taken for a yolo data set" in warning for warning in outcome.warnings)
     assert boxes(rows["images/train/0"]) == [[18, 12, 12, 8]]
     assert rows["images/train/0"]["labels"]["annotations"][0]["category"] == "car"
-    assert outcome.summary["labels"]["unmatched"] == 0
+    assert outcome.summary.labels["unmatched"] == 0
 
 
 def test_a_cityscapes_root_has_photos_and_masks(tmp_path):

@@ -37,8 +37,8 @@ def test_a_job_whose_labels_are_a_glob_in_a_bucket(bucket: Bucket, tmp_path: Pat
     tree = job(f"{bucket.uri}/pictures", tmp_path / "out").as_tree()
     tree["source"] |= {"storage": bucket.storage, "labels": {"uri": f"{bucket.uri}/labels/det_*.json"}}
     outcome = run_job(JobSpec.parse(tree), local=True)
-    assert outcome.summary["labels"]["pictures"] == 2
-    assert outcome.summary["labels"]["unmatched"] == 0
+    assert outcome.summary.labels["pictures"] == 2
+    assert outcome.summary.labels["unmatched"] == 0
     found = [row["labels"]["annotations"][0]["bbox"] for row in index_rows(tmp_path / "out")]
     assert found == [[1, 2, 30, 20]] * 2
 

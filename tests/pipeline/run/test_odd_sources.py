@@ -41,7 +41,7 @@ def run(root: Path, source: dict[str, Any], **changes: Any) -> tuple[Any, dict[s
 
 
 def left_out(outcome: Any) -> dict[tuple[str, str], list[str]]:
-    return {(each["kind"], each["name"]): list(each["examples"]) for each in outcome.summary["findings"]}
+    return {(each.kind, each.name): list(each.examples) for each in outcome.summary.findings}
 
 
 def pixels(row: dict[str, Any]) -> np.ndarray:
@@ -256,7 +256,7 @@ def test_odd_annotations(tmp_path, strict):
         assert len(problems) == (said is not None), name
         assert said is None or said in problems[0], name
     if not strict:
-        assert outcome.summary["labels"]["left_out"] == sum(said is not None for *_, said in ODD.values())
+        assert outcome.summary.labels["left_out"] == sum(said is not None for *_, said in ODD.values())
 
 
 def test_a_tar_in_any_order_with_any_members_comes_out_as_it_went_in(tmp_path):
@@ -296,7 +296,7 @@ def test_the_metadata_of_an_image_folder_is_a_manifest(tmp_path, ending):
     outcome, rows = run(tmp_path, {})
     assert rows["train/a"]["caption"] is None
     assert left_out(outcome) == {("file", f".{ending}"): [f"metadata.{ending}"]}
-    assert "name this file with source.uri" in outcome.summary["findings"][0]["reason"]
+    assert "name this file with source.uri" in outcome.summary.findings[0].reason
     _, rows = run(tmp_path, {"uri": str(tmp_path / f"in/metadata.{ending}")}, output__uri=str(tmp_path / "again"))
     rows = {row["key"]: row for row in index_rows(tmp_path / "again")}
     assert rows["train/a"]["caption"] == "a street"

@@ -232,7 +232,7 @@ def test_odd_pictures_are_translated_right_or_rejected_with_a_reason(tmp_path):
         "../climb": "bad_key",
     }
     assert all(row["message"] and row["stage"] for row in rows.values() if row["status"] == "rejected")
-    assert outcome.summary["reasons"] == dict.fromkeys(reasons.values(), 1)
+    assert outcome.summary.reasons == dict.fromkeys(reasons.values(), 1)
     assert (rows["rotated"]["width"], rows["rotated"]["height"]) == (32, 48)
     assert (rows["one-pixel"]["width"], rows["one-pixel"]["height"]) == (1, 1)
     data = data_rows(tmp_path / "out")

@@ -21,6 +21,7 @@ from deploy.local_s3 import free_ports
 from jobs.cli import main
 from methods.errors import InputError
 from pipeline import storage
+from pipeline.output.summary import RowCounts
 from pipeline.paths import LOCK_FILE
 from pipeline.plan import committed_parts
 from pipeline.run import driver as run
@@ -95,7 +96,7 @@ def test_from_bucket_to_bucket(bucket, tmp_path, kind, format):
     spec["output"]["format"] = format
     outcome = run_job(JobSpec.parse(spec), local=True)
     assert outcome.state == "done"
-    assert outcome.summary["rows"] == {"attempted": 10, "ok": 10, "filtered": 0, "rejected": 0}
+    assert outcome.summary.rows == RowCounts(10, 10, 0, 0)
     names = set(bucket.objects("out"))
     assert {"README.md", "index.parquet", "metrics.json", "report/index.html", "_sceneshift/success.json"} <= names
     parts = {name.removeprefix("index/").removesuffix(".parquet") for name in names if name.startswith("index/")}
@@ -108,7 +109,7 @@ def test_from_bucket_to_bucket(bucket, tmp_path, kind, format):
 def test_ray_writes_the_same_objects_as_a_plain_loop_and_a_finished_job_is_left_alone(filled, ray_cluster):
     on_ray = JobSpec.parse(tree(filled, "on-ray", compute={"workers": 2}))
     outcome = run_job(on_ray)
-    assert outcome.summary["rows"]["ok"] == FILES * SAMPLES
+    assert outcome.summary.rows.ok == FILES * SAMPLES
     run_job(JobSpec.parse(tree(filled, "plain")), local=True)
     assert dataset(filled.objects("on-ray")) == dataset(filled.objects("plain"))
     before = filled.objects("on-ray")
@@ -156,8 +157,8 @@ def test_a_driver_killed_dead_is_followed_by_one_that_does_the_rest(filled, tmp_
     assert LOCK_FILE in left
     outcome = run_job(JobSpec.parse(spec), local=True)
     assert (outcome.progress.before, outcome.progress.shards) == (SHARDS, 1)
-    assert outcome.summary["rows"]["ok"] == FILES * SAMPLES + len(samples)
-    assert outcome.summary["duplicate_keys"] == 0
+    assert outcome.summary.rows.ok == FILES * SAMPLES + len(samples)
+    assert outcome.summary.duplicate_keys == 0
     now = filled.objects("out")
     assert {name: now[name] for name in dataset(left)} == dataset(left)
 
@@ -327,7 +328,7 @@ def test_the_usual_variables_are_enough(filled, tmp_path, monkeypatch):
     # The client of these variables must not outlive them in this process.
     monkeypatch.setattr(storage, "_filesystems", {})
     outcome = run_job(JobSpec.parse(spec), local=True)
-    assert outcome.summary["rows"]["ok"] == FILES * SAMPLES
+    assert outcome.summary.rows.ok == FILES * SAMPLES
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "xyzzy")
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump({**spec, "name": "again"}))

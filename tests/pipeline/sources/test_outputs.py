@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.labels.arrow import to_arrow_value
 from pipeline.labels.record import parse_record, record_text
 from pipeline.labels.records import Annotation, Labels
@@ -149,9 +150,9 @@ def test_what_a_first_job_made_true_stays_true(tmp_path, first, second):
     assert json.loads(labels_of(two)["b"][0]["attributes"])["timeofday"] == "night"
     for out in (one, two):
         store = Store(str(out))
-        export_folder(
-            Job.from_description(stored_job(store) or {}, store), Store(f"{out}-bdd"), ExportOptions("bdd100k")
-        )
+        record = stored_job(store)
+        assert record is not None
+        export_folder(Job.from_record(record, store), Store(f"{out}-bdd"), ExportOptions("bdd100k"))
         (labels,) = Path(f"{out}-bdd/labels").rglob("*.json")
         (found,) = json.loads(labels.read_text())
         assert found["attributes"] == {**said, "timeofday": "night"}

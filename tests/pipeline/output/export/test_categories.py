@@ -10,7 +10,8 @@ import datasets
 import yaml
 from pycocotools.coco import COCO
 
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.output.export.run import ExportOptions, export_folder
 from pipeline.run.driver import run_job
 from pipeline.storage import Store
@@ -35,7 +36,7 @@ def made(root: Path, annotations: list[dict[str, Any]], categories: list[dict[st
     store = Store(str(root / "out"))
     tree = stored_job(store)
     assert tree is not None
-    return Job.from_description(tree, store)
+    return Job.from_record(tree, store)
 
 
 def test_two_categories_that_share_a_name(tmp_path: Path) -> None:

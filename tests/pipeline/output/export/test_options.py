@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.errors import InputError
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.output.export.names import Names
 from pipeline.output.export.run import ExportOptions, ExportSummary, export_folder
 from pipeline.output.export.single import export_file
@@ -36,7 +37,7 @@ def made(output: Path) -> Job:
     store = Store(str(output))
     tree = stored_job(store)
     assert tree is not None
-    return Job.from_description(tree, store)
+    return Job.from_record(tree, store)
 
 
 def export(output: Path, target: Path, **options: Any) -> ExportSummary:

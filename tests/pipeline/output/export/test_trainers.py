@@ -17,7 +17,8 @@ from supervision import DetectionDataset
 from torch.utils.data import DataLoader
 from torchvision.datasets import Cityscapes, CocoDetection
 
-from pipeline.job import Job, stored_job
+from pipeline.job import Job
+from pipeline.job_record import stored_job
 from pipeline.output.export.run import ExportOptions, ExportSummary, export_folder
 from pipeline.run.driver import run_job
 from pipeline.storage import Store
@@ -50,7 +51,7 @@ def export(output: Path, target: Path, **options: Any) -> ExportSummary:
     store = Store(str(output))
     tree = stored_job(store)
     assert tree is not None
-    return export_folder(Job.from_description(tree, store), Store(str(target)), ExportOptions(**options))
+    return export_folder(Job.from_record(tree, store), Store(str(target)), ExportOptions(**options))
 
 
 def boxes_by_name() -> dict[str, list[list[float]]]:
