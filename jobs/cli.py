@@ -10,6 +10,7 @@ import typer
 
 from jobs.arguments import Json, Output, Set, Since, Spec, window_override
 from jobs.cli_cluster import add_cluster_commands
+from jobs.cli_results import add_result_commands
 from jobs.console import Console, run_safely
 from jobs.verbosity import Commands
 
@@ -141,7 +142,7 @@ def export(
         str,
         typer.Option(help="stored (as they are), source (png stays png, jpg stays jpg), jpeg, png or webp."),
     ] = "stored",
-    task: Annotated[str, typer.Option(help="Of yolo: auto, detect, segment, pose or obb.")] = "auto",
+    task: Annotated[str, typer.Option(help="For yolo: auto, detect, segment, pose or obb.")] = "auto",
     json: Json = False,
 ) -> None:
     """Write pictures and labels as trainers load them; to a .json file: the labels alone, as before."""
@@ -194,7 +195,7 @@ def schema(
     method: Annotated[
         str | None, typer.Option(help="Put in this method's (or objective's) presets and parameters.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here; else it is printed.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write. Default: print it.")] = None,
     json: Json = False,
 ) -> None:
     """Print the JSON Schema of a job, training or distillation file, for editors."""
@@ -292,6 +293,7 @@ def distill(
     )
 
 
+add_result_commands(app)
 add_cluster_commands(app)
 
 directions_app = Commands(help="Edit directions of pix2pix-zero.", no_args_is_help=True)

@@ -63,7 +63,7 @@ def logs(
     what: Annotated[str, typer.Argument(help="A submission id or job name, or an output folder, URI or job file.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
     workers: Annotated[
-        bool, typer.Option("--workers", help="Of an output: the log files of its workers, too.")
+        bool, typer.Option("--workers", help="For an output: also the log files of its workers.")
     ] = False,
     address: Address = _LOCAL_HEAD,
     json: Json = False,
@@ -90,7 +90,7 @@ def schedule(
     cron: Annotated[str, typer.Option(help="When, as in cron: minute hour day month weekday.")],
     target: Annotated[str, typer.Option(help="kuberay, cronjob (Kubernetes), systemd, airflow or slurm.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")],
-    time_zone: Annotated[str, typer.Option(help="Of the times, such as Europe/Berlin.")] = "UTC",
+    time_zone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Berlin.")] = "UTC",
     image: Annotated[str, typer.Option(help="Container image, for kuberay and cronjob.")] = "sceneshift:latest",
     folder: Annotated[
         str | None,

@@ -59,7 +59,7 @@ def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
 
 
 def run_shown(progress: RunProgress) -> Shown:
-    """Of a run: images, rate, shards, rejections and time left."""
+    """Progress of a run: images, rate, shards, rejections and time left."""
     about = "" if progress.exact else "~"
     total = max(progress.attempted, progress.samples_total)
     shards = f"{progress.shards}/{about}{max(progress.shards, progress.shards_total)}"
@@ -72,7 +72,7 @@ def run_shown(progress: RunProgress) -> Shown:
 
 
 def training_shown(progress: TrainingProgress) -> Shown:
-    """Of a training: steps, losses, learning rate, pace, memory of the device and time left."""
+    """Progress of a training: steps, losses, learning rate, pace, memory of the device and time left."""
     pace = progress.steps_per_second
     parts = [
         f"step {progress.step}/{progress.steps}",

@@ -100,10 +100,12 @@ def _options(
         bool, typer.Option("--quiet", "-q", help="Only problems and results.", rich_help_panel=_PANEL)
     ] = False,
     log_level: Annotated[
-        LogLevel | None, typer.Option("--log-level", help="Of log lines on standard error.", rich_help_panel=_PANEL)
+        LogLevel | None,
+        typer.Option("--log-level", help="Least level of log lines.", rich_help_panel=_PANEL),
     ] = None,
     log_format: Annotated[
-        LogFormat, typer.Option("--log-format", help="Of log lines, also in a run's files.", rich_help_panel=_PANEL)
+        LogFormat,
+        typer.Option("--log-format", help="Log lines as text or json, also in files.", rich_help_panel=_PANEL),
     ] = LogFormat.text,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=_PANEL)

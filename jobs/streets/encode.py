@@ -36,7 +36,7 @@ class RenderJob:
 
     @property
     def suffix(self) -> str:
-        """Of the picture's member."""
+        """Ending of the picture's member."""
         return "png" if self.lossless else "jpg"
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,12 @@ from pipeline.run.driver import run_job
 from pipeline.storage import Store
 from tests.support.datasets import read_tree, write_tars
 from tests.support.jobs import index_rows, job
+
+
+def removed(folder: Path) -> None:
+    """Delete a folder that somebody still writes to."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def rewrite(path: Path, **changes) -> None:
@@ -72,11 +79,10 @@ def test_no_commit_under_another_job_s_record(slow, tmp_path, change):
 
 
 def test_an_output_deleted_while_it_is_written_is_said_and_the_rerun_works(slow, tmp_path):
-    import shutil
 
     out = tmp_path / "out"
     with pytest.raises(JobFailed, match="deleted"):
-        run_job(slow, local=True, watch=when_committed(2, lambda: shutil.rmtree(out)))
+        run_job(slow, local=True, watch=when_committed(2, lambda: removed(out)))
     # What a worker of the dead run brings back a moment later is no stranger.
     (out / "data").mkdir(parents=True, exist_ok=True)
     late = next(iter(read_tree(tmp_path / "in", ".")))
@@ -87,7 +93,6 @@ def test_an_output_deleted_while_it_is_written_is_said_and_the_rerun_works(slow,
 
 
 def test_what_a_dead_run_brings_back_is_no_stranger(slow, tmp_path):
-    import shutil
 
     out = tmp_path / "out"
     run_job(slow, local=True)
