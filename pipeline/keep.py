@@ -83,6 +83,12 @@ class KeepExpression:
         """
         return _truth(self._tree, values)
 
+    def clauses(self) -> tuple[KeepExpression, ...]:
+        """The conditions that all have to hold, each as an expression of its own: what stands between ``and``."""
+        line = " ".join(self.text.split())
+        parts = _conjuncts(self._tree)
+        return tuple(KeepExpression(ast.get_source_segment(line, each) or line, _names(each), each) for each in parts)
+
 
 class _Checker:
     """Walks the tree once: what is a number, what is true or false, and nothing that is neither."""
@@ -200,6 +206,28 @@ def _number(node: ast.expr, values: Mapping[str, float]) -> float:
     numbers = [_number(each, values) for each in node.args]
     # min and max of Python's own depend on the order when a nan is among them.
     return math.nan if any(math.isnan(number) for number in numbers) else _FUNCTIONS[node.func.id](numbers)
+
+
+def _conjuncts(tree: ast.expr) -> list[ast.expr]:
+    if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+        return [part for each in tree.values for part in _conjuncts(each)]
+    return [tree]
+
+
+def _names(tree: ast.expr) -> frozenset[str]:
+    """The columns that a checked part of an expression reads."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        dotted = _dotted(node) if isinstance(node, ast.Name | ast.Attribute) else None
+        if dotted is not None:
+            found.add(dotted.removeprefix(_PREFIX))
+        else:
+            waiting += [
+                each for each in ast.iter_child_nodes(node) if not (isinstance(node, ast.Call) and each is node.func)
+            ]
+    return frozenset(found)
 
 
 def _is_not(node: ast.expr) -> TypeGuard[ast.UnaryOp]:

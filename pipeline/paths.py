@@ -23,6 +23,9 @@ FINDINGS_FILE = f"{OWN}/findings.json"
 LABEL_INFO_FILE = f"{OWN}/labels.json"
 """What the label files of the dataset were."""
 
+VIEW_FILE = f"{OWN}/view.json"
+"""A filter that was applied to the output after its job."""
+
 SUCCESS_FILE = f"{OWN}/success.json"
 """Put last: every shard is committed and summarised."""
 

@@ -196,6 +196,8 @@ class ComputeSpec(_Block):
     """Seconds without any finished shard after which the job is stopped as hung."""
     max_attempts: Annotated[int, Field(ge=1)] = 2
     """How often a shard may kill its process before it is searched for the sample that does it."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What one worker costs per hour, in any currency; the report then gives the cost of 1,000 images."""
 
     @field_validator("workers")
     @classmethod

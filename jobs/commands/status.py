@@ -15,6 +15,7 @@ from pipeline.findings import merge, read_findings
 from pipeline.labels.source import read_info
 from pipeline.map_ahead import map_ahead
 from pipeline.output.rejections import RejectionReason, rejection_reasons
+from pipeline.output.view import read_view
 from pipeline.paths import SUCCESS_FILE
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
@@ -42,7 +43,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
             reasons[reason] = reasons.get(reason, 0) + number
     labels = totals.as_tree()
     findings = merge(read_findings(store), *(note.findings for note in notes))
-    lock = holder(store)
+    lock, view = holder(store), read_view(store, record.metric_columns)
     finished = store.exists(SUCCESS_FILE)
     state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"
     console.result(
@@ -58,6 +59,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
             "reasons": reasons,
             **({"errors": [asdict(each) for each in why]} if errors else {}),
             "labels": labels,
+            "filter": None if view is None else view.keep,
             "findings": [finding.as_dict() for finding in findings],
             "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
         }
@@ -77,6 +79,10 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
         _explain(console, why)
     elif reasons:
         console.table(["rejected because", "samples"], sorted(reasons.items(), key=lambda r: -r[1]))
+    if view is not None:
+        console.say(
+            f"  filtered after the job by: {view.keep}; counts above are of the job. Back: sceneshift refilter --undo"
+        )
     for finding in findings:
         console.note(finding.text())
     return DONE

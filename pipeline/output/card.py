@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -57,7 +57,9 @@ _MEANINGS = {
 }
 
 
-def write_card(record: JobRecord, summary: RunSummary, index_schema: pa.Schema | None) -> str:
+def write_card(
+    record: JobRecord, summary: RunSummary, index_schema: pa.Schema | None, filters: Sequence[str] = ()
+) -> str:
     """The card as Markdown.
 
     Args:
@@ -65,6 +67,7 @@ def write_card(record: JobRecord, summary: RunSummary, index_schema: pa.Schema |
         summary: counts and figures of the output.
         index_schema: columns of ``index.parquet``; ``None`` where the index was too large to merge, then ``index/`` is
             the index.
+        filters: conditions that were applied to the output after the job.
     """
     spec, layout = record.spec, record.layout
     output = spec.output
@@ -98,6 +101,7 @@ def write_card(record: JobRecord, summary: RunSummary, index_schema: pa.Schema |
         "is_loose": is_loose,
         "labels": describe_labels(summary.labels),
         "changes": record.label_changes,
+        "filters": filters,
         "findings": summary.findings,
         "data_columns": [] if is_tar else _described(data_schema(layout, output.pairs, loose=is_loose), layout),
         "index_columns": _described(index_schema, layout) if index_schema is not None else [],

@@ -26,6 +26,7 @@ from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
 from pipeline.output.summary import ColumnFigures, RowCounts, RunSummary
+from pipeline.output.view import View, read_view
 from pipeline.paths import CARD_FILE, FEATURES, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.runlog import read_runs
 from pipeline.sink.index import list_parts, read_part
@@ -50,27 +51,37 @@ def finalise(job: Job, *, complete: bool) -> RunSummary:
     paths = [entry.path for entry in list_parts(store)]
     notes, labels = _notes(job, paths)
     rows = sum(note.attempted for note in notes)
+    view = read_view(store, job.metric_columns)
     merged: pa.Table | None = None
     if rows <= MERGE_LIMIT:
         with ThreadPoolExecutor(8) as pool:
-            tables = list(pool.map(lambda path: read_part(store.read(path)).replace_schema_metadata(None), paths))
+            tables = list(pool.map(lambda path: _rows(store, path, view), paths))
         if tables:
             order = [("key", "ascending"), ("variant", "ascending"), ("shard", "ascending")]
             merged = pa.concat_tables(tables).sort_by(order).combine_chunks()
             store.put(MERGED_INDEX, parquet_bytes(merged))
-    summary = replace(_summary(job, store, paths, merged, notes), labels=labels)
+    summary = replace(_summary(job, store, paths, merged, notes, view), labels=labels)
     if job.spec.output.format == "files":
         write_labels(job)
     store.put(METRICS_FILE, json.dumps(summary.as_tree(), indent=1, sort_keys=True).encode())
     record = stored_job(store)
     if record is None:
         raise JobFailed(f"{store.uri(JOB_FILE)}: was deleted while this output was summarised; run the job again")
-    store.put(CARD_FILE, write_card(record, summary, merged.schema if merged is not None else None).encode())
-    store.put(REPORT_FILE, write_report(record, store, merged, summary, read_runs(store)).encode())
+    filters = () if view is None else (view.keep,)
+    schema = merged.schema if merged is not None else None
+    store.put(CARD_FILE, write_card(record, summary, schema, filters).encode())
+    page = write_report(record, store, merged, summary, read_runs(store), filters=filters)
+    store.put(REPORT_FILE, page.encode())
     if complete:
         success = {"fingerprint": job.fingerprint, "shards": len(paths), "rows": asdict(summary.rows)}
         store.put(SUCCESS_FILE, json.dumps(success, indent=1, sort_keys=True).encode())
     return summary
+
+
+def _rows(store: Store, path: str, view: View | None) -> pa.Table:
+    """The rows of one index part, as they are seen through the output's filter."""
+    table = read_part(store.read(path)).replace_schema_metadata(None)
+    return table if view is None else view.apply(table)
 
 
 def _note(store: Store, path: str) -> PartNote:
@@ -85,7 +96,7 @@ def _note(store: Store, path: str) -> PartNote:
 
 
 def _summary(
-    job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Sequence[PartNote]
+    job: Job, store: Store, paths: list[str], merged: pa.Table | None, notes: Sequence[PartNote], view: View | None
 ) -> RunSummary:
     counts = {"ok": 0, "filtered": 0, "rejected": 0}
     reasons: dict[str, int] = {}
@@ -99,12 +110,18 @@ def _summary(
     duplicates: int | None = None
     if merged is not None:
         good = rows_with(merged, "status", "ok")
+        kept = good.num_rows
         _add(columns, good)
         duplicates = good.num_rows - good.group_by(["key", "variant"], use_threads=False).aggregate([]).num_rows
     else:
+        kept = 0
         for path in paths:
-            table = read_part(store.read(path))
-            _add(columns, rows_with(table, "status", "ok"))
+            part = rows_with(_rows(store, path, view), "status", "ok")
+            kept += part.num_rows
+            _add(columns, part)
+    # the notes count what the job kept, of which a later filter may have taken some
+    counts["filtered"] += counts["ok"] - kept
+    counts["ok"] = kept
     return RunSummary(
         rows=RowCounts(sum(counts.values()), **counts),
         reasons=reasons,

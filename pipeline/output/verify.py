@@ -23,6 +23,7 @@ from pipeline.labels.record import to_record
 from pipeline.output.duplicates import DuplicateFinder, digest
 from pipeline.output.finalise import MERGE_LIMIT
 from pipeline.output.summary import RowCounts
+from pipeline.output.view import read_view
 from pipeline.paths import DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, SUCCESS_FILE, data_path, part_path
 from pipeline.plan import read_plan
 from pipeline.records import SourceFile
@@ -79,9 +80,10 @@ class Verdict:
 
 @dataclass
 class _Part:
-    """What one index part and its data file gave."""
+    """What one index part and its data file gave; ``kept`` are its ok rows as the output's filter sees them."""
 
     note: PartNote | None = None
+    kept: int = 0
     problems: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     checksum: int = 0
@@ -111,7 +113,7 @@ def verify(store: Store, *, decode: bool = True, watch: Watch = lambda done, tot
         for done, (entry, part) in enumerate(_in_threads(checker.part, parts), start=1):
             for problem in part.problems:
                 verdict.blame(problem)
-            _count(verdict, part.note)
+            _count(verdict, part)
             checksum = (checksum + part.checksum) % (1 << 128)
             seen.add(part.keys)
             shards.add(_shard(entry.path))
@@ -141,12 +143,13 @@ def _in_threads(check: Callable[[Entry], _Part], parts: Sequence[Entry]) -> Iter
             yield first, result.result()
 
 
-def _count(verdict: Verdict, note: PartNote | None) -> None:
+def _count(verdict: Verdict, part: _Part) -> None:
     verdict.parts += 1
+    note = part.note
     if note is not None:
         verdict.rows += note.attempted
-        verdict.ok += note.ok
-        verdict.filtered += note.filtered
+        verdict.ok += part.kept
+        verdict.filtered += note.filtered + note.ok - part.kept
         verdict.rejected += note.rejected
 
 
@@ -189,6 +192,7 @@ class _Checker:
         self.format, self.suffix = job.spec.output.format, job.spec.output.image.suffix
         self.record = tar_names(job.layout, self.suffix).record
         self.variants = job.spec.variants
+        self.view = read_view(store, job.metric_columns)
 
     def part(self, entry: Entry) -> _Part:
         """Everything about one committed shard."""
@@ -208,7 +212,8 @@ class _Checker:
             _sample_name(key, variant)
             for key, variant in zip(rows["key"].to_pylist(), rows["variant"].to_pylist(), strict=True)
         ]
-        part.checksum = _checksum(table)
+        seen = table if self.view is None else self.view.apply(table)
+        part.checksum, part.kept = _checksum(seen), rows_with(seen, "status", "ok").num_rows
         path = data_path(part.note.shard, self.format)
         try:
             found += self._data(path, rows)

@@ -31,7 +31,10 @@ def removed(folder: Path) -> None:
 
 
 def rewrite(path: Path, **changes) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    """In one step, as a store does it: a run that reads it at this moment must not find half a file."""
+    whole = path.with_name(f"{path.name}.new")
+    whole.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    os.replace(whole, path)
 
 
 def taken_over(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ok rows of an index, a shard at a time, without holding the dataset."""
+"""The ok rows of an index as its filter sees them, a shard at a time, without holding the dataset."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from methods.errors import InputError
 from pipeline.keep import KeepExpression
 from pipeline.map_ahead import map_ahead
+from pipeline.output.view import read_view
 from pipeline.sink.index import list_parts
 from pipeline.sink.schema import METRIC
 from pipeline.small_parquet import read_small_parquet, rows_with
@@ -34,10 +35,11 @@ class Rows:
 
     def __init__(self, store: Store, metric_columns: Sequence[str], where: str | None) -> None:
         self._store = store
-        self._where: KeepExpression | None = None
+        view = read_view(store, metric_columns)
+        self._conditions: list[KeepExpression] = [] if view is None else [view.expression]
         if where is not None:
             try:
-                self._where = KeepExpression.parse(where, [*metric_columns, *_SIZES])
+                self._conditions.append(KeepExpression.parse(where, [*metric_columns, *_SIZES]))
             except InputError as error:
                 raise InputError(str(error).replace("keep:", "--where:", 1)) from None
 
@@ -56,15 +58,15 @@ class Rows:
         needed = {*columns, "status", *self._columns()}
         table = read_small_parquet(data, [name for name in names if name in needed])
         table = rows_with(table, "status", "ok")
-        if self._where is not None:
-            chosen = [self._where.keeps(_values(row)) for row in table.select(self._present(table)).to_pylist()]
+        if self._conditions:
+            rows = (_values(row) for row in table.select(self._present(table)).to_pylist())
+            chosen = [all(each.keeps(row) for each in self._conditions) for row in rows]
             table = table.filter(pa.array(chosen, pa.bool_()))
         return table
 
     def _columns(self) -> list[str]:
-        if self._where is None:
-            return []
-        return [name if name in _SIZES else METRIC + name for name in sorted(self._where.names)]
+        names = {name for each in self._conditions for name in each.names}
+        return [name if name in _SIZES else METRIC + name for name in sorted(names)]
 
     def _present(self, table: pa.Table) -> list[str]:
         # An older part may lack a column that `sceneshift stats` and the like have added since: its value is missing.

@@ -1,7 +1,8 @@
-"""Choosing which pictures to show: an even spread over the dataset, and both ends of a metric."""
+"""Choosing which pictures to show: an even spread over the dataset, both ends of each metric, and what was not kept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,36 +12,51 @@ import pyarrow as pa
 from pipeline.small_parquet import rows_with
 
 SPREAD_SHARDS = 6
-_EXTREMES = 3
+SPREAD = "spread"
+_EXTREMES, _METRICS = 4, 4
+_LEFT_OUT = {"filtered": 8, "rejected": 8}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An index row, and why it was chosen (empty for one of the even spread)."""
+    """An index row, and in which galleries it stands.
+
+    Attributes:
+        groups: names of galleries: ``spread``, ``low:METRIC``, ``high:METRIC``, ``filtered``, ``rejected``.
+    """
 
     row: dict[str, Any]
-    why: str = ""
+    groups: tuple[str, ...]
 
 
-def choose(table: pa.Table, count: int, metric: str | None = None) -> list[Choice]:
-    """At most ``count`` ok rows of an index sorted by key: spread evenly by key, then the ends of ``metric``.
+def choose(table: pa.Table, count: int, metrics: Sequence[str] = ()) -> list[Choice]:
+    """Rows of an index sorted by key, each once, in the order of the galleries that they are for.
 
-    The spread comes from at most six shards, and the ends from at most six more, so that few files have to be opened.
-    ``metric`` is a column name of the table.
+    ``count`` of the ok rows are spread evenly by key, from at most six shards, so that few files have to be opened;
+    then come the four lowest and highest of the first four of ``metrics`` (column names of the table), and eight rows
+    each that were filtered and rejected, as different in their reasons as there are.
     """
-    numbered = pa.table({"status": table["status"], "at": np.arange(table.num_rows)})
-    positions = rows_with(numbered, "status", "ok")["at"].to_numpy()
-    if not len(positions) or count < 1:
+    if count < 1:
         return []
-    ends: list[tuple[int, str]] = []
-    if metric is not None and len(positions) > count:
-        ends = _ends(table, positions, metric, min(_EXTREMES, count // 6))
-    pool = _few_shards(table, positions)
-    pool = pool[~np.isin(pool, [position for position, _ in ends])]
-    even = pool[_even(len(pool), count - len(ends))]
-    chosen = [(int(position), "") for position in even] + ends
-    rows = table.take([position for position, _ in chosen]).to_pylist()
-    return [Choice(row, why) for row, (_, why) in zip(rows, chosen, strict=True)]
+    groups: dict[int, list[str]] = {}
+    positions = _with_status(table, "ok")
+    if len(positions):
+        pool = _few_shards(table, positions)
+        for position in pool[_even(len(pool), count)]:
+            groups.setdefault(int(position), []).append(SPREAD)
+        for metric in list(metrics)[:_METRICS]:
+            for position, group in _ends(table, positions, metric, min(_EXTREMES, max(1, count // 6))):
+                groups.setdefault(position, []).append(group)
+    for status, most in _LEFT_OUT.items():
+        for position in _different(table, _with_status(table, status), most):
+            groups.setdefault(int(position), []).append(status)
+    rows = table.take(pa.array(groups, pa.int64())).to_pylist()
+    return [Choice(row, tuple(names)) for row, names in zip(rows, groups.values(), strict=True)]
+
+
+def _with_status(table: pa.Table, status: str) -> np.ndarray:
+    numbered = pa.table({"status": table["status"], "at": np.arange(table.num_rows)})
+    return rows_with(numbered, "status", status)["at"].to_numpy()
 
 
 def _even(length: int, count: int) -> np.ndarray:
@@ -60,9 +76,21 @@ def _ends(table: pa.Table, positions: np.ndarray, metric: str, each: int) -> lis
     values = table[metric].take(positions).to_numpy()
     known = np.isfinite(values)
     values, positions = values[known], positions[known]
-    if each < 1 or len(values) < 2 * each:
-        return []
+    each = min(each, len(values) // 2)
     order = np.lexsort((positions, values))
     name = metric.removeprefix("metric.")
-    low = [(int(p), f"lowest {name}") for p in positions[order[:each]]]
-    return low + [(int(p), f"highest {name}") for p in positions[order[::-1][:each]]]
+    low = [(int(p), f"low:{name}") for p in positions[order[:each]]]
+    return low + [(int(p), f"high:{name}") for p in positions[order[::-1][:each]]]
+
+
+def _different(table: pa.Table, positions: np.ndarray, most: int) -> list[int]:
+    """The first rows of every reason in turn, at most ``most``."""
+    if not len(positions):
+        return []
+    by_reason: dict[Any, list[int]] = {}
+    for position, reason in zip(positions, table["error"].take(positions).to_pylist(), strict=True):
+        kept = by_reason.setdefault(reason, [])
+        if len(kept) < most:
+            kept.append(int(position))
+    ranked = [(rank, position) for kept in by_reason.values() for rank, position in enumerate(kept)]
+    return [position for _, position in sorted(ranked)[:most]]

@@ -6,7 +6,7 @@ import base64
 import math
 import tarfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +28,8 @@ from pipeline.storage import Store
 THUMBNAIL = 360
 COLOURS = 10
 _SHAPES = 300
+MOST_BYTES = 9_000_000
+"""What pictures and outlines may take of the page."""
 _LONGEST_MEMBER = 64 << 20
 
 
@@ -52,11 +54,19 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pair:
-    """One sample of the gallery."""
+    """One sample of the gallery.
+
+    Attributes:
+        groups: the galleries it stands in, as in :class:`pipeline.output.report.choose.Choice`.
+        message: why it was not kept; empty for one that was.
+        width, height: of the translated picture; 0 where there is none.
+    """
 
     key: str
     variant: int
-    why: str
+    groups: tuple[str, ...]
+    status: str
+    message: str
     caption: str
     width: int
     height: int
@@ -67,10 +77,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pairs, and the categories outlined in them as (name, colour number, objects)."""
+    """Pairs, and the categories outlined in them as (name, colour number, objects).
+
+    ``left_out`` pairs had no room: the page has an upper size.
+    """
 
     pairs: tuple[Pair, ...]
     legend: tuple[tuple[str, int, int], ...]
+    left_out: int = 0
 
 
 @dataclass
@@ -86,16 +100,18 @@ def load_gallery(choices: Sequence[Choice], record: JobRecord, store: Store) -> 
     """Read the pictures of the chosen rows. What cannot be read is left out with a word about it; never raises."""
     by_shard: dict[str, list[dict[str, Any]]] = {}
     for choice in choices:
-        by_shard.setdefault(choice.row["shard"], []).append(choice.row)
+        if choice.row["status"] == "ok":
+            by_shard.setdefault(choice.row["shard"], []).append(choice.row)
     reader = _Reader(record, store)
-    stored: dict[Place, _Stored] = {}
+    stored: dict[Place, _Stored] = {_place(choice.row): _Stored() for choice in choices}
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda shard: reader.shard(shard, by_shard[shard]), by_shard):
             stored.update(found)
         lacking = [choice.row for choice in choices if stored[_place(choice.row)].source is None]
         originals = read_originals(lacking, record, store)
         pairs = list(pool.map(lambda choice: _pair(choice, stored[_place(choice.row)], originals), choices))
-    return _coloured(pairs)
+    fitting = list(_fitting(pairs))
+    return replace(_coloured(fitting), left_out=len(pairs) - len(fitting))
 
 
 def _place(row: Mapping[str, Any]) -> Place:
@@ -171,21 +187,36 @@ class _Reader:
 def _pair(choice: Choice, stored: _Stored, originals: Mapping[Place, bytes | str]) -> Pair:
     row = choice.row
     source = stored.source if stored.source is not None else originals[_place(row)]
-    pictures = [_picture("source", source), _picture("output", stored.output or "the data file cannot be read")]
+    pictures = [_picture("source", source)]
+    if row["status"] == "ok":
+        pictures.append(_picture("output", stored.output or "the data file cannot be read"))
     if stored.target is not None:
         pictures.append(_picture("true target", stored.target))
     metrics = ((name.removeprefix(METRIC), value) for name, value in row.items() if name.startswith(METRIC))
     return Pair(
         key=row["key"],
         variant=row["variant"],
-        why=choice.why,
+        groups=choice.groups,
+        status=row["status"],
+        message=row["message"] or "",
         caption=row["caption"] or "",
-        width=row["width"],
-        height=row["height"],
+        width=row["width"] or 0,
+        height=row["height"] or 0,
         pictures=tuple(pictures),
         metrics=tuple((name, value) for name, value in metrics if value is not None),
         outlines=_outlines(row),
     )
+
+
+def _fitting(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """The pairs whose pictures and outlines fit into the page, in order: the first galleries come first."""
+    room = MOST_BYTES
+    for pair in pairs:
+        room -= sum(len(picture.uri or "") for picture in pair.pictures)
+        room -= sum(2 * len(outline.points) + 100 for outline in pair.outlines)
+        if room < 0:
+            return
+        yield pair
 
 
 def _picture(role: str, data: bytes | str) -> Picture:

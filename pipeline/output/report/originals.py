@@ -88,10 +88,10 @@ class _Reader:
         note = read_note(part)
         order = {
             (key, variant): n // self.spec.variants
-            for n, (key, variant, status) in enumerate(
-                zip(*(read_part(part)[name].to_pylist() for name in ("key", "variant", "status")), strict=True)
+            for n, (key, variant, error) in enumerate(
+                zip(*(read_part(part)[name].to_pylist() for name in ("key", "variant", "error")), strict=True)
             )
-            if status == "ok"
+            if error != "duplicate_key"
         }
         places: dict[int, list[Place]] = {}
         for row in rows:
@@ -123,6 +123,8 @@ class _Reader:
 
 
 def _same(image: bytes | str | None, row: Mapping[str, Any]) -> bytes | str:
+    if row["source_sha256"] is None:
+        return "there is no source picture"
     if image is None:
         return "source not shown: it is no longer in its file"
     if isinstance(image, bytes) and hashlib.sha256(image).hexdigest() != row["source_sha256"]:

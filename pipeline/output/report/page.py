@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline import quantity
 from pipeline.job_record import JobRecord
-from pipeline.output.report.choose import choose
-from pipeline.output.report.gallery import load_gallery
-from pipeline.output.report.plots import histogram, rate, spans
+from pipeline.keep import KeepExpression
+from pipeline.metrics.direction import better
+from pipeline.output.report.admission import admission
+from pipeline.output.report.choose import SPREAD, choose
+from pipeline.output.report.frame import render
+from pipeline.output.report.gallery import Pair, load_gallery
+from pipeline.output.report.plots import histogram, rate, spans, timeline
+from pipeline.output.report.points import points
 from pipeline.output.report.reasons import Reason, reasons
-from pipeline.output.report.speed import RunSpeed, run_speeds, seconds_by_worker
+from pipeline.output.report.speed import Cost, RunSpeed, run_speeds, seconds_by_worker, shard_spans
 from pipeline.output.summary import ColumnFigures, RunSummary
 from pipeline.paths import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
@@ -47,9 +51,10 @@ def write_report(
     summary: RunSummary,
     runs: pa.Table | None,
     *,
+    filters: Sequence[str] = (),
     gallery: int = 24,
 ) -> str:
-    """The report as one HTML document that needs no network: styles, plots and pictures are inside.
+    """The report as one HTML document that needs no network: styles, script, plots and pictures are inside.
 
     Args:
         record: the output's job.
@@ -58,7 +63,8 @@ def write_report(
             for it, and the page says so.
         summary: counts and figures of the output.
         runs: the run log, one row a committed shard.
-        gallery: how many samples to show.
+        filters: what was applied to the output after the job, as ``keep`` expressions.
+        gallery: how many samples of the even spread to show.
     """
     rows = summary.rows
     partly = index is None and rows.attempted > 0
@@ -66,43 +72,86 @@ def write_report(
     measured = [METRIC + name for name in record.metric_columns if METRIC + name in table.column_names]
     columns = [name for name in measured if table[name].null_count < table.num_rows]
     speeds = run_speeds(runs) if runs is not None and runs.num_rows else []
+    price = record.spec.compute.price_per_hour
+    keeps = [*([record.spec.keep] if record.spec.keep else []), *filters]
+    parsed = [KeepExpression.parse(each, record.metric_columns) for each in keeps]
+    shown = load_gallery(choose(table, gallery, columns), record, store)
+    groups = gallery_groups(shown.pairs, _end_title)
     page = {
         "job": record,
         "name": record.spec.name,
         "facts": _facts(record, store),
         "rows": rows,
-        "notes": _notes(store, summary, partly, table.num_rows),
-        "gallery": load_gallery(choose(table, gallery, columns[0] if columns else None), record, store),
+        "notes": _notes(store, summary, partly, table.num_rows, filters),
+        "gallery": shown,
+        "groups": groups,
+        "titles": {each.id: each.title for each in groups},
+        "admission": admission(table, parsed, record.label_changes.set),
         "histograms": [_histogram(table, name, summary) for name in columns],
         "unmeasured": [name.removeprefix(METRIC) for name in measured if name not in columns],
         "dataset": sorted(summary.dataset.items()),
         "runs": speeds,
+        "cost": Cost.of(speeds, price),
+        "price": price,
         "rates": [_rate(speed) for speed in speeds[-_RUNS_SHOWN:]],
+        "timeline": _timeline(runs, speeds[-1].run) if speeds and runs is not None else None,
         "workers": _workers(runs) if speeds and runs is not None else None,
         "sections": [
             ("rejected", "Rejected", rows.rejected, _reasons(table, "rejected", summary, partly)),
             ("filtered", "Filtered", rows.filtered, _reasons(table, "filtered", summary, partly)),
         ],
-        "keep": record.spec.keep,
+        "keeps": keeps,
         "settings": redact(yaml.safe_dump(record.spec.as_tree(), sort_keys=False, allow_unicode=True)),
+        "provenance": _provenance(record, filters),
         "partly": partly,
     }
-    return _environment().get_template("report.html.j2").render(page)
+    return render("report.html.j2", page, points(table, columns))
 
 
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipeline", "output/report"),
-        # Keys, captions and messages are foreign text: everything is escaped that is not made here.
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("count", "measured", "share", "size", "duration", "moment"):
-        environment.filters[name] = getattr(quantity, name)
-    return environment
+@dataclass(frozen=True)
+class Group:
+    """One gallery that can be shown alone."""
+
+    id: str
+    title: str
+    count: int
+
+
+def gallery_groups(pairs: Sequence[Pair], end_title: Callable[[str, str], str]) -> list[Group]:
+    """The galleries of a page, in the order in which they come, named for people.
+
+    Args:
+        end_title: names the gallery of one end (``low`` or ``high``) of a metric.
+    """
+    known = {SPREAD: "across the dataset", "filtered": "filtered", "rejected": "rejected"}
+    counts = Counter(group for pair in pairs for group in pair.groups)
+    found = []
+    for name, number in counts.items():
+        end, _, metric = name.partition(":")
+        found.append(Group(name, known.get(name) or end_title(end, metric), number))
+    return found
+
+
+def _end_title(end: str, metric: str) -> str:
+    way = better(metric)
+    if way is None:
+        return f"{'lowest' if end == 'low' else 'highest'} {metric}"
+    return f"{'best' if (end == 'high') == (way == 'higher') else 'worst'} {metric}"
+
+
+def _provenance(record: JobRecord, filters: Sequence[str]) -> str:
+    """Method, weights by content, parameters and fingerprint, as YAML."""
+    tree = {
+        "method": record.method,
+        "params": record.params,
+        "weights": list(record.weights_identity),
+        "fingerprint": record.fingerprint,
+        "source_format": record.source_format,
+        "shard_size": record.shard_size,
+        "batch_size": record.batch_size,
+        **({"filters": list(filters)} if filters else {}),
+    }
+    return redact(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True))
 
 
 def _some_parts(store: Store, metric_columns: Sequence[str]) -> pa.Table:
@@ -133,8 +182,8 @@ def _facts(record: JobRecord, store: Store) -> list[tuple[str, str]]:
     return facts
 
 
-def _notes(store: Store, summary: RunSummary, partly: bool, sampled: int) -> list[str]:
-    notes = []
+def _notes(store: Store, summary: RunSummary, partly: bool, sampled: int, filters: Sequence[str]) -> list[str]:
+    notes = [f"Filtered after the job by: {each}" for each in filters]
     committed, planned = _progress(store)
     if planned is None:
         notes.append("The job is not finished: some source files have not been read to their end.")
@@ -190,6 +239,14 @@ def _rate(speed: RunSpeed) -> Chart:
         ("idle", quantity.duration(speed.idle)),
     )
     return Chart(speed.run, figures, rate(speed.seconds, speed.rates, speed.mean, f"images per second, {speed.run}"))
+
+
+def _timeline(runs: pa.Table, run: str) -> Chart:
+    spans, number = shard_spans(runs, run)
+    shown = len({span.worker for span in spans})
+    title = f"Who worked on what, run {run}"
+    workers = f"{shown} of {number:,}" if shown < number else f"{number:,}"
+    return Chart(title, (("workers", workers),), timeline(spans, title))
 
 
 def _workers(runs: pa.Table) -> Chart:

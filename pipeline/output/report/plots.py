@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from pipeline.output.report.speed import ShardSpan
 from pipeline.quantity import count, duration, measured
 
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 26.0
@@ -176,6 +177,69 @@ def spans(rows: Sequence[tuple[str, np.ndarray]], title: str) -> Markup:
         )
     marks = [(tick, _clock(tick)) for tick in _time_ticks(high)]
     return frame.drawing(title, Markup("").join(parts), frame.x_axis(marks))
+
+
+def timeline(spans: Sequence[ShardSpan], title: str, most: int = 800) -> Markup:
+    """What each worker did when: a bar per shard, from its start until it was translated, then until it was committed.
+
+    A worker has two shards in hand at a time; overlapping ones are drawn in lanes. Of very many shards an even choice
+    is drawn.
+    """
+    if len(spans) > most:
+        spans = [spans[round(at)] for at in np.linspace(0, len(spans) - 1, most)]
+    end = max((span.committed for span in spans), default=0) or 1e-9
+    lanes = _lanes(spans)
+    count_of: dict[str, int] = {}
+    for span, number in zip(spans, lanes, strict=True):
+        count_of[span.worker] = max(count_of.get(span.worker, 1), number + 1)
+    lane, gap, left = 13.0, 7.0, 200.0
+    top: dict[str, float] = {}
+    y = TOP
+    for worker in count_of:
+        top[worker] = y
+        y += lane * count_of[worker] + gap
+    frame = _Frame(900, y + BOTTOM, (0, end), (0, 1), left)
+    parts = [
+        Markup('<text class="tick" text-anchor="end" x="{:.1f}" y="{:.1f}">{}</text>').format(
+            left - 8, top[worker] + lane * count_of[worker] / 2 + 4, _short_host(worker)
+        )
+        for worker in count_of
+    ]
+    for span, number in zip(spans, lanes, strict=True):
+        row = top[span.worker] + lane * number
+        begin, middle, finish = (frame.at_x(at) for at in (span.started, span.translated, span.committed))
+        parts.append(
+            Markup(
+                "<g><title>{shard}: {images} images, {took}; written in {wrote}</title>"
+                '<rect class="bar" x="{begin:.2f}" y="{row:.1f}" width="{work:.2f}" height="{height:g}"/>'
+                '<rect class="tail" x="{middle:.2f}" y="{row:.1f}" width="{write:.2f}" height="{height:g}"/></g>'
+            ).format(
+                shard=span.shard,
+                images=count(span.images),
+                took=duration(span.committed - span.started),
+                wrote=duration(span.committed - span.translated),
+                begin=begin,
+                middle=middle,
+                row=row,
+                work=max(0.6, middle - begin - 0.5),
+                write=max(0.4, finish - middle - 0.5),
+                height=lane - 2,
+            )
+        )
+    marks = [(tick, _clock(tick)) for tick in _time_ticks(end)]
+    return frame.drawing(title, Markup("").join(parts), frame.x_axis(marks))
+
+
+def _lanes(spans: Sequence[ShardSpan]) -> list[int]:
+    """A lane for each span such that spans of one worker do not overlap in a lane; spans come by worker and time."""
+    free: dict[str, list[float]] = {}
+    chosen = []
+    for span in spans:
+        ends = free.setdefault(span.worker, [])
+        lane = next((n for n, end in enumerate(ends) if end <= span.started), len(ends))
+        ends[lane : lane + 1] = [span.committed]
+        chosen.append(lane)
+    return chosen
 
 
 def _short_host(worker: str, longest: int = 28) -> str:

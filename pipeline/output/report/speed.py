@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ class RunSpeed:
         seconds: from then until the last shard was committed.
         idle: seconds in between in which no shard was in work anywhere.
         rates: images a second, one value for each of ``len(rates)`` equal slices of the run.
-        busy: device seconds as a share of (workers x seconds).
+        device_seconds: in which a batch was on a device, added up over all workers.
     """
 
     run: str
@@ -33,13 +34,81 @@ class RunSpeed:
     workers: int
     bytes_in: int
     bytes_out: int
-    busy: float
+    device_seconds: float
     rates: np.ndarray
 
     @property
     def mean(self) -> float:
         """Images a second over the whole run."""
         return self.images / max(self.seconds, 1e-9)
+
+    @property
+    def busy(self) -> float:
+        """Device seconds as a share of (workers x seconds)."""
+        return self.device_seconds / max(1e-9, self.workers * self.seconds)
+
+    @property
+    def worker_seconds(self) -> float:
+        """Seconds that were paid for: all workers, from the first shard begun to the last committed."""
+        return self.workers * self.seconds
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What 1,000 images took, over all runs of an output.
+
+    Attributes:
+        device_seconds: with a batch on a device.
+        worker_seconds: of workers, busy or waiting; start-up is not in it.
+        money: of the worker seconds, at a price per worker and hour; ``None`` where no price is given.
+    """
+
+    device_seconds: float
+    worker_seconds: float
+    money: float | None = None
+
+    @classmethod
+    def of(cls, runs: Sequence[RunSpeed], price_per_hour: float | None = None) -> Cost | None:
+        """The cost of these runs; ``None`` for runs without a single image."""
+        images = sum(run.images for run in runs)
+        if not images:
+            return None
+        device = 1000 * sum(run.device_seconds for run in runs) / images
+        worker = 1000 * sum(run.worker_seconds for run in runs) / images
+        return cls(device, worker, None if price_per_hour is None else worker / 3600 * price_per_hour)
+
+
+@dataclass(frozen=True)
+class ShardSpan:
+    """One shard on the time line of a run: seconds since the run's first shard was begun."""
+
+    worker: str
+    shard: str
+    started: float
+    translated: float
+    committed: float
+    images: int
+
+
+def shard_spans(runs: pa.Table, run: str, most_workers: int = 16) -> tuple[list[ShardSpan], int]:
+    """The shards of a run by worker and time, of at most sixteen workers, and how many workers there were."""
+    rows = rows_with(runs, "run", run).to_pylist()
+    began = min((row["started"] for row in rows), default=0.0)
+    workers = sorted({row["worker"] for row in rows})
+    shown = set(workers[:most_workers])
+    spans = [
+        ShardSpan(
+            row["worker"],
+            row["shard"],
+            row["started"] - began,
+            row["translated"] - began,
+            row["committed"] - began,
+            row["ok"] + row["filtered"] + row["rejected"],
+        )
+        for row in rows
+        if row["worker"] in shown
+    ]
+    return sorted(spans, key=lambda span: (span.worker, span.started)), len(workers)
 
 
 def run_speeds(runs: pa.Table) -> list[RunSpeed]:
@@ -66,7 +135,7 @@ def _speed(name: str, rows: pa.Table) -> RunSpeed:
         workers=workers,
         bytes_in=int(rows["bytes_in"].to_numpy().sum()),
         bytes_out=int(rows["bytes_out"].to_numpy().sum()),
-        busy=float(rows["device_seconds"].to_numpy().sum()) / max(1e-9, workers * (ended - began)),
+        device_seconds=float(rows["device_seconds"].to_numpy().sum()),
         rates=rates(started - began, committed - began, images, ended - began, bins),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -30,7 +31,7 @@ EVIL = "<script>alert(1)<|script>&amp;"
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text outside styles."""
+    """Tags with their attributes, and the text outside styles and scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
         self.text += " "
-        self._style = tag == "style"
+        self._style = tag in ("style", "script")
 
     def handle_data(self, data):
         if not self._style:
@@ -118,7 +119,7 @@ def test_the_page_needs_nothing_else(out):
     html = (out / "report" / "index.html").read_text()
     page = Page(html)
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "link", "iframe", "object", "embed", "base", "form", "video", "audio", "use"}
+    assert not names & {"link", "iframe", "object", "embed", "base", "form", "video", "audio", "use"}
     for tag, attributes in page.tags:
         for name, value in attributes.items():
             assert not name.startswith("on")
@@ -127,7 +128,13 @@ def test_the_page_needs_nothing_else(out):
             if name == "href":
                 assert (value or "").startswith("#")
         if tag == "meta" and attributes.get("http-equiv"):
-            assert attributes["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+            script = re.findall(r"<script>(.*?)</script>", html, re.S)
+            assert len(script) == 1
+            digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+            policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+            assert attributes["content"] == policy
+    kinds = [attributes.get("type") for tag, attributes in page.tags if tag == "script"]
+    assert kinds == ["application/json", None]
     assert "url(" not in html
     assert "@import" not in html
     targets = {attributes["id"] for _, attributes in page.tags if attributes.get("id")}
@@ -136,7 +143,8 @@ def test_the_page_needs_nothing_else(out):
 
 def test_foreign_text_stays_text(out):
     page = again(out)
-    assert not {"b", "i", "u", "script"} & {tag for tag, attributes in page.tags if not attributes.get("class")}
+    assert not {"b", "i", "u"} & {tag for tag, attributes in page.tags if not attributes.get("class")}
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 2
     assert EVIL in page.text
     assert "<b>bold</b> & \u202e more" in page.text
     assert "it begins with b'<i>x</i>'" in page.text
@@ -197,7 +205,7 @@ def test_without_source_the_output_is_shown_alone(tmp_path):
     (tmp_path / "in" / "a.tar").unlink()
     page = again(out)
     assert len(page.pictures()) == 24
-    assert page.text.count("source not shown: it cannot be read any more") == 12
+    assert page.text.count("source not shown: it cannot be read any more") == 12 + 6
 
 
 def test_a_source_that_changed_is_not_shown(tmp_path):
@@ -208,8 +216,8 @@ def test_a_source_that_changed_is_not_shown(tmp_path):
     write_tar(tmp_path / "in" / "a.tar", changed)
     text = again(out).text
     assert text.count("source not shown: it has changed since") == 1
-    # The place of k11 is taken by the sample after it.
-    assert text.count("source not shown: it is no longer in its file") == 1
+    # The place of k11 is taken by the sample after it, and so on through the six that were rejected.
+    assert text.count("source not shown: it is no longer in its file") == 1 + 6
 
 
 def test_a_damaged_output_still_has_a_report(tmp_path):
@@ -268,7 +276,9 @@ def test_only_the_shown_samples_are_fetched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(originals, "open_source", counting)
     page = again(out, gallery=4)
-    assert len(fetched) == 4 == len([alt for alt, _ in page.pictures() if alt.startswith("source")])
+    shown = [attributes["data-key"] for tag, attributes in page.tags if tag == "article"]
+    assert sorted(fetched) == sorted(shown)
+    assert len([key for key in shown if (key or "").startswith("k")]) < 12
 
 
 def test_an_index_too_large_to_merge_is_sampled(out):
@@ -296,3 +306,67 @@ def test_filtered_samples_are_shown_with_their_metrics(tmp_path):
     text = " ".join(again(out).text.split())
     assert "They were translated and then not kept by psnr > 1000" in text
     assert re.search(r"filtered keep 12 k00 psnr [\d.]+, psnr_target [\d.]+, structure", text)
+
+
+def half_of(out: Path) -> str:
+    """A filter that half of the pictures of this output meet."""
+    values = pq.read_table(out / "index.parquet")["metric.psnr"].drop_null().to_numpy()
+    return f"psnr > {np.median(values):.6f} and structure < 1"
+
+
+def test_galleries_show_both_ends_and_what_was_not_kept(tmp_path, out):
+    keep = half_of(out)
+    out = make(tmp_path, keep=keep)
+    rows = pq.read_table(out / "index.parquet").to_pylist()
+    page = again(out)
+    shown = {a["data-key"]: (a["data-groups"] or "").split() for tag, a in page.tags if tag == "article"}
+    good = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: row["metric.psnr"])
+    assert "low:psnr" in shown[good[0]["key"]]
+    assert "high:psnr" in shown[good[-1]["key"]]
+    filtered = [row["key"] for row in rows if row["status"] == "filtered"]
+    assert filtered
+    assert all("filtered" in shown[key] for key in filtered[:8])
+    assert "rejected" in shown["broken0"]
+    text = " ".join(page.text.split())
+    assert "best psnr" in text
+    assert "worst structure" in text
+    # a filtered sample has no picture in the data; its source is shown, and why it is out
+    alts = [alt for alt, _ in page.pictures() if alt.endswith(filtered[0])]
+    assert alts == [f"source of {filtered[0]}"]
+    assert f"not kept by: {keep}" in text
+
+
+def test_a_page_stays_within_its_size_and_says_what_had_no_room(out, monkeypatch):
+    from pipeline.output.report import gallery
+
+    monkeypatch.setattr(gallery, "MOST_BYTES", 20_000)
+    page = again(out)
+    shown = [attributes for tag, attributes in page.tags if tag == "article"]
+    assert 0 < len(shown) < 18
+    assert f"{18 - len(shown)} more had no room on this page" in " ".join(page.text.split())
+
+
+def test_admission_and_cost_are_on_the_page(tmp_path, out):
+    keep = half_of(out)
+    out = make(tmp_path, keep=keep, compute__price_per_hour=3.6)
+    text = " ".join(again(out).text.split())
+    rows = pq.read_table(out / "index.parquet").to_pylist()
+    ok, low = (sum(row["status"] == status for row in rows) for status in ("ok", "filtered"))
+    assert f"all 18 {ok} {quantity.share(ok, 18)} {low} 0 6" in text
+    assert ok == low == 6
+    assert "not {} not {}".format(*keep.split(" and ")) in text
+    runs = read_runs(Store(str(out))).to_pylist()
+    seconds = max(row["committed"] for row in runs) - min(row["started"] for row in runs)
+    workers = len({row["worker"] for row in runs})
+    assert f"{quantity.measured(workers * seconds * 1000 / 18 / 1000)} in money" in text
+
+
+def test_the_time_line_keeps_overlapping_shards_apart():
+    from pipeline.output.report.plots import timeline
+    from pipeline.output.report.speed import ShardSpan
+
+    spans = [ShardSpan("w:1", "a", 0, 2, 3, 4), ShardSpan("w:1", "b", 1, 4, 5, 4), ShardSpan("w:1", "c", 3, 6, 7, 4)]
+    drawing = str(timeline(spans, "t"))
+    rows = re.findall(r'<rect class="bar" x="[\d.]+" y="([\d.]+)"', drawing)
+    assert rows[0] == rows[2] != rows[1]
+    assert "a: 4 images, 3.0 s; written in 1.0 s" in drawing
