@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from jobs.interrupts import GO_ON, interruption, terminable
+from jobs.library_warnings import logged_warnings
 from jobs.verbosity import verbosity
 from methods.errors import InputError, first_line
 
@@ -92,7 +93,7 @@ def run_safely(console: Console, command: Callable[[Console], int]) -> None:
     With ``--debug`` the traceback comes before the line.
     """
     try:
-        with terminable():
+        with terminable(), logged_warnings():
             code = command(console)
     except typer.Exit:
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.support.datasets import read_tree, write_tars
+from tests.support.datasets import picture, read_tree, write_tars
 
 
 def cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -237,3 +238,25 @@ def test_errors_are_documents_with_json(tmp_path):
     done = cli("run", tmp_path / "absent.yaml", "--json")
     assert done.returncode == 2
     assert json.loads(done.stdout)["exit_code"] == 2
+
+
+def test_warnings_of_libraries_do_not_reach_the_terminal(tmp_path):
+    """A picture whose EXIF data are damaged is a good picture, and Pillow's word on it is in the run's log."""
+    exif = Image.Exif()
+    exif[0x112], exif[0x10E] = 1, "x" * 300
+    out = io.BytesIO()
+    Image.fromarray(picture(1)).save(out, "JPEG", exif=exif.tobytes())
+    data = bytearray(out.getvalue())
+    at = data.index(b"Exif\0\0") + 14
+    data[at : at + 16] = b"\xff" * 16
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(data)
+    spec = job_file(tmp_path, metrics=[])
+    seen = cli("preview", spec, "-n", "1", "-o", tmp_path / "p.png")
+    done = cli("run", spec, "--local")
+    for each in (seen, done):
+        assert each.returncode == 0
+        assert "Warning" not in each.stderr
+        assert all(line.startswith("sceneshift: ") for line in each.stderr.splitlines())
+    logs = "".join(path.read_text() for path in (tmp_path / "out" / "_sceneshift").rglob("*.log"))
+    assert "Corrupt EXIF data" in logs

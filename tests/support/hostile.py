@@ -145,7 +145,7 @@ def parquet_case(folder: Path, rng: random.Random) -> int:
     """Schemas of any shape, values that unpack a thousandfold, footers that claim 2**31 rows, damage anywhere."""
     rows = rng.randint(1, 12)
     columns: dict[str, Any] = {"image": [_SMALL] * rows}
-    if rng.random() < 0.05:
+    if rng.random() < 0.01:
         bomb = pa.array([bytes(rng.choice((1 << 20, 48 << 20)))])
         columns["image"] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), bomb)
     if rng.random() < 0.5:
