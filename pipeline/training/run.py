@@ -134,30 +134,33 @@ def train(
             )
             watch(progress)
 
-        def publish(path: Path) -> None:
-            record.put()
-            if remote:
-                store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
-                if path.parent.name == CHECKPOINTS:
-                    kept = {checkpoint_path(folder, step).name for step in saved_steps(folder)} | {path.name}
-                    for old in store.list(CHECKPOINTS):
-                        if Path(old.path).name not in kept:
-                            store.delete(old.path)
-
-        def report(fitted: Fitted) -> None:
+        def report(step: int, ended: str, weights: Path | None = None) -> None:
             memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-            weights = None if fitted.weights is None else fitted.weights.name
-            now = replace(about, step=fitted.step, ended=fitted.ended, weights=weights, memory=memory)
+            name = None if weights is None else weights.name
+            now = replace(about, step=step, ended=ended, weights=name, memory=memory)
             write_training_report(spec, store, now)
             # last: what says that a training is finished
             now.put(store)
+
+        def publish(path: Path) -> None:
+            record.put()
+            checkpoints = path.parent.name == CHECKPOINTS
+            if remote:
+                store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
+            if remote and checkpoints:
+                kept = {checkpoint_path(folder, step).name for step in saved_steps(folder)} | {path.name}
+                for old in store.list(CHECKPOINTS):
+                    if Path(old.path).name not in kept:
+                        store.delete(old.path)
+            if checkpoints:
+                report(max(saved_steps(folder)), "running")
 
         try:
             fitted = fit(ready.objective, ready.loader, config, watch=note, published=publish, stop=stop)
         except Diverged as error:
             raise JobFailed(str(error)) from error
         if rank == 0:
-            report(fitted)
+            report(fitted.step, fitted.ended, fitted.weights)
         return fitted
 
 
