@@ -24,6 +24,7 @@ from pipeline.runlog import read_runs
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
 from pipeline.training.distillation import SOURCE, DistillSpec
+from pipeline.training.evaluation import from_condition
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
 
@@ -162,12 +163,7 @@ def _held_out(spec: DistillSpec, training: TrainSpec) -> list[Sample]:
     """The held-out pairs as the student's method sees them: the picture to translate, the teacher's as target."""
     name = next(iter(training.data))
     stream = Stream(training.data[name], 0, spec.held_out, where=training.where.get(name))
-    kept = stream.kept(spec.held_out * stream.variants)
-    if any(SOURCE in sample.masks for sample in kept):
-        return [
-            Sample(sample.key, sample.source_uri, sample.masks[SOURCE], sample.image, sample.caption) for sample in kept
-        ]
-    return kept
+    return [from_condition(sample, SOURCE) for sample in stream.kept(spec.held_out * stream.variants)]
 
 
 def _translated(

@@ -11,10 +11,11 @@ import numpy as np
 
 import methods
 from methods.errors import BadSample, InputError
+from methods.train import registry
 from methods.train.objective import Validation
 from pipeline import codec, job
 from pipeline.metrics.summary import Summary
-from pipeline.records import Row, Shard
+from pipeline.records import Row, Sample, Shard
 from pipeline.spec import JobSpec
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
@@ -30,8 +31,10 @@ _GAP = 4
 class Evaluation:
     """Called with exported weights; says what the method that loads them makes of the held-out samples.
 
-    With one stream a sample's target is its own. With two, the samples of the first are translated, and the pictures of
-    the second stand for the target domain: metrics of whole sets compare with them, those of single pictures do not.
+    With one stream a sample's target is its own; for objectives that learn pictures from conditions, the condition is
+    translated and the picture is the target. With two unpaired streams, the samples of the first are translated, and
+    the pictures of the second stand for the target domain: metrics of whole sets compare with them, those of single
+    pictures do not.
 
     Args:
         spec: what is trained; its ``validation`` names metrics and method.
@@ -46,7 +49,8 @@ class Evaluation:
         names = list(spec.data)
         first = streams[names[0]]
         count = wanted.samples
-        self._samples = first.kept(count)
+        column = _condition_column(spec)
+        self._samples = [from_condition(sample, column) for sample in first.kept(count)]
         self._unpaired = len(names) > 1 and all(sample.target is None for sample in self._samples)
         if self._unpaired:
             others = [sample.image for sample in streams[names[1]].kept(count) if sample.image is not None]
@@ -54,7 +58,7 @@ class Evaluation:
                 replace(sample, target=others[number % len(others)] if others else None)
                 for number, sample in enumerate(self._samples)
             ]
-        self._tree = _job_tree(spec, names[0])
+        self._tree = _job_tree(spec, names[0], column)
         job.check(JobSpec.model_validate(self._tree))
 
     def __call__(self, weights: Path) -> Validation:
@@ -127,7 +131,25 @@ def _cell(data: bytes | None) -> np.ndarray:
     return codec.resize(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
-def _job_tree(spec: TrainSpec, stream: str) -> dict[str, Any]:
+def from_condition(sample: Sample, column: str | None) -> Sample:
+    """A training sample as a job sees it: the condition in mask ``column`` is the picture, the picture its target.
+
+    Samples without that mask, and all of them for ``None``, stay as they are.
+    """
+    if column is None or column not in sample.masks:
+        return sample
+    masks = {name: data for name, data in sample.masks.items() if name != column}
+    return replace(sample, image=sample.masks[column], target=sample.image, masks=masks)
+
+
+def _condition_column(spec: TrainSpec) -> str | None:
+    info, params = registry.resolve(spec.objective.name, spec.objective.params)
+    masks = next(iter(spec.data.values())).masks
+    column = getattr(params, "column", None) if info.pairs == "condition" else None
+    return column if column in masks else None
+
+
+def _job_tree(spec: TrainSpec, stream: str, column: str | None) -> dict[str, Any]:
     wanted = spec.validation
     method = wanted.method
     name = spec.objective.name if method is None else method.name
@@ -137,6 +159,9 @@ def _job_tree(spec: TrainSpec, stream: str) -> dict[str, Any]:
             "under validation.method"
         )
     source = (wanted.data or spec.data)[stream].model_dump(mode="json")
+    if column is not None:
+        masks = [name for name in source["masks"] if name != column]
+        source |= {"image": column, "target": None, "masks": masks, "condition": spec.objective.params.get("condition")}
     return {
         "name": spec.name,
         "source": source,

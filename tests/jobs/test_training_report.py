@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from methods.errors import InputError
+from methods.train import registry
 from methods.train.checkpoint import saved_steps
 from methods.train.selection import Selection, Standing, standing
 from pipeline.run.driver import run_job
@@ -20,7 +22,8 @@ from pipeline.training.place import run_training
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
 from tests.jobs.test_train import folder_of, tree
-from tests.support.datasets import encoded, picture, write_tar
+from tests.methods.train.test_precision import PARAMS
+from tests.support.datasets import encoded, label_map, picture, write_tar
 from tests.support.jobs import index_rows, job
 
 
@@ -113,6 +116,28 @@ def test_unpaired_sets_are_compared_as_sets(trained: Path, tmp_path: Path) -> No
     found = evaluation(trained / "out" / "model.safetensors")
     assert set(found.metrics) == {"psnr", "kid_efflite0", "kid_efflite0_stderr", "kid_efflite0_count"}
     assert found.pictures["samples"].shape[1] == 2 * (256 + 4) - 4
+
+
+def test_a_condition_is_translated_and_the_picture_is_the_target(tmp_path: Path) -> None:
+    samples = {
+        f"{n}": {"png": encoded(picture(n, (32, 24)), "PNG"), "seg.png": label_map(n, (32, 24))} for n in range(3)
+    }
+    write_tar(tmp_path / "in" / "a.tar", samples)
+    params = {"model": PARAMS["piti_base"]["model"], "condition": "coco_stuff"}
+    torch.manual_seed(0)
+    objective = registry.build("piti_base", params, torch.device("cpu"), torch.float32, 1)
+    weights = objective.export(tmp_path / "base.safetensors", None, {})
+    tree = {
+        "objective": {"name": "piti_base", "params": params},
+        "data": {"pairs": {"uri": str(tmp_path / "in"), "image": "png", "masks": ["seg.png"]}},
+        "validation": {"count": 2, "metrics": ["psnr"], "method": {"name": "piti", "params": {"steps": "2"}}},
+        "output": {"uri": str(tmp_path / "out")},
+    }
+    spec = TrainSpec.parse(tree)
+    found = Evaluation(spec, {"pairs": Stream(spec.data["pairs"], 0, 2)})(weights)
+    assert {"psnr", "psnr_target"} <= found.metrics.keys()
+    # condition, output, picture
+    assert found.pictures["samples"].shape[1] == 3 * (256 + 4) - 4
 
 
 def test_the_report_and_the_card_say_how_it_went(trained: Path) -> None:
