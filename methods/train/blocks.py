@@ -11,29 +11,30 @@ from torch.utils.checkpoint import checkpoint
 _OWN = ("gradient_checkpointing", "checkpointing")
 
 
-def checkpoint_blocks(network: nn.Module) -> int:
-    """Checkpoint the outermost modules that stand in a ``ModuleList``; returns how many.
-
-    Networks that checkpoint by themselves are left as they are. Names and values of parameters stay, and so do the
-    results: random numbers (dropout) are drawn alike in both passes.
-    """
+def blocks_of(network: nn.Module) -> list[nn.Module]:
+    """The outermost modules that stand in a ``ModuleList``; none for a network that checkpoints by itself."""
     if any(getattr(module, name, False) for module in network.modules() for name in _OWN):
-        return 0
-    found = 0
+        return []
+    found: list[nn.Module] = []
     for child in network.children():
-        found += _wrapped(child) if isinstance(child, nn.ModuleList) else checkpoint_blocks(child)
+        found += _called(child) if isinstance(child, nn.ModuleList) else blocks_of(child)
     return found
 
 
-def _wrapped(blocks: nn.Module) -> int:
-    found = 0
+def checkpoint_blocks(network: nn.Module) -> None:
+    """Checkpoint the blocks of a network.
+
+    Names and values of parameters stay, and so do the results: random numbers (dropout) are drawn alike in both passes.
+    """
+    for block in blocks_of(network):
+        _wrap(block)
+
+
+def _called(blocks: nn.Module) -> list[nn.Module]:
+    found: list[nn.Module] = []
     for block in blocks.children():
         # what has no forward of its own is never called: its parts are
-        if type(block).forward is nn.Module.forward:
-            found += _wrapped(block)
-        else:
-            _wrap(block)
-            found += 1
+        found += _called(block) if type(block).forward is nn.Module.forward else [block]
     return found
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from methods.errors import InputError
 from methods.train.average import Average
-from methods.train.blocks import checkpoint_blocks
+from methods.train.blocks import blocks_of, checkpoint_blocks
 from methods.train.checkpoint import (
     Checkpoint,
     checkpoint_path,
@@ -154,6 +154,17 @@ def fit(
         InputError: a checkpoint that cannot be read or belongs to another objective.
     """
     return _Fit(objective, config, published).run(batches, watch, stop)
+
+
+def check_recipe(objective: Objective, recipe: Recipe) -> None:
+    """Raises InputError for a setting that would do nothing to a built objective."""
+    name = objective.info.name
+    groups = [group for optimizer in objective.optimizers().values() for group in optimizer.param_groups]
+    if recipe.betas is not None and not any("betas" in group for group in groups):
+        raise InputError(f"betas: objective '{name}' has no Adam optimizer: leave them out")
+    if recipe.checkpointing and not any(blocks_of(network) for network in objective.networks().values()):
+        why = f"the networks of objective '{name}' have no blocks for it, or do it by themselves"
+        raise InputError(f"checkpointing: {why}: leave it out")
 
 
 def equip(objective: Objective, recipe: Recipe) -> None:

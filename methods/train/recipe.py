@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _STEPS_DOWN = (0.5, 0.75)
 _LOWEST = 0.01
@@ -50,6 +50,14 @@ class Recipe(BaseModel):
     """
     seed: int = 0
     """Seed of all random numbers."""
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Recipe:
+        if self.warmup and self.schedule == "published":
+            raise ValueError("warmup belongs to a schedule other than published: add schedule: constant, or another")
+        if self.decay_from and self.schedule not in ("linear", "cosine"):
+            raise ValueError("decay_from belongs to schedule: linear or cosine")
+        return self
 
     def rate(self, step: int, steps: int) -> float:
         """Share of the learning rates at iteration ``step`` (from 0) of ``steps``, in (0, 1]; not for ``published``.

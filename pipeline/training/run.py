@@ -24,7 +24,7 @@ from methods.train.checkpoint import (
     saved_steps,
 )
 from methods.train.divergence import Diverged
-from methods.train.loop import FitConfig, Fitted, Progress, fit
+from methods.train.loop import FitConfig, Fitted, Progress, check_recipe, fit
 from methods.train.objective import Objective, Sample
 from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
@@ -233,6 +233,7 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     objective = registry.build(
         spec.objective.name, spec.objective.params, device, getattr(torch, spec.precision), spec.total_steps
     )
+    check_recipe(objective, spec.recipe)
     predecessor = None
     if spec.continue_from is not None and not resuming:
         predecessor = load_predecessor(spec)

@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
+from methods.errors import InputError
 from methods.train import registry
-from methods.train.blocks import checkpoint_blocks
+from methods.train.blocks import blocks_of, checkpoint_blocks
 from methods.train.checkpoint import checkpoint_path, load_checkpoint
-from methods.train.loop import FitConfig, fit
+from methods.train.loop import FitConfig, check_recipe, fit
 from methods.train.objective import Objective, Streams
 from methods.train.recipe import Recipe
 from methods.train.updates import Rates, Updates, prescribe
@@ -130,12 +132,13 @@ def leaves(tree: Any) -> list[torch.Tensor]:
 def test_rates_stay_in_their_range_and_only_fall_after_the_warm_up(
     schedule: Any, warmup: int, decay_from: float, steps: int, data: st.DataObject
 ) -> None:
-    recipe = Recipe(schedule=schedule, warmup=warmup, decay_from=decay_from)
+    falls = schedule in ("linear", "cosine")
+    recipe = Recipe(schedule=schedule, warmup=warmup, decay_from=decay_from if falls else 0.0)
     at = data.draw(st.integers(0, steps - 1))
     assert 0.01 <= recipe.rate(at, steps) <= 1
     if at >= warmup:
         assert recipe.rate(at + 1, steps) <= recipe.rate(at, steps)
-    if schedule in ("linear", "cosine") and warmup <= at + 1 and at <= decay_from * steps:
+    if falls and warmup <= at + 1 and at <= decay_from * steps:
         assert recipe.rate(at, steps) == pytest.approx(1, abs=1e-6)
 
 
@@ -243,6 +246,30 @@ def test_the_recipe_reaches_every_optimizer_and_exempt_parameters_stay_exempt() 
     assert {o.param_groups[0]["lr"] for o in pix2pix.values()} == {2e-4 / 4}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"warmup": 5}, "warmup belongs to a schedule"),
+        ({"decay_from": 0.5, "schedule": "step"}, "decay_from belongs to schedule"),
+        ({"warmup": -1, "schedule": "linear"}, "warmup"),
+        ({"ema": 1.0}, "ema"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Recipe(**changes)
+
+
+def test_what_an_objective_cannot_take_is_refused() -> None:
+    check_recipe(build("pix2pix"), Recipe(betas=(0.5, 0.9), checkpointing=True))
+    toy = registry.build("toy_colour", {}, CPU, torch.float32, 2)
+    with pytest.raises(InputError, match="checkpointing: the networks of objective 'toy_colour' have no blocks"):
+        check_recipe(toy, Recipe(checkpointing=True))
+    toy.optimizer = torch.optim.SGD(toy.networks()["toy"].parameters(), lr=0.1)  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match="betas: objective 'toy_colour' has no Adam"):
+        check_recipe(toy, Recipe(betas=(0.5, 0.9)))
+
+
 def test_a_later_stage_trains_with_its_own_rate(tmp_path: Path) -> None:
     first = registry.build("toy_colour", {"lr": 0.05}, CPU, torch.float32, 2)
     images: Streams = {"a": {"image": torch.rand(2, 3, 8, 8)}}
@@ -261,7 +288,8 @@ def test_checkpointed_blocks_change_no_gradient(name: str) -> None:
         objective, updates = build(name), Updates()
         network = next(iter(objective.networks().values()))
         if checkpointing:
-            assert checkpoint_blocks(network) > 3
+            assert len(blocks_of(network)) > 3
+            checkpoint_blocks(network)
         objective.step(batch(name, 0), 0, torch.Generator().manual_seed(0), updates)
         norms.append(updates.norms)
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
