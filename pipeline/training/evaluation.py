@@ -145,8 +145,8 @@ def from_condition(sample: Sample, column: str | None) -> Sample:
 def _condition_column(spec: TrainSpec) -> str | None:
     info, params = registry.resolve(spec.objective.name, spec.objective.params)
     masks = next(iter(spec.data.values())).masks
-    column = getattr(params, "column", None) if info.pairs == "condition" else None
-    return column if column in masks else None
+    column: str | None = getattr(params, "column", None) if info.pairs == "condition" else None
+    return column if column is not None and masks != "auto" and column in masks else None
 
 
 def _job_tree(spec: TrainSpec, stream: str, column: str | None) -> dict[str, Any]:
