@@ -32,6 +32,9 @@ def run(
     set_: Set = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="N/M", help="With --local: make only the N-th of M parts of the job.")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to run on; none starts one here.")] = None,
     max_rejects: Annotated[
         float | None, typer.Option(help="Share (below 1) or count of rejected samples that stops the job.")
@@ -57,19 +60,36 @@ def run(
     run_safely(
         Console(json),
         lambda console: run_command(
-            console, spec, overrides, local=local, fresh=fresh, steal_lock=steal_lock, if_busy=if_busy
+            console, spec, overrides, local=local, part=part, fresh=fresh, steal_lock=steal_lock, if_busy=if_busy
         ),
     )
 
 
 @app.command()
-def plan(spec: Spec, set_: Set = None, since: Since = None, json: Json = False) -> None:
-    """Show what a run would do: counts, shards, time and bytes. Touches nothing."""
+def plan(
+    spec: Spec,
+    set_: Set = None,
+    since: Since = None,
+    calibrate: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Translate N samples here first, to know the speed.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="OUTPUT", help="Take the speed from the runs of another output.")
+    ] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of an hour of one GPU; without GPUs, of one worker.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a run would do: counts, shards, time, bytes and price. Touches nothing."""
     from jobs.commands.plan import plan_command
 
     overrides = list(set_ or [])
     overrides += window_override(since)
-    run_safely(Console(json), lambda console: plan_command(console, spec, overrides))
+    run_safely(
+        Console(json),
+        lambda console: plan_command(console, spec, overrides, samples=calibrate, like=like, price=price_per_hour),
+    )
 
 
 @app.command()
@@ -118,6 +138,14 @@ def report(output: Output, json: Json = False) -> None:
     from jobs.commands.report import report_command
 
     run_safely(Console(json), lambda console: report_command(console, output))
+
+
+@app.command()
+def finalise(output: Output, json: Json = False) -> None:
+    """Summarise what is committed: index, metrics, card, report; marks the output as finished if nothing is left."""
+    from jobs.commands.finalise import finalise_command
+
+    run_safely(Console(json), lambda console: finalise_command(console, output))
 
 
 @app.command()

@@ -23,8 +23,11 @@ class LockLost(JobFailed):
 def read_record(store: Store, relative: str) -> dict[str, Any] | None:
     """A JSON object of an output; ``None`` where there is none, empty where it is damaged."""
     data = store.read_or_none(relative)
-    if data is None:
-        return None
+    return None if data is None else parse_record(data)
+
+
+def parse_record(data: bytes) -> dict[str, Any]:
+    """The JSON object in the bytes of a record; empty where they are damaged."""
     try:
         tree = json.loads(data)
     except ValueError:
@@ -34,15 +37,19 @@ def read_record(store: Store, relative: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to write to an output: the lock's token, and which job's which generation it was given for."""
+    """The right to write to an output: the lock's token, and which job's which generation it was given for.
+
+    ``lock`` is the lock's file: the output's, or that of a part of the job.
+    """
 
     token: str
     fingerprint: str
     generation: int
+    lock: str = LOCK_FILE
 
     def check(self, store: Store) -> None:
         """Raise LockLost unless the output's lock and its job's record are still those of this lease."""
-        lock = read_record(store, LOCK_FILE)
+        lock = read_record(store, self.lock)
         if lock is None or lock.get("token") != self.token:
             raise LockLost(_lost(store, lock))
         job = read_record(store, JOB_FILE)

@@ -29,6 +29,9 @@ VIEW_FILE = f"{OWN}/view.json"
 SUCCESS_FILE = f"{OWN}/success.json"
 """Put last: every shard is committed and summarised."""
 
+PART_LOCKS = f"{OWN}/parts"
+"""Locks of the parts of a job that is worked on in parts, each by a process of its own."""
+
 RUNS = f"{OWN}/runs"
 LOGS = f"{OWN}/logs"
 FEATURES = f"{OWN}/features"

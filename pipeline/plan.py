@@ -44,7 +44,8 @@ class FilePlan:
 
     ``poison`` holds, by part and by place in the shard, samples that were found to kill their process. ``damaged`` says
     that the file could not be read to its end: its last shard is made again by the next run. ``turn`` is (n, of how
-    many) of a file that several readers share: this one takes part n and every so-many-th after it.
+    many) of a file that several readers share: this one takes part n and every so-many-th after it. ``only`` names the
+    parts to be read, where that is not all that are missing.
     """
 
     file: SourceFile
@@ -53,10 +54,12 @@ class FilePlan:
     poison: Mapping[int, Mapping[int, Rejection]] = field(default_factory=dict)
     damaged: bool = False
     turn: tuple[int, int] = (0, 1)
+    only: frozenset[int] | None = None
 
     def wants(self, part: int) -> bool:
         """Whether a part of the file is still to be made, by this reader."""
-        return part not in self.done and part % self.turn[1] == self.turn[0]
+        mine = part % self.turn[1] == self.turn[0] and (self.only is None or part in self.only)
+        return mine and part not in self.done
 
     @property
     def complete(self) -> bool:

@@ -279,6 +279,21 @@ class Store:
             if detail.get("type", "file") == "file" and HIDDEN not in name
         ]
 
+    def unfinished(self, prefix: str) -> dict[str, str]:
+        """What puts that a process did not live to end left below ``prefix`` on a disk: file -> object it was to be.
+
+        Puts that are going on right now are among them. Object stores leave nothing of the kind that can be seen.
+        """
+        found: dict[str, str] = {}
+        root = self.path(prefix)
+        for folder, _, names in os.walk(root) if self.local else ():
+            for name in names:
+                if name.startswith(HIDDEN):
+                    place = posixpath.join(prefix, os.path.relpath(folder, root)).removesuffix("/.")
+                    # Behind the name stands a dash with eight digits that tell two puts apart.
+                    found[f"{place}/{name}"] = f"{place}/{name[len(HIDDEN) : -9]}"
+        return found
+
     def exists(self, relative: str) -> bool:
         """Whether the object is there."""
         with explained(self.uri(relative)):

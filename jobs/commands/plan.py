@@ -4,24 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from methods.errors import InputError
 from pipeline import quantity
 from pipeline.job import Job
 from pipeline.run.cluster import capacity
-from pipeline.run.driver import resolve
-from pipeline.run.estimate import estimate
+from pipeline.run.estimate import Estimate, estimate, recorded
 from pipeline.run.graph import demand_of
 from pipeline.run.label_check import check_labels
+from pipeline.run.resolving import resolve
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 from pipeline.translate.labelling import job_table
 
 
-def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
-    """Print what a run would do; writes nothing anywhere."""
+def plan_command(
+    console: Console, path: Path, overrides: list[str], *, samples: int | None, like: str | None, price: float | None
+) -> int:
+    """Print what a run would do; writes nothing to the output.
+
+    Args:
+        samples: translate so many first, to know the speed.
+        like: another output, whose runs tell the speed.
+        price: of an hour of one device.
+    """
     spec = JobSpec.load(path, overrides)
     job, plan = resolve(spec)
-    guess, room = estimate(job, plan), capacity(demand_of(job))
+    room = capacity(demand_of(job))
+    speed = None
+    if samples is not None:
+        from pipeline.run.calibrate import calibrate
+
+        speed = calibrate(job, plan, samples)
+    elif like is not None:
+        speed = recorded(open_output(like)[0], f"the runs of {redact(like)}")
+        if speed is None:
+            raise InputError(f"--like {redact(like)}: no run of this output is recorded")
+    guess = estimate(job, plan, room.workers[1], speed, price)
+    speed, amount = guess.speed, guess.amount
     warnings = [*job.notes, *check_labels(job, plan), *plan.notes()]
     tree = {
         "name": spec.name,
@@ -40,26 +61,23 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
         "fits": room.problem is None,
         "warnings": warnings,
         "findings": [finding.as_dict() for finding in plan.findings],
-        **guess,
+        **guess.as_tree(),
     }
     console.result(tree)
-    approx = "" if guess["exact"] else "about "
+    approx = "" if amount.exact else "about "
     rows = [
-        ("source", f"{len(plan.files)} {_format(job)} files, {approx}{guess['samples']} samples"),
+        ("source", f"{len(plan.files)} {_format(job)} files, {approx}{amount.samples} samples"),
         ("pictures", f"'{job.layout.image}'" + (f", true target '{job.layout.target}'" if job.layout.target else "")),
         ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
         ("workers", f"{_range(room.workers)} {room.where}"),
         ("output", redact(job.store.uri())),
-        ("shards", f"{approx}{guess['shards']} of {job.shard_size} samples; {plan.committed} committed already"),
-        ("bytes to read", f"{approx}{quantity.size(guess['bytes_in'])}"),
+        ("shards", f"{approx}{amount.shards} of {job.shard_size} samples; {plan.committed} committed already"),
+        ("bytes to read", f"{approx}{quantity.size(guess.bytes_in)}"),
         ("fingerprint", job.fingerprint),
     ]
-    if guess["seconds"] is not None:
-        rows.insert(-1, ("time", f"about {quantity.duration(guess['seconds'])}, from {guess['seconds_from']}"))
-    else:
-        rows.insert(-1, ("time", "not known before a first run of this output; try one with --set source.limit=32"))
+    rows[-1:-1] = _cost(job, guess, price)
     console.table(["", spec.name], rows)
     for warning in warnings:
         console.problem(f"note: {warning}")
@@ -70,6 +88,29 @@ def plan_command(console: Console, path: Path, overrides: list[str]) -> int:
     if room.problem:
         console.note(room.problem)
     return DONE
+
+
+def _cost(job: Job, guess: Estimate, price: float | None) -> list[tuple[str, str]]:
+    """Speed, time, bytes and money of what is left, or that they are unknown and how to learn them."""
+    speed = guess.speed
+    if speed is None or guess.seconds is None or guess.device_hours is None:
+        return [("time", "unknown before a first run of this output; `plan --calibrate 32` measures it here")]
+    device = "GPU" if job.spec.compute.gpus > 0 else "worker"
+    beside = [
+        f"one {name} for {number:.1f} workers"
+        for name, number in (("reader", speed.fed_by_one_reader), ("writer", speed.emptied_by_one_writer))
+        if number is not None
+    ]
+    rows = [
+        ("speed", f"{speed.images_per_second:.3g} images/s per worker, from {speed.origin}"),
+        ("time", f"about {quantity.duration(guess.seconds)} with {guess.workers} workers, once they have started"),
+        ("cost", f"about {guess.device_hours:.3g} {device} hours"),
+        ("bytes to write", f"about {quantity.size(guess.bytes_out)}"),
+        ("beside", f"{', '.join(beside) or 'unknown'}; each worker has one of both"),
+    ]
+    if guess.price is not None:
+        rows[2] = ("cost", f"{rows[2][1]}, {guess.price:,.2f} at {price:g} an hour")
+    return rows
 
 
 def _labels(job: Job) -> str:

@@ -9,9 +9,11 @@ from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
+from pipeline import quantity
 from pipeline.paths import DATA, MERGED_INDEX, REPORT_FILE
 from pipeline.run.driver import Outcome, run_job
 from pipeline.run.lock import Busy
+from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
 from pipeline.sink.label_counts import describe_labels
 from pipeline.spec import JobSpec
@@ -24,6 +26,7 @@ def run_command(
     overrides: list[str],
     *,
     local: bool,
+    part: str | None,
     fresh: bool,
     steal_lock: bool,
     if_busy: Literal["fail", "skip"] = "fail",
@@ -33,7 +36,8 @@ def run_command(
     With ``if_busy="skip"`` an output that another run holds is left to it, which counts as done.
     """
     try:
-        return _run(console, path, overrides, local=local, fresh=fresh, steal_lock=steal_lock)
+        piece = WHOLE if part is None else Part.parse(part)
+        return _run(console, path, overrides, local=local, part=piece, fresh=fresh, steal_lock=steal_lock)
     except Busy as error:
         if if_busy == "fail":
             raise
@@ -42,7 +46,9 @@ def run_command(
         return DONE
 
 
-def _run(console: Console, path: Path, overrides: list[str], *, local: bool, fresh: bool, steal_lock: bool) -> int:
+def _run(
+    console: Console, path: Path, overrides: list[str], *, local: bool, part: Part, fresh: bool, steal_lock: bool
+) -> int:
     spec = JobSpec.load(path, overrides)
     if not local:
         quiet_native_stderr()
@@ -58,6 +64,7 @@ def _run(console: Console, path: Path, overrides: list[str], *, local: bool, fre
             outcome = run_job(
                 spec,
                 local=local,
+                part=part,
                 fresh=fresh,
                 steal_lock=steal_lock,
                 watch=counted,
@@ -91,13 +98,25 @@ def _document(outcome: Outcome) -> dict[str, Any]:
             "rejected": progress.rejected,
             "bytes_in": progress.bytes_in,
             "bytes_out": progress.bytes_out,
+            "workers_crashed": progress.losses.crashes,
+            "workers_preempted": progress.losses.preemptions,
             "images_per_second": round(progress.images_per_second, 3),
             "startup_seconds": None if progress.first_started is None else progress.first_started - progress.began,
         },
+        "estimate": _compared(outcome),
+        "unfinished_files": outcome.unfinished,
         "metrics": outcome.summary.as_tree(),
         "warnings": outcome.warnings,
         "findings": [finding.as_dict() for finding in outcome.findings],
     }
+
+
+def _compared(outcome: Outcome) -> dict[str, Any] | None:
+    """What was expected of the run beside what it took, in seconds from the first shard begun to the last committed."""
+    guess, took = outcome.estimated, outcome.progress.seconds
+    if guess is None or guess.speed is None or took is None:
+        return None
+    return {"seconds": guess.seconds, "took": took, "speed_from": guess.speed.origin, "workers": guess.workers}
 
 
 def _tell(console: Console, outcome: Outcome) -> None:
@@ -105,12 +124,24 @@ def _tell(console: Console, outcome: Outcome) -> None:
     if outcome.state == "nothing_to_do":
         console.say(f"Nothing to do: all {outcome.progress.before} shards of {store.uri()} are committed.")
         return
+    if not outcome.summarised:
+        console.say(
+            f"[bold]Part done[/bold]: {outcome.progress.attempted} samples by this run; {outcome.unfinished} source "
+            "files of other parts are not finished. The last part to end summarises the output, as does "
+            "`sceneshift finalise`"
+        )
+        return
     rows = outcome.summary.rows
     verb = "Stopped, too many rejects" if outcome.state == "too_many_rejects" else "Done"
     console.say(
         f"[bold]{verb}[/bold]: {rows.ok} translated, {rows.filtered} filtered, {rows.rejected} rejected "
         f"of {rows.attempted}; this run {outcome.progress.images_per_second:.1f} images/s"
     )
+    if compared := _compared(outcome):
+        console.say(
+            f"  estimated {quantity.duration(compared['seconds'])} from {compared['speed_from']}, "
+            f"took {quantity.duration(compared['took'])}"
+        )
     if lines := describe_labels(outcome.summary.labels):
         console.table(["labels"], [(line,) for line in lines])
     columns = outcome.summary.columns

@@ -19,6 +19,7 @@ from pipeline.output.view import read_view
 from pipeline.paths import SUCCESS_FILE
 from pipeline.plan import read_plan
 from pipeline.run.lock import holder, is_stale
+from pipeline.run.parts import at_work
 from pipeline.sink.index import list_parts
 from pipeline.sink.label_counts import LabelTotals, describe_labels
 from pipeline.sink.note import read_note
@@ -45,7 +46,8 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     findings = merge(read_findings(store), *(note.findings for note in notes))
     lock, view = holder(store), read_view(store, record.metric_columns)
     finished = store.exists(SUCCESS_FILE)
-    state = "finished" if finished else "running" if lock and not is_stale(lock) else "interrupted"
+    parts = at_work(store)
+    state = "finished" if finished else "running" if parts or (lock and not is_stale(lock)) else "interrupted"
     console.result(
         {
             "output": redact(store.uri()),
@@ -62,6 +64,7 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
             "filter": None if view is None else view.keep,
             "findings": [finding.as_dict() for finding in findings],
             "lock": {k: lock.get(k) for k in ("host", "pid", "run", "beat")} if lock else None,
+            "parts": [str(part) for part, _ in parts],
         }
     )
     rows = [
@@ -74,6 +77,9 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     if lock:
         age = time.time() - float(lock.get("beat", 0))
         rows.append(("driver", f"{lock.get('host')} pid {lock.get('pid')}, last seen {age:.0f} s ago"))
+    if parts:
+        shown = ", ".join(f"{part} on {found.get('host')} pid {found.get('pid')}" for part, found in parts[:8])
+        rows.append(("parts", shown + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")))
     console.table(["", redact(store.uri())], rows)
     if errors:
         _explain(console, why)

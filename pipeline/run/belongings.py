@@ -10,7 +10,19 @@ import contextlib
 from collections.abc import Collection, Iterable
 
 from methods.errors import InputError
-from pipeline.paths import DATA, FEATURES, INDEX, JOB_FILE, LOCK_FILE, OWN, SUCCESS_FILE, SUMMARIES, part_path
+from pipeline.paths import (
+    DATA,
+    FEATURES,
+    IMAGES,
+    INDEX,
+    JOB_FILE,
+    LOCK_FILE,
+    OWN,
+    PART_LOCKS,
+    SUCCESS_FILE,
+    SUMMARIES,
+    part_path,
+)
 from pipeline.plan import FilePlan, read_plan
 from pipeline.sink.index import name_of_shard
 from pipeline.sink.note import read_note
@@ -42,17 +54,28 @@ def foreign(store: Store, files: Iterable[FilePlan]) -> str | None:
 def clear(store: Store, files: Iterable[FilePlan], *, record_too: bool = True) -> None:
     """Remove what belongs to a job from its output, commits first, so that no reader meets a half of it.
 
-    The lock stays; the job's record is the last to go, or stays as well.
+    Locks stay; the job's record is the last to go, or stays as well.
     """
     store.delete(SUCCESS_FILE)
     clear_shards(store, files)
     for path in SUMMARIES:
         store.delete(path)
     for entry in store.list(OWN):
-        if entry.path not in (LOCK_FILE, JOB_FILE):
+        if entry.path not in (LOCK_FILE, JOB_FILE) and not entry.path.startswith(f"{PART_LOCKS}/"):
             store.delete(entry.path)
     if record_too:
         store.delete(JOB_FILE)
+
+
+def clear_unfinished(store: Store, files: Iterable[FilePlan]) -> None:
+    """Remove what killed processes left of the shards of these files, which nobody else may be writing now."""
+    stems = {each.file.stem for each in files}
+    for folder in (DATA, INDEX, IMAGES, FEATURES):
+        for path, meant in store.unfinished(folder).items():
+            # Loose pictures lie in a folder that has the shard's name.
+            shard = name_of_shard(meant) or name_of_shard(f"{meant.rpartition('/')[0]}.")
+            if shard is not None and shard[0] in stems:
+                store.delete(path)
 
 
 def clear_shards(store: Store, files: Iterable[FilePlan], keep: int | None = None) -> None:

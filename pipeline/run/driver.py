@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 from methods.errors import InputError
-from pipeline.fence import Lease, LockLost, read_record
-from pipeline.findings import Finding, write_findings
-from pipeline.job import Job, prepare
-from pipeline.job_record import stored_job
-from pipeline.labels.source import publish, withdraw, write_info
+from pipeline.fence import Lease, LockLost
+from pipeline.findings import Finding
+from pipeline.job import Job
+from pipeline.labels.source import withdraw
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, new_run
 from pipeline.output.summary import RunSummary
-from pipeline.paths import INDEX, JOB_FILE, PLAN_FILE, SUCCESS_FILE
-from pipeline.plan import Plan, make_plan, write_plan
-from pipeline.run.belongings import clear, clear_shards, foreign, generations
-from pipeline.run.estimate import count
+from pipeline.paths import JOB_FILE, SUCCESS_FILE
+from pipeline.plan import FilePlan, Plan, make_plan, refresh
+from pipeline.run.belongings import clear
+from pipeline.run.estimate import Amount, Estimate, estimate
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.run.label_check import check_labels
-from pipeline.run.lock import locked
+from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
+from pipeline.run.resolving import Found, resolve
+from pipeline.run.taking import take_output
 from pipeline.run.work import Watch, Work
 from pipeline.runlog import RunLog
-from pipeline.sink.commit import take_back
 from pipeline.sink.label_counts import label_warnings
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
-from pipeline.translate.labelling import job_table
-from pipeline.uris import printable, protocol_of, redact
+from pipeline.uris import protocol_of, redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
@@ -43,23 +41,30 @@ _log = logging.getLogger(f"sceneshift.{__name__}")
 class Outcome:
     """How a run ended.
 
-    ``state`` is ``done``, ``nothing_to_do``, or ``too_many_rejects`` (stopped or finished over ``max_rejects``).
-    ``findings`` say what of the source the whole output, not this run alone, does not hold.
+    ``state`` is ``done``, ``nothing_to_do``, ``too_many_rejects`` (stopped or finished over ``max_rejects``), or
+    ``part_done`` where other parts of the job have ``unfinished`` source files. ``summarised`` says whether there is a
+    ``summary``: a part leaves that to the last one.
+    ``findings`` say what of the source the whole output, not this run alone, does not hold. ``estimated`` is what was
+    expected of the run before it began.
     """
 
-    state: Literal["done", "nothing_to_do", "too_many_rejects"]
+    state: Literal["done", "nothing_to_do", "too_many_rejects", "part_done"]
     job: Job
     run: str
     progress: Progress
     summary: RunSummary = field(default_factory=RunSummary)
     warnings: list[str] = field(default_factory=list)
     findings: tuple[Finding, ...] = ()
+    unfinished: int = 0
+    summarised: bool = True
+    estimated: Estimate | None = None
 
 
 def run_job(
     spec: JobSpec,
     *,
     local: bool = False,
+    part: Part = WHOLE,
     fresh: bool = False,
     steal_lock: bool = False,
     watch: Watch = lambda progress: None,
@@ -70,6 +75,7 @@ def run_job(
 
     Args:
         local: work in this process, without Ray.
+        part: make only this part of the job; with ``local`` alone. Who ends last summarises the output.
         fresh: throw away what an earlier run with another spec left in the output.
         steal_lock: take over the output's lock even if its holder seems alive.
         watch: called with the running totals after every shard.
@@ -80,193 +86,130 @@ def run_job(
         InputError: the spec cannot work; nothing has been written.
         JobFailed: the machinery failed; what is committed stays, and a rerun does the rest.
     """
-    found = _Found.of(Store(spec.output.uri, spec.output.storage))
+    found = Found.of(Store(spec.output.uri, spec.output.storage))
+    if not part.whole and (fresh or not local):
+        raise InputError("a part of a job is made with --local and without --fresh, which concerns the whole output")
     job, plan = resolve(spec, fresh=fresh)
-    if not plan.pending and job.store.exists(SUCCESS_FILE) and not plan.changed:
-        before = Progress(before=plan.committed)
-        return Outcome("nothing_to_do", job, "", before, warnings=plan.notes(), findings=plan.findings)
+    share, before = part.of(plan), Progress(before=part.of(plan).committed)
+    if not share.pending and not share.changed:
+        left = len(plan.pending)
+        if left or (job.store.exists(SUCCESS_FILE) and not plan.changed):
+            state = "part_done" if left else "nothing_to_do"
+            notes, findings = plan.notes(), plan.findings
+            return Outcome(state, job, "", before, RunSummary(), notes, findings, left, summarised=False)
     mismatches = check_labels(job, plan)
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
     executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
-    say(f"working {executor.where}")
+    say(f"working {executor.where}" + ("" if part.whole else f" on part {part}: {len(share.files)} source files"))
     try:
-        outcome = _locked_run(job, plan, found, logs, executor, fresh, steal_lock, watch)
+        outcome = _locked_run(job, plan, found, logs, executor, _Order(part, fresh, steal_lock, watch, say))
     finally:
         executor.close()
-    counted = label_warnings(outcome.summary.labels, matched=not mismatches)
+    counted = label_warnings(outcome.summary.labels, matched=not mismatches) if outcome.summarised else []
     outcome.warnings[:0] = [*job.notes, *mismatches, *counted]
     return outcome
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What of an output decides what is left to do: its record, its plan, and the commits."""
+class _Order:
+    """What was asked for of a run."""
 
-    record: bytes | None
-    plan: bytes | None
-    commits: tuple[str, ...]
-
-    @classmethod
-    def of(cls, store: Store) -> _Found:
-        store.require_bucket()
-        commits = tuple(entry.path for entry in store.list(INDEX))
-        return cls(store.read_or_none(JOB_FILE), store.read_or_none(PLAN_FILE), commits)
+    part: Part
+    fresh: bool
+    steal_lock: bool
+    watch: Watch
+    say: Callable[[str], None]
 
 
-def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
-    """Check a spec against its output and list the work. Writes nothing.
+def _locked_run(job: Job, plan: Plan, found: Found, logs: RunLogs, executor: Executor, order: _Order) -> Outcome:
+    """Take the output, work, and bring its summaries up to date. ``plan`` is of all files, ``found`` from before it."""
+    part, run = order.part, logs.run
+    with part.locked(job.store, run, steal=order.steal_lock) as held, logs.recording(DRIVER) as record:
+        with part.turn(job.store, run):
+            if not found.holds(Found.of(job.store), job, part.of(plan), whole=part.whole):
+                # Another driver has worked here since: what is left to do is another question now.
+                job, plan = resolve(job.spec, fresh=order.fresh)
+            if executor.job.fingerprint != job.fingerprint:
+                where = redact(job.store.uri())
+                raise InputError(f"{where}: another run began this output at the same moment; run it again")
+            began_empty = not job.store.exists(JOB_FILE)
+            lease = Lease(held.token, job.fingerprint, job.generation, held.path)
+            mine = take_output(job, plan, part, lease, fresh=order.fresh or began_empty)
+        share = part.of(plan)
+        others = [each for each in plan.files if not part.has(each.file.relative)]
 
-    Raises InputError when the output belongs to another job, or holds something else.
-    """
-    store = Store(spec.output.uri, spec.output.storage)
-    store.require_bucket()
-    stored = None if fresh else stored_job(store)
-    if stored is None:
-        job = prepare(spec)
-        if fresh:
-            job = replace(job, generation=_next_generation(store, job.fingerprint))
-        plan = make_plan(job, fresh=True)
-        if read_record(store, JOB_FILE) is None and (found := foreign(store, plan.files)):
-            raise InputError(
-                f"{redact(store.uri())}: the folder holds something else already ({printable(found)}); "
-                "give the job an output of its own"
-            )
-        return job, plan
-    job = replace(prepare(spec, layout=stored.layout), generation=stored.generation)
-    if job.fingerprint != stored.fingerprint:
-        differs = _difference(stored.model_dump(mode="json"), job.describe())
-        raise InputError(
-            f"{redact(store.uri())}: holds the output of another job ({differs}); "
-            "use another output, or --fresh to throw the old one away"
-        )
-    return job, make_plan(job)
+        def note(files: Sequence[FilePlan]) -> None:
+            with part.turn(mine.store, run):
+                part.record(mine.store, files, others)
 
-
-def _next_generation(store: Store, fingerprint: str) -> int:
-    """Which generation of the output ``--fresh`` begins: a new one, so that what an earlier driver still writes lands
-    where nobody reads. The same job begun anew writes the same bytes, and keeps its own.
-    """
-    stored = read_record(store, JOB_FILE)
-    if stored is None:
-        return 1
-    before = stored.get("generation", 1)
-    if not isinstance(before, int):
-        before = generations([entry.path for entry in store.list(INDEX)])
-    return before if stored.get("fingerprint") == fingerprint else before + 1
-
-
-def _difference(old: Any, new: Any, path: str = "") -> str:
-    """The first settings in which two job descriptions differ, for a person."""
-    ignored = {"spec", "fingerprint", "params", "weights", "version", "batch_size"}
-    found: list[str] = []
-
-    def walk(a: Any, b: Any, at: str) -> None:
-        if isinstance(a, dict) and isinstance(b, dict):
-            for key in sorted(a.keys() | b.keys()):
-                if at or key not in ignored:
-                    walk(a.get(key), b.get(key), f"{at}.{key}" if at else key)
-        elif a != b:
-            found.append(f"{at.removeprefix('shaping.')}: {a!r} there, {b!r} here")
-
-    walk(old, new, path)
-    return "; ".join(found[:3]) or "its weights or parameters differ"
-
-
-def _locked_run(
-    job: Job,
-    plan: Plan,
-    found: _Found,
-    logs: RunLogs,
-    executor: Executor,
-    fresh: bool,
-    steal_lock: bool,
-    watch: Watch,
-) -> Outcome:
-    from pipeline.output.finalise import finalise
-
-    store, run = job.store, logs.run
-    with locked(store, run, steal=steal_lock) as held, logs.recording(DRIVER) as record:
-        if _Found.of(store) != found:
-            # Another driver has worked here since: what is left to do is another question now.
-            job, plan = resolve(job.spec, fresh=fresh)
-        began_empty = not store.exists(JOB_FILE)
-        _take(job, plan, fresh=fresh or began_empty)
-        mine = replace(job, lease=Lease(held.token, job.fingerprint, job.generation))
-        take_back(mine, plan.outdated)
-        write_plan(mine.store, plan.files)
-        write_findings(mine.store, plan.findings)
-        mine.store.delete(SUCCESS_FILE)
-        _share_labels(mine)
-        amount = count(job, plan)
-        progress = Progress(
-            shards_total=max(0, amount.shards - plan.committed),
-            samples_total=max(0, amount.samples - plan.committed * job.shard_size) * job.spec.variants,
-            exact=amount.exact,
-            before=plan.committed,
-        )
+        estimated = estimate(job, share, executor.workers)
+        progress = _progress(job, share, estimated.amount)
         log = RunLog(mine.store, run)
-        if executor.job.fingerprint != job.fingerprint:
-            raise InputError(f"{redact(store.uri())}: another run began this output at the same moment; run it again")
         executor.lend(mine)
         _log.info(
-            "%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
-            redact(store.uri()),
-            len(plan.files),
-            len(plan.pending),
-            plan.committed,
+            "%s%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
+            redact(job.store.uri()),
+            "" if part.whole else f", part {part}",
+            len(share.files),
+            len(share.pending),
+            share.committed,
             job.fingerprint,
         )
-        work = Work(mine, plan, executor, progress, log, record, watch, held.lost)
+        work = Work(mine, share, executor, progress, log, record, order.watch, held.lost, note, order.say)
         with failure_logged(logs.uri):
             try:
                 stopped = work.off()
             except InputError:
-                if began_empty and not progress.shards:
+                if part.whole and began_empty and not progress.shards:
                     record.discard()
-                    clear(store, plan.files)
+                    clear(job.store, plan.files)
                 raise
             finally:
                 with contextlib.suppress(LockLost):
                     log.flush()
                     if job.label_table is not None:
                         withdraw(job.label_table, mine.store)
-            files = work.files()
-            write_plan(mine.store, files)
-            began = time.monotonic()
-            summary = finalise(mine, complete=all(each.complete for each in files))
-            _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
+            with part.turn(mine.store, run):
+                summary, left = _summarised(mine, part, work.files(), others)
     warnings = [*_warnings_of_place(job), *plan.notes()]
     warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
     warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
-    state = "too_many_rejects" if stopped else "done"
-    return Outcome(state, job, run, progress, summary, warnings, summary.findings)
+    warnings += progress.losses.notes()
+    state = "too_many_rejects" if stopped else "done" if summary is not None else "part_done"
+    findings = plan.findings if summary is None else summary.findings
+    known = summary or RunSummary()
+    return Outcome(state, job, run, progress, known, warnings, findings, left, summary is not None, estimated)
 
 
-def _share_labels(job: Job) -> None:
-    """Note what the labels came from, and put their table where the workers of other machines reach it."""
-    table = job_table(job)
-    if table is None:
-        return
-    write_info(table.info, job.store)
-    table.close()
-    if job.spec.compute.address not in (None, "local"):
-        publish(table.path, job.store)
+def _progress(job: Job, plan: Plan, amount: Amount) -> Progress:
+    return Progress(
+        shards_total=max(0, amount.shards - plan.committed),
+        samples_total=amount.left * job.spec.variants,
+        exact=amount.exact,
+        before=plan.committed,
+    )
 
 
-def _take(job: Job, plan: Plan, *, fresh: bool) -> None:
-    """Put the job's record into the output and clear away what is not of this job, with the lock held.
+def _summarised(
+    job: Job, part: Part, files: Sequence[FilePlan], others: Sequence[FilePlan]
+) -> tuple[RunSummary | None, int]:
+    """The output's summaries, and how many source files are not finished. Needs the turn.
 
-    The record comes first: from then on what a driver of another job still writes is refused, or lands in a generation
-    that nobody reads. Killed in between, the next run clears away the rest.
+    While other parts have work left, there is nothing to summarise: the last one to end does it.
     """
-    store = job.store
-    record = json.dumps(job.describe(), indent=1, sort_keys=True).encode()
-    if fresh:
-        store.delete(SUCCESS_FILE)
-        store.put(JOB_FILE, record)
-        clear(store, plan.files, record_too=False)
-    elif job.generation > 1:
-        clear_shards(store, plan.files, keep=job.generation)
+    from pipeline.output.finalise import finalise
+
+    recorded = part.record(job.store, files, others)
+    unfinished = sum(not each.complete for each in (recorded if part.whole else refresh(job, recorded)))
+    if not part.whole and not unfinished:
+        # The files of other parts may have changed since those ended.
+        unfinished = len(make_plan(job).pending)
+    if not part.whole and unfinished:
+        return None, unfinished
+    began = time.monotonic()
+    summary = finalise(job, complete=not unfinished)
+    _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
+    return summary, unfinished
 
 
 def _warnings_of_place(job: Job) -> list[str]:

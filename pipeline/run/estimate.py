@@ -8,19 +8,24 @@ from typing import Any
 
 from pipeline.job import Job
 from pipeline.plan import Plan
+from pipeline.run.throughput import Throughput
 from pipeline.runlog import read_runs
-from pipeline.storage import Unreachable, protocol_of
+from pipeline.storage import Store, Unreachable, protocol_of
 
 _COUNTED, _COUNTED_AFAR = 16, 1
 
 
 @dataclass(frozen=True)
 class Amount:
-    """Samples and shards of a plan; ``exact`` when every source file was counted, else by size from those that were."""
+    """Samples and shards of a plan; ``exact`` when every source file was counted, else by size from those that were.
+
+    ``left`` are the samples that are in no committed shard.
+    """
 
     samples: int
     shards: int
     exact: bool
+    left: int
 
 
 def count(job: Job, plan: Plan) -> Amount:
@@ -48,39 +53,89 @@ def count(job: Job, plan: Plan) -> Amount:
     exact = len(counts) == len(plan.files)
     total = sum(counts.values())
     if exact:
-        return Amount(total, sum(max(1, math.ceil(n / job.shard_size)) for n in counts.values()), True)
+        shards = sum(max(1, math.ceil(n / job.shard_size)) for n in counts.values())
+        done = {each.file.relative: len(each.done) * job.shard_size for each in plan.files}
+        return Amount(total, shards, True, sum(max(0, n - done[name]) for name, n in counts.items()))
     seen = sum(each.file.size for each in plan.files if each.file.relative in counts)
     total = round(total * sum(each.file.size for each in plan.files) / max(1, seen))
-    return Amount(total, max(len(plan.files), math.ceil(total / job.shard_size)), False)
+    shards = max(len(plan.files), math.ceil(total / job.shard_size))
+    return Amount(total, shards, False, max(0, total - plan.committed * job.shard_size))
 
 
-def estimate(job: Job, plan: Plan) -> dict[str, Any]:
-    """Samples, shards, bytes and seconds of a plan.
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a plan. What nothing is known of is ``None``, never 0.
 
-    The time comes from earlier runs of the same output, if there are any: it is for as many workers as those had.
+    Attributes:
+        rows_left: samples times variants that are not committed.
+        bytes_in: of all source files; ``bytes_out`` of what is left.
+        speed: of one worker.
+        seconds: with so many ``workers``, once they have started.
+        device_hours: time of all workers, with as many devices as each has (without GPUs, of workers).
+        price: of these hours, in the currency that was given.
+    """
+
+    amount: Amount
+    rows_left: int
+    bytes_in: int
+    workers: int
+    speed: Throughput | None = None
+    bytes_out: int | None = None
+    seconds: float | None = None
+    device_hours: float | None = None
+    price: float | None = None
+
+    def as_tree(self) -> dict[str, Any]:
+        """JSON-ready."""
+        speed = self.speed
+        return {
+            "exact": self.amount.exact,
+            "samples": self.amount.samples,
+            "rows_left": self.rows_left,
+            "shards": self.amount.shards,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "images_per_second_per_worker": None if speed is None else speed.images_per_second,
+            "device_share": None if speed is None else speed.device_share,
+            "workers_per_reader": None if speed is None else speed.fed_by_one_reader,
+            "workers_per_writer": None if speed is None else speed.emptied_by_one_writer,
+            "seconds": self.seconds,
+            "device_hours": self.device_hours,
+            "price": self.price,
+            "speed_from": None if speed is None else speed.origin,
+        }
+
+
+def estimate(
+    job: Job, plan: Plan, workers: int, speed: Throughput | None = None, price_per_hour: float | None = None
+) -> Estimate:
+    """What is left of a plan, in bytes, time and money.
+
+    Args:
+        workers: how many there will be at most.
+        speed: of one worker; by default that of earlier runs of the same output, if there are any.
+        price_per_hour: of one device, or of one worker on CPUs.
     """
     amount = count(job, plan)
-    left = 1 - plan.committed / max(1, amount.shards)
-    rate = _earlier_rate(job)
-    rows = amount.samples * job.spec.variants
-    return {
-        "exact": amount.exact,
-        "samples": amount.samples,
-        "rows": rows,
-        "shards": amount.shards,
-        "bytes_in": sum(each.file.size for each in plan.files),
-        "seconds": None if rate is None else rows * max(0.0, left) / rate,
-        "seconds_from": None if rate is None else f"earlier runs of this output ({rate:.1f} images/s)",
-    }
+    rows = amount.left * job.spec.variants
+    speed = speed or recorded(job.store)
+    # A worker without a shard has nothing to do.
+    busy = max(1, min(workers, amount.shards - plan.committed))
+    seconds = None if speed is None else rows / (speed.images_per_second * busy)
+    hours = None if seconds is None else seconds * workers * (job.spec.compute.gpus or 1) / 3600
+    return Estimate(
+        amount=amount,
+        rows_left=rows,
+        bytes_in=sum(each.file.size for each in plan.files),
+        bytes_out=None if speed is None else round(speed.bytes_per_image * rows),
+        speed=speed,
+        workers=workers,
+        seconds=seconds,
+        device_hours=hours,
+        price=None if hours is None or price_per_hour is None else hours * price_per_hour,
+    )
 
 
-def _earlier_rate(job: Job) -> float | None:
-    runs = read_runs(job.store).to_pylist()
-    by_run: dict[str, list[dict[str, Any]]] = {}
-    for row in runs:
-        by_run.setdefault(row["run"], []).append(row)
-    images = seconds = 0.0
-    for rows in by_run.values():
-        images += sum(row["ok"] + row["filtered"] + row["rejected"] for row in rows)
-        seconds += max(row["committed"] for row in rows) - min(row["started"] for row in rows)
-    return images / seconds if seconds > 0 else None
+def recorded(store: Store, origin: str = "earlier runs of this output") -> Throughput | None:
+    """The speed of the runs of an output; ``None`` where it has none. ``origin`` says whose they are."""
+    return Throughput.of(read_runs(store).to_pylist(), origin)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -18,9 +18,15 @@ from pipeline.run.steps import Failure, failure_of
 
 
 class Executor(Protocol):
-    """What the driver needs of a place to work; ``where`` names it for a person."""
+    """What the driver needs of a place to work.
+
+    Attributes:
+        where: the place, for a person.
+        workers: the most there will be.
+    """
 
     where: str
+    workers: int
 
     job: Job
 
@@ -32,8 +38,14 @@ class Executor(Protocol):
         """(worker, shard, what, seconds) of whatever is being worked on."""
         ...
 
-    def isolate(self, plan: FilePlan) -> FilePlan:
-        """The plan with the samples that kill their process noted as poison."""
+    def losses(self) -> tuple[list[tuple[str, str, str]], Mapping[str, bool]]:
+        """After a round: (shard, worker, node) of what was begun and not ended, and which nodes are there."""
+        ...
+
+    def isolate(
+        self, plans: Sequence[FilePlan], suspects: Mapping[str, Sequence[int]], say: Callable[[str], None]
+    ) -> tuple[FilePlan, ...]:
+        """The plans with the samples of suspect parts, by file, that kill their process noted as poison."""
         ...
 
     def check_alive(self) -> None:
@@ -56,6 +68,7 @@ class LocalExecutor:
     """
 
     where = "in this process"
+    workers = 1
 
     def __init__(self, job: Job) -> None:
         from pipeline.translate.translator import Translator
@@ -133,9 +146,15 @@ class LocalExecutor:
         """The one shard in hand."""
         return self.activity.read()
 
-    def isolate(self, plan: FilePlan) -> FilePlan:
+    def losses(self) -> tuple[list[tuple[str, str, str]], Mapping[str, bool]]:
+        """None that this process would live to see."""
+        return [], {}
+
+    def isolate(
+        self, plans: Sequence[FilePlan], suspects: Mapping[str, Sequence[int]], say: Callable[[str], None]
+    ) -> tuple[FilePlan, ...]:
         """Nothing to isolate: what kills this process ends the run."""
-        return plan
+        return tuple(plans)
 
     def check_alive(self) -> None:
         """This process is alive."""
@@ -161,7 +180,7 @@ class RayExecutor:
         self._counters: Counters | None = None
         demand = graph.demand_of(job)
         self.cluster = open_cluster(demand)
-        self.where = self.cluster.where
+        self.where, self.workers = self.cluster.where, self.cluster.workers[1]
         try:
             prefetch(job.weights_by_uri, demand)
             self.activity = graph.make_activity()
@@ -190,11 +209,25 @@ class RayExecutor:
         except RayError:
             return []
 
-    def isolate(self, plan: FilePlan) -> FilePlan:
-        """Walk through the file's unfinished shards in a process that may die."""
+    def losses(self) -> tuple[list[tuple[str, str, str]], Mapping[str, bool]]:
+        """As the activity record has it, and Ray's list of nodes."""
+        import ray
+        from ray.exceptions import RayError
+
+        try:
+            found = ray.get(self.activity.take_unended.remote(), timeout=60)
+        except RayError:
+            # The record was on a node that is gone: nothing is known, so nobody is suspected.
+            return [], {}
+        return found, {node["NodeID"]: bool(node["Alive"]) for node in ray.nodes()}
+
+    def isolate(
+        self, plans: Sequence[FilePlan], suspects: Mapping[str, Sequence[int]], say: Callable[[str], None]
+    ) -> tuple[FilePlan, ...]:
+        """Walk through the suspects in processes that may die, as many at a time as there are workers."""
         from pipeline.run.isolate import find_poison
 
-        return find_poison(self.job, plan)
+        return find_poison(self.job, plans, suspects, self.workers, say)
 
     def check_alive(self) -> None:
         """Raise JobFailed when the node's own processes are gone, if the cluster was started here."""

@@ -15,7 +15,7 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -83,7 +83,10 @@ class _TranslateStage:
             self.failure = Failure("start", str(error), "input")
             return
         worker = self.translator.worker
-        self.reporter = ActivityReporter(lambda shard, what: activity.write.remote(worker, shard, what))
+        node = _node()
+        # Waited for, but not for ever: what a worker that dies had in hand must be known.
+        begin = partial(_noted, lambda shard: activity.begin.remote(worker, node, shard))
+        self.reporter = ActivityReporter(begin, lambda shard, what: activity.write.remote(worker, shard, what))
 
     def __call__(self, batch: Any) -> Any:
         payload = pickle.loads(batch["payload"][0])
@@ -93,6 +96,7 @@ class _TranslateStage:
             return _row(payload)
         from pipeline.translate.shard import translate_shard
 
+        self.reporter.begin(payload.id)
         with self.logs.recording():
             try:
                 return _row(translate_shard(self.translator, payload, self.reporter.note))
@@ -100,6 +104,18 @@ class _TranslateStage:
                 return _row(failure_of("translate", payload.id, error))
             finally:
                 self.reporter.note(payload.id, ENDS)
+
+
+def _node() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
+
+
+def _noted(call: Callable[[str], Any], shard: str) -> None:
+    import ray
+
+    ray.wait([call(shard)], timeout=1.0)
 
 
 def _read_stage(batch: Any, job: Job, logs: RunLogs) -> Iterator[Any]:

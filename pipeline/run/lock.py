@@ -34,15 +34,16 @@ class Busy(InputError):
 
 @dataclass
 class Held:
-    """A lock that is held: its token, and whether it was lost since."""
+    """A lock that is held: its token, its file, and whether it was lost since."""
 
     token: str
+    path: str = LOCK_FILE
     lost: threading.Event = field(default_factory=threading.Event)
 
 
-def holder(store: Store) -> dict[str, Any] | None:
-    """Who holds the lock (host, pid, run, beat), or ``None``."""
-    found = read_record(store, LOCK_FILE)
+def holder(store: Store, path: str = LOCK_FILE) -> dict[str, Any] | None:
+    """Who holds the lock (host, pid, run, beat; ``part`` of a driver that works on a part), or ``None``."""
+    found = read_record(store, path)
     if found is None:
         return None
     return found if _seconds(found.get("beat")) is not None else {"host": "?", "pid": 0, "run": "?", "beat": 0.0}
@@ -71,17 +72,22 @@ def _alive(pid: Any, started: Any) -> bool:
         return False
     except OSError:
         pass  # somebody else's process: alive
-    # Another process may have got the number since.
-    return started is None or _start_of(pid) in (None, started)
+    state, begun = _stat_of(pid)
+    # A process that ended and was not waited for yet has an entry still; or another one has got the number since.
+    return state not in ("Z", "X") and (started is None or begun in (None, started))
 
 
-def _start_of(pid: int) -> str | None:
-    """When a process was started, in ticks since boot; ``None`` where the system does not say or it is a zombie."""
+def _stat_of(pid: int) -> tuple[str | None, str | None]:
+    """The state of a process (``Z`` when it has ended), and when it was started, in ticks since boot.
+
+    ``None`` where the system does not say.
+    """
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[19]
+            fields = file.read().rpartition(")")[2].split()
+            return fields[0], fields[19]
     except (OSError, IndexError):
-        return None
+        return None, None
 
 
 def _boot_id() -> str:
@@ -94,37 +100,40 @@ def _boot_id() -> str:
 
 
 @contextlib.contextmanager
-def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[Held]:
-    """Hold the output's lock.
+def locked(
+    store: Store, run: str, *, steal: bool = False, path: str = LOCK_FILE, part: str | None = None
+) -> Iterator[Held]:
+    """Hold the output's lock, or the one at ``path``.
 
-    A stale lock is taken over; ``steal`` takes over a live one too.
+    A stale lock is taken over; ``steal`` takes over a live one too. ``part`` is noted in the lock.
 
     Raises:
         Busy: another driver is at work on this output.
     """
-    held = Held(secrets.token_hex(8))
+    held = Held(secrets.token_hex(8), path)
     generation = 1
 
     def content() -> bytes:
         tree = {"host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "run": run, "token": held.token}
-        tree |= {"started": _start_of(os.getpid()), "generation": generation, "beat": time.time()}
+        tree |= {"started": _stat_of(os.getpid())[1], "generation": generation, "beat": time.time()}
+        tree |= {} if part is None else {"part": part}
         return json.dumps(tree).encode().ljust(_LENGTH)
 
-    if not store.put_new(LOCK_FILE, content()):
-        found = holder(store)
+    if not store.put_new(path, content()):
+        found = holder(store, path)
         # An answer that got lost is asked for again, and then the lock that is found is one's own.
         if found is None or found.get("token") != held.token:
             if found is not None and not steal and not is_stale(found):
-                raise Busy(_busy(store, found))
+                raise Busy(busy_line(store, found))
             generation = int(_seconds((found or {}).get("generation")) or 0) + 1
-            store.put(LOCK_FILE, content())
+            store.put(path, content())
             # Two drivers may take over the same stale lock at once: the last put wins, and both look who it was.
             time.sleep(0.5)
-            now = holder(store)
+            now = holder(store, path)
             if now is None or now.get("token") != held.token:
                 raise Busy(f"{store.uri()}: another driver took the lock at the same moment; try again")
     stop = threading.Event()
-    beat = _LocalBeat(store, held.token) if store.local else _RemoteBeat(store, held.token)
+    beat = _LocalBeat(store, held) if store.local else _RemoteBeat(store, held)
 
     def keep_fresh() -> None:
         while not stop.wait(BEAT_SECONDS):
@@ -143,15 +152,17 @@ def locked(store: Store, run: str, *, steal: bool = False) -> Iterator[Held]:
         thread.join(timeout=5)
         beat.close()
         with contextlib.suppress(InputError):
-            found = holder(store)
+            found = holder(store, path)
             if found is not None and found.get("token") == held.token:
-                store.delete(LOCK_FILE)
+                store.delete(path)
 
 
-def _busy(store: Store, found: dict[str, Any]) -> str:
+def busy_line(store: Store, found: dict[str, Any]) -> str:
+    """Who is at work on the output, by the content of a lock."""
     age = max(0, time.time() - (_seconds(found.get("beat")) or 0.0))
+    part = f"part {found['part']} of " if found.get("part") else ""
     return (
-        f"{store.uri()}: run {found.get('run')} on {found.get('host')} (pid {found.get('pid')}) is writing "
+        f"{store.uri()}: {part}run {found.get('run')} on {found.get('host')} (pid {found.get('pid')}) is writing "
         f"here, last seen {age:.0f} s ago; wait for it, or pass --steal-lock if you know that it is gone"
     )
 
@@ -159,16 +170,16 @@ def _busy(store: Store, found: dict[str, Any]) -> str:
 class _LocalBeat:
     """Writes into the very file that was put: who takes over puts another one, which this cannot reach."""
 
-    def __init__(self, store: Store, token: str) -> None:
-        self._store, self._token = store, token
+    def __init__(self, store: Store, held: Held) -> None:
+        self._store, self._token, self._path = store, held.token, held.path
         try:
-            self._file: int | None = os.open(store.path(LOCK_FILE), os.O_RDWR)
+            self._file: int | None = os.open(store.path(held.path), os.O_RDWR)
         except OSError:
             self._file = None
 
     def __call__(self, content: bytes) -> bool:
         """Whether the lock is still ours; it is fresh then."""
-        found = read_record(self._store, LOCK_FILE)
+        found = read_record(self._store, self._path)
         if found is None or found.get("token") != self._token or self._file is None:
             return False
         os.pwrite(self._file, content, 0)
@@ -183,17 +194,17 @@ class _LocalBeat:
 class _RemoteBeat:
     """Puts the lock anew on the condition that it is still the object that was read."""
 
-    def __init__(self, store: Store, token: str) -> None:
-        self._store, self._token = store, token
+    def __init__(self, store: Store, held: Held) -> None:
+        self._store, self._token, self._path = store, held.token, held.path
 
     def __call__(self, content: bytes) -> bool:
         """Whether the lock is still ours; it is fresh then."""
-        tag = self._store.tag(LOCK_FILE)
-        found = read_record(self._store, LOCK_FILE)
+        tag = self._store.tag(self._path)
+        found = read_record(self._store, self._path)
         if found is None or found.get("token") != self._token:
             return False
         # Refused when somebody put another lock in between: the next beat sees whose.
-        self._store.put_if(LOCK_FILE, content, tag)
+        self._store.put_if(self._path, content, tag)
         return True
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from methods.notices import Notice
 from pipeline.findings import Finding, merge
 from pipeline.metrics.summary import Summary
 from pipeline.records import Receipt
+from pipeline.run.losses import Losses
 
 _WINDOW = 60.0
 
@@ -41,6 +42,7 @@ class Progress:
     findings: tuple[Finding, ...] = ()
     metrics: dict[str, Summary] = field(default_factory=dict)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
+    losses: Losses = field(default_factory=Losses)
 
     @property
     def attempted(self) -> int:
@@ -69,11 +71,16 @@ class Progress:
             self.recent.popleft()
 
     @property
-    def images_per_second(self) -> float:
-        """Rate from the first shard begun to the last committed; start-up is not in it."""
+    def seconds(self) -> float | None:
+        """From the first shard begun to the last committed; ``None`` before there is one. Start-up is not in it."""
         if self.first_started is None or self.last_committed is None:
-            return 0.0
-        return self.attempted / max(1e-9, self.last_committed - self.first_started)
+            return None
+        return self.last_committed - self.first_started
+
+    @property
+    def images_per_second(self) -> float:
+        """Rate over :attr:`seconds`."""
+        return 0.0 if self.seconds is None else self.attempted / max(1e-9, self.seconds)
 
     @property
     def eta_seconds(self) -> float | None:

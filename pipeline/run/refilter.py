@@ -12,7 +12,7 @@ from pipeline.output.finalise import finalise
 from pipeline.output.summary import RunSummary
 from pipeline.output.view import View, view_bytes
 from pipeline.paths import SUCCESS_FILE, VIEW_FILE
-from pipeline.run.lock import locked
+from pipeline.run.parts import WHOLE
 from pipeline.sink.index import list_parts
 from pipeline.uris import redact
 
@@ -30,7 +30,7 @@ def refilter(job: Job, keep: str | None) -> RunSummary:
     store = job.store
     if not list_parts(store):
         raise InputError(f"{redact(store.uri())}: nothing is committed yet; run the job first")
-    with locked(store, new_run()) as held:
+    with WHOLE.locked(store, new_run(), steal=False) as held:
         mine = replace(job, lease=Lease(held.token, job.fingerprint, job.generation))
         complete = mine.store.exists(SUCCESS_FILE)
         # As in a run: without it, summaries that are older than the view are known to be.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.job import Job
 from pipeline.logs.run import WorkerLog
-from pipeline.plan import FilePlan, Plan, committed_parts, make_plan, refresh, write_plan
+from pipeline.plan import FilePlan, Plan, committed_parts, make_plan, refresh
 from pipeline.run.executors import Executor
 from pipeline.run.progress import Progress
 from pipeline.run.steps import Failure
@@ -26,17 +27,19 @@ Watch = Callable[[Progress], None]
 """Called with the running totals after every shard."""
 
 _GIVE_UP_AFTER = 8
-_ROUNDS = 3
+_IDLE_ROUNDS = 3
 _CHANGES = 3
+_LAST = 2000
 
 
 @dataclass
 class _Round:
-    """What came of one walk through the pending files besides receipts."""
+    """What came of one walk through the pending files; of receipts, the last (shard, worker)."""
 
     stopped: bool = False
     failures: list[Failure] = field(default_factory=list)
     changed: set[str] = field(default_factory=set)
+    receipts: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST))
 
 
 class Work:
@@ -56,9 +59,12 @@ class Work:
         record: WorkerLog,
         watch: Watch,
         lost: threading.Event,
+        note: Callable[[Sequence[FilePlan]], None],
+        say: Callable[[str], None],
     ) -> None:
+        """``note`` records the plan of these files when it had to be made anew; ``say`` gets lines for a person."""
         self.job, self.executor, self.progress, self.log, self.watch = job, executor, progress, log, watch
-        self.record, self.lost = record, lost
+        self.record, self.lost, self.note, self.say = record, lost, note, say
         self.changed: list[str] = list(plan.changed)
         self._files = {each.file.relative: each for each in plan.files}
 
@@ -74,14 +80,11 @@ class Work:
             JobFailed: the machinery failed, or the lock was lost; what is committed stays.
         """
         pending = tuple(each for each in self._files.values() if not each.complete)
-        rounds, changes = 0, 0
+        idle, changes = 0, 0
         while pending:
-            if rounds:
-                _log.warning(
-                    "%d source files are unfinished though nothing failed: a worker process died", len(pending)
-                )
-                pending = tuple(self.executor.isolate(each) for each in pending)
+            before = self.progress.shards
             found = self._round(pending)
+            self.progress.losses.add(*self.executor.losses(), found.receipts)
             if found.stopped:
                 return True
             pending = tuple(each for each in refresh(self.job, pending) if not each.complete)
@@ -97,9 +100,11 @@ class Work:
                     f"{len(pending)} source files are not finished; first failure: {first.where}: {first.message}. "
                     "Run the job again to go on"
                 )
-            rounds += 1
-            if pending and rounds == _ROUNDS:
+            idle = 0 if self.progress.shards > before else idle + 1
+            if pending and idle == _IDLE_ROUNDS:
                 raise JobFailed(_deadly(pending))
+            if pending:
+                pending = self._searched(pending)
         return self.progress.over_limit(self.job.spec.max_rejects, final=True)
 
     def _round(self, pending: Sequence[FilePlan]) -> _Round:
@@ -114,6 +119,7 @@ class Work:
                 self._note(event, found)
                 continue
             self.progress.add(event)
+            found.receipts.append((event.shard, event.worker))
             self.log.add(event)
             _log.debug("%s committed by %s: %d rows", event.shard, event.worker, event.attempted)
             self.watch(self.progress)
@@ -121,6 +127,27 @@ class Work:
                 found.stopped = True
                 break
         return found
+
+    def _searched(self, pending: Sequence[FilePlan]) -> tuple[FilePlan, ...]:
+        """Before what is left is tried again: shards that died twice on different processes are walked through."""
+        losses = self.progress.losses
+        _log.warning(
+            "%d source files are unfinished though nothing failed: %d worker processes died, %d more with their node",
+            len(pending),
+            losses.crashes,
+            losses.preemptions,
+        )
+        suspects: dict[str, list[int]] = {}
+        for each in pending:
+            parts = [part for part in losses.suspects(each.file.shard_stem) if part not in each.done]
+            if parts:
+                suspects[each.file.relative] = parts
+        if not suspects:
+            return tuple(pending)
+        searched = self.executor.isolate(pending, suspects, self.say)
+        for each in pending:
+            losses.forget(each.file.shard_id(part) for part in suspects.get(each.file.relative, ()))
+        return searched
 
     def _check_lock(self) -> None:
         """The heart-beat has seen another holder: say so even if no shard is due for long."""
@@ -150,7 +177,7 @@ class Work:
             take_back(self.job, [file.shard_id(part) for part in sorted(parts.get(file.shard_stem, ()))])
             if name in now:
                 self._files[name] = FilePlan(now[name].file)
-        write_plan(self.job.store, [self._files[name] for name in sorted(self._files)])
+        self.note([self._files[name] for name in sorted(self._files)])
         kept = [each for each in pending if each.file.relative not in changed]
         return (*kept, *(self._files[name] for name in sorted(changed) if name in self._files))
 

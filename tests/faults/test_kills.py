@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ import pytest
 import yaml
 
 from pipeline.output.verify import verify
-from pipeline.paths import LOCK_FILE
+from pipeline.paths import CARD_FILE, JOB_FILE, LOCK_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.storage import Store
 from tests.support.datasets import read_tree, write_tars
 
@@ -149,3 +150,78 @@ def test_a_driver_that_wakes_up_after_another_took_over_changes_no_byte(calm):
     assert len(said.strip().splitlines()) == 1, said
     assert read_tree(out, "data", "index", "report") == before
     assert verify(Store(str(out))).sound
+
+
+def until(met: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None and not met():
+        time.sleep(0.005)
+
+
+def finished_by_a_rerun(spec: Path, out: Path, wanted: dict[str, bytes]) -> None:
+    again = start(spec, "-q")
+    _, said = again.communicate(timeout=200)
+    assert again.returncode == 0, said
+    assert read_tree(out, "data", "index") == wanted
+    assert verify(Store(str(out))).sound
+    assert Store(str(out)).exists(SUCCESS_FILE)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("first", [MERGED_INDEX, METRICS_FILE, CARD_FILE, REPORT_FILE])
+def test_a_kill_while_the_output_is_summarised(calm, first):
+    folder, wanted = calm
+    out = folder / f"summary-{first.replace('/', '-')}"
+    spec = job_file(folder, out.name)
+    driver = start(spec, "-q")
+    until((out / first).exists, driver)
+    driver.kill()
+    driver.communicate(timeout=60)
+    assert not Store(str(out)).exists(SUCCESS_FILE)
+    finished_by_a_rerun(spec, out, wanted)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_kill_while_a_lock_is_taken_over(calm):
+    folder, wanted = calm
+    rng = random.Random(7)
+    for number in range(4):
+        out = folder / f"taken-over-{number}"
+        spec = job_file(folder, out.name)
+        stale = {"host": "elsewhere", "pid": 1, "run": "old", "token": "old", "beat": time.time() - 1000}
+        Store(str(out)).put(LOCK_FILE, json.dumps(stale).encode())
+        driver = start(spec, "-q")
+        until(lambda: b'"old"' not in Store(str(out)).read(LOCK_FILE), driver)  # noqa: B023
+        # The taker waits half a second, to see whether another one has taken the lock at the same moment.
+        time.sleep(rng.random() * 0.7)
+        driver.kill()
+        driver.communicate(timeout=60)
+        finished_by_a_rerun(spec, out, wanted)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_kill_while_an_output_is_begun_anew(calm):
+    folder, wanted = calm
+    rng = random.Random(8)
+    for number in range(4):
+        out = folder / f"anew-{number}"
+        before = start(job_file(folder, out.name, name="null"), "-q")
+        _, said = before.communicate(timeout=200)
+        assert before.returncode == 0, said
+        old = (out / JOB_FILE).read_bytes()
+        spec = job_file(folder, out.name)
+        driver = start(spec, "-q", "--fresh")
+        until(lambda: (out / JOB_FILE).read_bytes() != old, driver)  # noqa: B023
+        time.sleep(rng.random() * 0.1)
+        driver.kill()
+        driver.communicate(timeout=60)
+        again = start(spec, "-q")
+        _, said = again.communicate(timeout=200)
+        assert again.returncode == 0, said
+        # The second generation has names of its own and the same rows.
+        made = {name.replace("-g2-", "-"): data for name, data in read_tree(out, "data").items()}
+        assert made == {name: data for name, data in wanted.items() if name.startswith("data/")}
+        assert verify(Store(str(out))).sound

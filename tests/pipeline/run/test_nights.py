@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from methods.errors import InputError
 from pipeline.run import driver
-from pipeline.run.driver import resolve, run_job
+from pipeline.run.driver import run_job
+from pipeline.run.resolving import resolve
 from pipeline.window import window_start
 from tests.support.datasets import encoded, picture, street_samples, write_tar
 from tests.support.jobs import index_rows, job

@@ -71,8 +71,15 @@ def test_poison_that_kills_its_process_becomes_a_rejected_row(tmp_path):
     names = [f"b{n}" for n in range(6)] + ["die-1", "b7"]
     write_tar(tmp_path / "in" / "b.tar", street_samples(names))
     spec = job(tmp_path / "in", tmp_path / "out", method__name="trouble", compute__workers=1)
-    outcome = run_job(spec)
+    said: list[str] = []
+    outcome = run_job(spec, say=said.append)
     assert outcome.state == "done"
+    # Each death of its process is counted, and only what was in hand then is searched.
+    assert outcome.progress.losses.crashes >= 2
+    assert outcome.progress.losses.preemptions == 0
+    searched = [line for line in said if line.startswith("searching")]
+    assert "1 culprits found" in searched[-1]
+    assert "searching 3 shards" not in searched[-1]
     rows = {row["key"]: row for row in index_rows(tmp_path / "out")}
     assert len(rows) == 18
     bad = {key: (row["stage"], row["error"]) for key, row in rows.items() if row["status"] != "ok"}

@@ -9,7 +9,7 @@ import pytest
 from pipeline.plan import FilePlan
 from pipeline.records import Shard
 from pipeline.run import units
-from pipeline.run.driver import resolve
+from pipeline.run.resolving import resolve
 from pipeline.run.steps import read_file
 from pipeline.run.units import units_of
 from tests.support.datasets import encoded, picture
