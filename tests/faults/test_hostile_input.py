@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.run.driver import run_job
-from pipeline.sources import base
+from pipeline.sources import base, parquet
 from tests.support.datasets import encoded, picture
 from tests.support.hostile import KINDS, MOST_MIB
 from tests.support.jobs import index_rows, job
@@ -69,6 +69,24 @@ def test_a_value_that_is_stored_once_and_unpacked_for_every_row(tmp_path: Path) 
     refused, peak = map(int, done.stdout.split())
     assert refused == 64
     assert peak < 1024
+
+
+def test_a_row_group_that_unpacks_a_hundredfold_is_not_read(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(parquet, "_UNPACKED", 1 << 20)
+    image = encoded(picture(1, (16, 16)), "PNG")
+    for name, images in (("a", [image] * 3), ("b", [bytes(1 << 20) + bytes([n]) for n in range(4)])):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        table = pa.table({"key": [f"{name}{n}" for n in range(len(images))], "image": images})
+        pq.write_table(table, tmp_path / f"in/{name}.parquet", compression="zstd", use_dictionary=False)
+    run_job(job(tmp_path / "in", tmp_path / "out", max_rejects=5), local=True)
+    rows = index_rows(tmp_path / "out")
+    assert [(row["key"], row["status"], row["error"]) for row in rows] == [
+        ("a0", "ok", None),
+        ("a1", "ok", None),
+        ("a2", "ok", None),
+        ("b.parquet#end", "rejected", "too_large"),
+    ]
+    assert "a row group unpacks to 4194" in rows[-1]["message"]
 
 
 def test_a_shard_that_unpacks_to_more_than_its_budget_keeps_what_fits(tmp_path: Path, monkeypatch) -> None:

@@ -373,6 +373,10 @@ def keep_case(folder: Path, rng: random.Random) -> int:
     from pipeline.keep import KeepExpression
 
     text = " ".join(rng.choice(_WORDS) for _ in range(rng.randint(0, 12)))
+    if rng.random() < 0.5:
+        parts = [f"{rng.choice(('ssim', 'psnr'))} {rng.choice(('<', '>=', '!='))} {rng.random():.3g}" for _ in range(3)]
+        text = f" {rng.choice(('and', 'or'))} ".join(rng.sample(parts, rng.randint(1, 3)))
+        text = text if rng.random() < 0.5 else broken(text.encode(), rng, 1).decode("latin-1")
     try:
         found = KeepExpression.parse(text, {"ssim", "psnr"})
         found.keeps({"ssim": rng.choice((0.5, float("nan"), 1e308)), "psnr": rng.choice((0.0, -1.0, 1e-320))})
