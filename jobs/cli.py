@@ -107,6 +107,23 @@ def preview(
 
 
 @app.command()
+def stats(
+    source: Annotated[str, typer.Argument(help="The dataset, as source.uri names one.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The file to write, NAME.npz.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="A metric of sets, as in a job: fid, or '{fid: {resize: clean}}'. May be repeated."),
+    ] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run.")] = "cpu",
+    json: Json = False,
+) -> None:
+    """Keep the statistics of a dataset, so that jobs can be compared with it (metrics_reference)."""
+    from jobs.commands.stats import stats_command
+
+    run_safely(Console(json), lambda console: stats_command(console, source, out, metric or ["fid"], device))
+
+
+@app.command()
 def status(
     output: Output,
     errors: Annotated[
@@ -171,14 +188,17 @@ def export(
         typer.Option(help="stored (as they are), source (png stays png, jpg stays jpg), jpeg, png or webp."),
     ] = "stored",
     task: Annotated[str, typer.Option(help="For yolo: auto, detect, segment, pose or obb.")] = "auto",
+    ignore_lost: Annotated[
+        bool, typer.Option("--ignore-lost", help="coco: flag boxes that labels.check found lost as ignore.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write pictures and labels as trainers load them; to a .json file: the labels alone, as before."""
     from jobs.commands.export import export_command
     from pipeline.output.export.run import ExportOptions
 
-    options = ExportOptions(format, images or "copy", splits, seed, where, image_format, task)
-    only_labels = images in (None, "none") and splits is None and image_format == "stored"
+    options = ExportOptions(format, images or "copy", splits, seed, where, image_format, task, ignore_lost)
+    only_labels = images in (None, "none") and splits is None and image_format == "stored" and not ignore_lost
     run_safely(Console(json), lambda console: export_command(console, output, out, options, only_labels=only_labels))
 
 

@@ -17,6 +17,8 @@ from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
 from pipeline.labels.source import TableSource, converted
 from pipeline.labels.table import LabelTable, TableInfo
+from pipeline.metrics.reference import Statistics, is_statistics
+from pipeline.metrics.set_params import SetParams
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
@@ -186,6 +188,9 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     }
     if metric_weights:
         tree["metric_weights"] = sorted(metric_weights.values())
+    if spec.metrics_reference is not None:
+        # features of the sources are not kept then
+        tree["metrics_reference"] = True
     job = Job(
         spec=spec,
         params=ready.model_dump(mode="json"),
@@ -199,7 +204,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         fingerprint="",
         label_table=None if label_table is None else label_table.name,
         notes=(*([taken] if taken else []), *(() if label_table is None else label_table.info.notes)),
-        metric_entries=tuple(metrics.ready(entry) for entry in spec.metrics),
+        metric_entries=_ready_metrics(spec, metric_weights),
         metric_weights=metric_weights,
     )
     tree["label_changes"] = job.label_changes.as_tree()
@@ -226,18 +231,49 @@ def weight_uris(spec: JobSpec) -> tuple[str, ...]:
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
     weights = None if weights is None else resolved_uri(weights, "method.weights")
-    measured = [uri for entry in spec.metrics for uri in metrics.weight_uris(entry)]
+    measured = [uri for entry in measured_by(spec) for uri in metrics.weight_uris(entry)]
     return tuple(dict.fromkeys([*info.weight_uris(resolved(params), weights), *measured]))
 
 
 def _columns(spec: JobSpec) -> tuple[str, ...]:
     """The index columns of the spec's metrics. Raises InputError for an unknown metric or a wrong ``keep``."""
-    columns = tuple(column for entry in spec.metrics for column in metrics.columns(entry))
+    columns = tuple(column for entry in measured_by(spec) for column in metrics.columns(entry))
     if twice := sorted({column for column in columns if columns.count(column) > 1}):
         raise InputError(f"metrics: column '{twice[0]}' is measured twice: leave one of its metrics out")
     if spec.keep is not None:
         KeepExpression.parse(spec.keep, columns)
     return columns
+
+
+def measured_by(spec: JobSpec) -> list[metrics.Entry]:
+    """What a job measures: its metrics, and the check of its labels."""
+    check = spec.source.labels.check
+    return [*spec.metrics, *([] if check is None else [{"label_check": check.model_dump(mode="json")}])]
+
+
+def _ready_metrics(spec: JobSpec, weights: Mapping[str, str]) -> tuple[metrics.Entry, ...]:
+    """The metrics with their URIs ready for any machine, and what those of sets are compared with.
+
+    Raises:
+        InputError: a reference that no metric uses, or a file of statistics that has not what a metric needs.
+    """
+    reference = spec.metrics_reference
+    if reference is None:
+        return tuple(metrics.ready(entry) for entry in measured_by(spec))
+    if not any(metrics.resolve(entry)[0].of_set for entry in measured_by(spec)):
+        raise InputError("metrics_reference: no metric uses it: add fid, kid, cmmd or dino_distance to metrics")
+    statistics = Statistics.read(reference.uri, reference.storage) if is_statistics(reference.uri) else None
+    if statistics is None:
+        detect(SourceSpec(uri=reference.uri, storage=reference.storage))
+    ready: list[metrics.Entry] = []
+    for entry in measured_by(spec):
+        info, params = metrics.resolve(entry)
+        if isinstance(params, SetParams) and params.against in ("auto", "reference"):
+            params = params.model_copy(update={"against": "reference"})
+            if statistics is not None:
+                statistics.of(params.set_name(), weights[params.weights()], 2, redact(reference.uri), info.name)
+        ready.append(info.name if params is None else {info.name: params.model_dump(mode="json")})
+    return tuple(ready)
 
 
 def _metric_weights(spec: JobSpec) -> dict[str, str]:
@@ -249,7 +285,7 @@ def _metric_weights(spec: JobSpec) -> dict[str, str]:
     from methods.weights import identity
 
     found: dict[str, str] = {}
-    for entry in spec.metrics:
+    for entry in measured_by(spec):
         for uri in metrics.weight_uris(entry):
             try:
                 found[uri] = identity(uri)

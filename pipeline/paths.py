@@ -36,6 +36,9 @@ RUNS = f"{OWN}/runs"
 LOGS = f"{OWN}/logs"
 FEATURES = f"{OWN}/features"
 
+REFERENCE_FILE = f"{OWN}/reference.npz"
+"""Statistics of the dataset that the outputs are compared with as a set."""
+
 DATA = "data"
 INDEX = "index"
 IMAGES = "images"

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from methods.errors import InputError, first_line
 from methods.plugins import nearest
 from methods.uris import WeightsUri, expanded
+from pipeline.metrics.label_check_params import LabelCheckParams
 from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
 from pipeline.storage import StorageOptions
@@ -41,6 +42,10 @@ class LabelsSpec(_Block):
     """[width, height] of the pictures that the labels were made for, where that is not the pictures' own size."""
     set: dict[str, str | bool | int | float] = {}
     """What is true of every translated picture, such as ``timeofday: night``; replaces what its labels say."""
+    check: LabelCheckParams | None = None
+    """Checks with a detector that labelled objects are still there after the translation, and that none were invented:
+    ``{detector: fasterrcnn_resnet50_fpn_v2}``. ``keep`` may use its ``labels.survival`` and ``labels.invented``.
+    """
     caption: str | None = None
     """Template of the translated picture's caption, such as ``"{caption}, at night"``."""
 
@@ -207,6 +212,15 @@ class ComputeSpec(_Block):
         return value
 
 
+class ReferenceSpec(_Block):
+    """A set of pictures to compare all outputs with, for ``fid`` and other metrics of sets."""
+
+    uri: str
+    """A dataset as ``source.uri`` names one, or a file ``NAME.npz`` that ``sceneshift stats`` wrote of one."""
+    storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds it."""
+
+
 class JobSpec(_Block):
     """One translation job. ``JobSpec.load`` reads it from YAML."""
 
@@ -221,6 +235,10 @@ class JobSpec(_Block):
     metrics: list[str | dict[str, dict[str, Any] | None]] = ["psnr", "ssim", "structure"]
     """Metrics that are computed per picture or for the whole set, by name or as ``{name: {parameter: value}}``; an
     empty list measures nothing.
+    """
+    metrics_reference: ReferenceSpec | None = None
+    """What metrics of sets (``fid``, ``kid``, ...) compare the outputs with; none takes the true targets, else the
+    sources.
     """
     keep: str | None = None
     """Condition on the metrics that a picture must meet to be kept, such as ``structure < 0.03``; others become
@@ -286,7 +304,9 @@ class JobSpec(_Block):
         tree = self.as_tree()
         places = ("uri", "storage", "labels", "layout", "modified_after")
         source = {k: v for k, v in tree["source"].items() if k not in places}
-        source["labels"] = {k: v for k, v in tree["source"]["labels"].items() if k not in ("uri", "required")}
+        source["labels"] = {k: v for k, v in tree["source"]["labels"].items() if k not in ("uri", "required", "check")}
+        # outputs that began before labels could be checked keep their fingerprint
+        source["labels"] |= {"check": check} if (check := tree["source"]["labels"]["check"]) else {}
         output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
         keys = ("method", "metrics", "keep", "variants", "seed")
         return {k: tree[k] for k in keys} | {"source": source, "output": output, "dtype": self.compute.dtype}

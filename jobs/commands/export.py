@@ -28,7 +28,7 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         if options.format not in SINGLE:
             raise InputError(f"--format {options.format}: one file is coco or bdd100k; give a folder: {out[:-5]}")
         if not only_labels:
-            raise InputError(f"{out}: one file has neither pictures nor splits; give a folder: {out[:-5]}")
+            raise InputError(f"{out}: one file has neither pictures nor splits nor flags; give a folder: {out[:-5]}")
         with counting("pictures", quiet=console.quiet) as watch:
             summary = export_file(job, Path(out), options.format, options.where, watch)
         console.result({"file": out, **asdict(summary)})

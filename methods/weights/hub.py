@@ -30,6 +30,8 @@ _MODEL_FILES = (
     "processor/*.json",
     # a network or a LoRA by itself
     "config.json",
+    "preprocessor_config.json",
+    "model.safetensors",
     "diffusion_pytorch_model.safetensors",
     "pytorch_lora_weights.safetensors",
 )

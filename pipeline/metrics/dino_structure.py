@@ -39,7 +39,7 @@ class DinoStructure:
         # Imported here, as finalise builds every metric and needs no network for it.
         from pipeline.metrics.dino_features import shared
 
-        encoded = shared(self._device, self._params.weights)
+        encoded = shared(self._device, self._params.weights).tokens
         pairs = zip(encoded.of(pictures, "output"), encoded.of(pictures, "source"), strict=True)
         return Measured({"dino_structure": [a.structure_distance(b) for a, b in pairs if a and b]})
 

@@ -19,6 +19,7 @@ class MetricInfo:
             its only argument, and with its parameters as the second if it has ``params``; imported when it is built.
         requires: a module that must be installed for it, and what to say to pip: ``(module, requirement)``.
         params: the model of its parameters, for a metric that has some.
+        of_set: whether it compares whole sets of pictures, and so may have a reference.
     """
 
     name: str
@@ -27,3 +28,4 @@ class MetricInfo:
     implementation: str
     requires: tuple[str, str] | None = None
     params: type[MetricParams] | None = None
+    of_set: bool = False

@@ -42,7 +42,8 @@ class LabelChange:
     def measure(self, pictures: Pictures) -> Measured:
         """One value a sample in each column, and ``structure`` and ``colour`` of every annotation with a box."""
         structure, colour, annotations = [], [], []
-        for source, output, labels in zip(pictures.source, pictures.output, pictures.labels, strict=True):
+        every = pictures.labels or [None] * len(pictures)
+        for source, output, labels in zip(pictures.source, pictures.output, every, strict=True):
             said = _of_boxes(source, output, labels)
             annotations.append(said)
             structure.append(max((each["structure"] for each in said if "structure" in each), default=math.nan))

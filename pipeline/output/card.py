@@ -97,6 +97,8 @@ def write_card(
         "reasons": sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0])),
         "columns": [(name, each, _meaning(name)) for name, each in summary.columns.items() if each.count],
         "dataset": sorted(summary.dataset.items()),
+        "dataset_notes": summary.dataset_notes,
+        "label_check": summary.label_check,
         "duplicates": summary.duplicate_keys,
         "is_loose": is_loose,
         "labels": describe_labels(summary.labels),

@@ -5,29 +5,29 @@ Everything here is computed anew from what is committed, so doing it twice gives
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from methods.errors import first_line
-from pipeline import metrics
 from pipeline.errors import JobFailed
 from pipeline.findings import merge, read_findings
 from pipeline.job import Job
 from pipeline.job_record import stored_job
+from pipeline.labels.check_table import SurvivalTable
+from pipeline.metrics.set_features import rank
 from pipeline.metrics.summary import Summary
 from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.report import write_report
+from pipeline.output.set_figures import set_figures
 from pipeline.output.summary import ColumnFigures, RowCounts, RunSummary
 from pipeline.output.view import View, read_view
-from pipeline.paths import CARD_FILE, FEATURES, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
+from pipeline.paths import CARD_FILE, JOB_FILE, MERGED_INDEX, METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from pipeline.runlog import read_runs
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.label_counts import LabelTotals
@@ -108,10 +108,14 @@ def _summary(
             reasons[reason] = reasons.get(reason, 0) + number
     columns: dict[str, Summary] = {name: Summary() for name in job.metric_columns}
     duplicates: int | None = None
+    # through a filter, figures of sets are those of what it keeps
+    ranks: set[int] | None = None if view is None else set()
     if merged is not None:
         good = rows_with(merged, "status", "ok")
         kept = good.num_rows
         _add(columns, good)
+        if ranks is not None:
+            ranks |= _ranks(good)
         duplicates = good.num_rows - good.group_by(["key", "variant"], use_threads=False).aggregate([]).num_rows
     else:
         kept = 0
@@ -119,14 +123,19 @@ def _summary(
             part = rows_with(_rows(store, path, view), "status", "ok")
             kept += part.num_rows
             _add(columns, part)
+            if ranks is not None:
+                ranks |= _ranks(part)
     # the notes count what the job kept, of which a later filter may have taken some
     counts["filtered"] += counts["ok"] - kept
     counts["ok"] = kept
+    figures, figure_notes = set_figures(job, {note.shard for note in notes}, ranks)
     return RunSummary(
         rows=RowCounts(sum(counts.values()), **counts),
         reasons=reasons,
         columns={name: ColumnFigures.of(summary.as_dict()) for name, summary in columns.items()},
-        dataset=_dataset_metrics(job, store),
+        dataset=figures,
+        dataset_notes=tuple(figure_notes),
+        label_check=_label_check(job, store, paths, merged, view),
         duplicate_keys=duplicates,
         findings=merge(read_findings(store), *(note.findings for note in notes)),
     )
@@ -148,21 +157,25 @@ def _notes(job: Job, paths: Sequence[str]) -> tuple[list[PartNote], dict[str, An
         table.close()
 
 
+def _ranks(rows: pa.Table) -> set[int]:
+    keys = rows.select(["key", "variant"]).to_pylist()
+    return {rank(each["key"], each["variant"]) for each in keys}
+
+
+def _label_check(
+    job: Job, store: Store, paths: list[str], merged: pa.Table | None, view: View | None
+) -> dict[str, Any] | None:
+    """The table of what a detector still finds, by class; ``None`` for a job that does not ask one."""
+    if "labels.survival" not in job.metric_columns:
+        return None
+    table = SurvivalTable()
+    for part in [merged] if merged is not None else (_rows(store, path, view) for path in paths):
+        good = rows_with(part, "status", "ok")
+        table.add(good["labels"].to_pylist())
+    return table.as_tree()
+
+
 def _add(columns: dict[str, Summary], table: pa.Table) -> None:
     for name, summary in columns.items():
         if METRIC + name in table.column_names:
             summary.add(table[METRIC + name].drop_null().to_pylist())
-
-
-def _dataset_metrics(job: Job, store: Store) -> dict[str, float]:
-    sets: dict[str, list[np.ndarray]] = {}
-    for entry in store.list(FEATURES):
-        name = entry.path.removeprefix(FEATURES + "/").split("/")[0]
-        sets.setdefault(name, []).append(np.load(io.BytesIO(store.read(entry.path)), allow_pickle=False))
-    if not sets:
-        return {}
-    features = {name: np.concatenate(parts) for name, parts in sets.items()}
-    found: dict[str, float] = {}
-    for metric in metrics.build(job.metric_entries, device="cpu"):
-        found.update(metric.combine(features))
-    return {name: float(value) for name, value in sorted(found.items())}

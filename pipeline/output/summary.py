@@ -58,6 +58,9 @@ class RunSummary:
         reasons: rejected rows by reason.
         columns: figures of each metric column.
         dataset: metrics of the whole set, such as a distance between distributions.
+        dataset_notes: what one has to know to read them, one sentence each.
+        label_check: what of the labels a detector still finds, by class, as
+            :class:`pipeline.labels.check_table.SurvivalTable` gives it; ``None`` for a job that does not ask one.
         duplicate_keys: keys that several source files have; ``None`` where the index is too large to say.
         findings: what of the source is not here, or needs a look.
         labels: counts of labels, as :class:`pipeline.sink.label_counts.LabelTotals` gives them.
@@ -67,6 +70,8 @@ class RunSummary:
     reasons: Mapping[str, int] = field(default_factory=dict)
     columns: Mapping[str, ColumnFigures] = field(default_factory=dict)
     dataset: Mapping[str, float] = field(default_factory=dict)
+    dataset_notes: tuple[str, ...] = ()
+    label_check: Mapping[str, Any] | None = None
     duplicate_keys: int | None = None
     findings: tuple[Finding, ...] = ()
     labels: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +83,8 @@ class RunSummary:
             "reasons": dict(self.reasons),
             "columns": {name: asdict(each) for name, each in self.columns.items()},
             "dataset": dict(self.dataset),
+            "dataset_notes": list(self.dataset_notes),
+            "label_check": self.label_check,
             "duplicate_keys": self.duplicate_keys,
             "findings": [each.as_dict() for each in self.findings],
             "labels": dict(self.labels),
@@ -91,6 +98,8 @@ class RunSummary:
             reasons=tree.get("reasons", {}),
             columns={name: ColumnFigures.of(each) for name, each in tree.get("columns", {}).items()},
             dataset=tree.get("dataset", {}),
+            dataset_notes=tuple(tree.get("dataset_notes", ())),
+            label_check=tree.get("label_check"),
             duplicate_keys=tree.get("duplicate_keys"),
             findings=tuple(map(Finding.from_dict, tree.get("findings", []))),
             labels=tree.get("labels", {}),

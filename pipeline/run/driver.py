@@ -106,7 +106,7 @@ def run_job(
     finally:
         executor.close()
     counted = label_warnings(outcome.summary.labels, matched=not mismatches) if outcome.summarised else []
-    outcome.warnings[:0] = [*job.notes, *mismatches, *counted]
+    outcome.warnings[:0] = [*job.notes, *mismatches, *counted, *outcome.summary.dataset_notes]
     return outcome
 
 

@@ -114,7 +114,7 @@ def _files(job: Job, shard: Translated) -> _Files:
     for name in sorted({name for _, row in good for name in row.features}):
         vectors = np.stack([row.features[name] for _, row in good if name in row.features])
         buffer = io.BytesIO()
-        np.save(buffer, vectors.astype(np.float32), allow_pickle=False)
+        np.save(buffer, vectors, allow_pickle=False)
         before.append((features_path(name, shard.shard), buffer.getvalue()))
     part, note = write_index(shard, places, job.metric_columns, job.method_label, job.fingerprint)
     return _Files(before, part, note, written, paths)

@@ -11,6 +11,7 @@ import numpy as np
 from methods.base import Inputs
 from methods.errors import BadSample
 from pipeline import codec
+from pipeline.labels import parse_sample
 from pipeline.records import Sample
 
 
@@ -18,7 +19,7 @@ def decoded(sample: Sample) -> Inputs:
     """A sample as an objective's ``transform`` takes it.
 
     ``columns`` holds what the source carries, label maps decoded under their own names, and the true picture of the
-    other domain as ``target`` (H, W, 3) uint8 where the source has one.
+    other domain as ``target`` (H, W, 3) uint8 where the source has one; ``boxes`` are those of its own label record.
 
     Raises:
         BadSample: a picture that cannot be decoded.
@@ -28,9 +29,20 @@ def decoded(sample: Sample) -> Inputs:
         raise BadSample(problem.error if problem else "no_image", problem.message if problem else "no picture")
     columns: dict[str, Any] = dict(sample.passthrough)
     columns |= {name: codec.decode_mask(data) for name, data in sample.masks.items()}
+    if sample.labels_raw is not None and (boxes := _boxes(sample.labels_raw)) is not None:
+        columns["boxes"] = boxes
     if sample.target is not None:
         columns["target"] = codec.decode(sample.target).pixels
     return Inputs(sample.key, codec.decode(sample.image).pixels, sample.caption, columns)
+
+
+def _boxes(text: str) -> list[tuple[str, tuple[float, float, float, float]]] | None:
+    """Class and (x, y, width, height) of every box of a label record; ``None`` for a JSON that is none."""
+    try:
+        found = parse_sample(text, "auto")
+    except BadSample:
+        return None
+    return [(each.category, each.bbox) for each in found.annotations if each.bbox is not None]
 
 
 class DecodedCache:

@@ -63,11 +63,13 @@ class Measures:
         values: by column.
         features: by set.
         annotations: one mapping of JSON values an annotation of its labels; empty where nothing is said of them.
+        attributes: what is said of the picture, to stand with its labels.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     features: dict[str, np.ndarray] = field(default_factory=dict)
     annotations: list[dict[str, Any]] = field(default_factory=list)
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 Result: TypeAlias = "torch.Tensor | np.ndarray | Rejection"

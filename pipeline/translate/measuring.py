@@ -12,13 +12,11 @@ import numpy as np
 
 from pipeline.job import Job
 from pipeline.labels import Labels
+from pipeline.labels.check_names import MEASURED
 from pipeline.metrics.base import Metric, Pictures
 from pipeline.resample import resample
 from pipeline.translate.items import Item, Measures
 from pipeline.translate.labelling import moved_labels
-
-MEASURED = "sceneshift"
-"""The attribute of an annotation under which stands what was measured of it."""
 
 
 def measured_pictures(job: Job, good: Sequence[tuple[Item, np.ndarray]], *, labels: bool) -> Pictures:
@@ -70,17 +68,23 @@ def measure(metrics: Sequence[Metric], pictures: Pictures, alone: AbstractContex
             place.annotations = place.annotations or [{} for _ in every]
             for annotation, said in zip(place.annotations, every, strict=True):
                 annotation.update(said)
+        for place, own in zip(found, measured.attributes, strict=bool(measured.attributes)):
+            place.attributes.update(own)
     return found
 
 
-def with_measures(labels: Labels | None, annotations: Sequence[dict[str, Any]]) -> Labels | None:
-    """The labels with what was measured of each annotation among its attributes."""
-    if labels is None or not annotations:
+def with_measures(labels: Labels | None, measured: Measures) -> Labels | None:
+    """The labels with what was measured of the picture and of each annotation among their attributes."""
+    if labels is None:
+        return None
+    if measured.attributes:
+        labels = replace(labels, attributes={**labels.attributes, **measured.attributes})
+    if not measured.annotations:
         return labels
     return replace(
         labels,
         annotations=[
             replace(each, attributes=each.attributes | {MEASURED: said}) if said else each
-            for each, said in zip(labels.annotations, annotations, strict=True)
+            for each, said in zip(labels.annotations, measured.annotations, strict=True)
         ],
     )

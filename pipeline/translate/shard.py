@@ -251,7 +251,7 @@ class ShardTranslation:
         sample = prepared.sample
         size = (picture.shape[1], picture.shape[0])
         cut = (prepared.decoded.pixels.shape[1], prepared.decoded.pixels.shape[0])
-        labels = move_labels(with_measures(prepared.labels, measured.annotations), self.job, cut, size)
+        labels = move_labels(with_measures(prepared.labels, measured), self.job, cut, size)
         kept = self.translator.keep is None or self.translator.keep.keeps(measured.values)
         masks: dict[str, bytes] = {}
         image = source_image = None

@@ -15,6 +15,7 @@ from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.labels.categories import Categories
+from pipeline.labels.check_names import with_lost_ignored
 from pipeline.output.export.declared import declared_categories
 from pipeline.output.export.folder import ExportFolder
 from pipeline.output.export.formats import FORMATS, open_writer
@@ -48,6 +49,7 @@ class ExportOptions:
         where: which pictures, in the language of ``keep``.
         image_format: ``stored`` takes pictures as they are, ``source`` gives each the format of its source picture.
         task: of YOLO.
+        ignore_lost: flag annotations that a detector no longer finds (``labels.check``) as ``ignore``; COCO only.
     """
 
     format: str = "coco"
@@ -57,6 +59,7 @@ class ExportOptions:
     where: str | None = None
     image_format: str = "stored"
     task: str = "auto"
+    ignore_lost: bool = False
 
     def check(self) -> None:
         """Raise InputError for a word that is none of its option's."""
@@ -67,6 +70,8 @@ class ExportOptions:
         ):
             if value not in known:
                 raise InputError(f"{name} {value}: {nearest(value, list(known))}")
+        if self.ignore_lost and self.format != "coco":
+            raise InputError(f"--ignore-lost: {self.format} has no place for it; use --format coco")
         if self.images == "link" and self.image_format not in ("stored", "source"):
             raise InputError(
                 f"--images link: a link cannot change the format to {self.image_format}; use --images copy"
@@ -127,6 +132,8 @@ def export_folder(
             "--images link: only an output of loose files (output.format: files) on a disk has pictures to link to; "
             "use --images copy"
         )
+    if options.ignore_lost and "labels.survival" not in job.metric_columns:
+        raise InputError("--ignore-lost: this job did not check its labels: set source.labels.check")
     rows = Rows(job.store, job.metric_columns, options.where)
     splits = parse_splits(options.splits)
     found, plan = look(job, rows, [each.name for each in splits], options.seed)
@@ -222,7 +229,6 @@ class _Export:
 
     def _picture(self, row: Mapping[str, Any]) -> Picture:
         name = self._names.new(row["key"], row["variant"], row["shard"])
-        labels = row["labels"]
         variant = f"_v{row['variant']}" if self._job.spec.variants > 1 else ""
         return Picture(
             split=self._splitter.of(row["key"]),
@@ -231,9 +237,15 @@ class _Export:
             width=row["width"],
             height=row["height"],
             caption=row["caption"],
-            labels=from_arrow_value(labels, row["labels_raw"] or "") if labels else Labels(),
+            labels=self._labels(row),
             metrics={name: value for name, value in row.items() if name.startswith(METRIC) and value is not None},
         )
+
+    def _labels(self, row: Mapping[str, Any]) -> Labels:
+        if not row["labels"]:
+            return Labels()
+        labels = from_arrow_value(row["labels"], row["labels_raw"] or "")
+        return with_lost_ignored(labels) if self._options.ignore_lost else labels
 
     def _ending(self, row: Mapping[str, Any]) -> str:
         original, stored = original_ending(row, self._job.layout), self._job.spec.output.image.format

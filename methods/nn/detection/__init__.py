@@ -1,0 +1,1 @@
+"""Object detectors behind one small interface: pictures in, boxes with classes and scores out."""

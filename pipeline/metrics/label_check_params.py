@@ -1,0 +1,37 @@
+"""Parameters of the check of labels; imports neither torch nor numpy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from methods.nn.detection.names import TORCHVISION, DetectorUri, released_uri
+from pipeline.metrics.params import MetricParams
+
+
+class LabelCheckParams(MetricParams):
+    """With which detector labels are checked, and what counts as found."""
+
+    detector: DetectorUri
+    """One of torchvision's detectors by name (``fasterrcnn_resnet50_fpn_v2``), or a URI: a folder or hub id of a
+    transformers detector, a file of objective ``detector``, ``bundled://street-detector``, or torchvision's weights.
+    """
+    network: str | None = None
+    """torchvision's name of the network, where ``detector`` is the URI of its weights."""
+    map: dict[str, str] = Field(default={})
+    """Classes of the labels that the detector knows under another name, such as ``{rider: person}``; adds to those that
+    are known."""
+    iou: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Least overlap of a labelled box and a detection, as intersection over union."""
+    score: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Least score of a detection."""
+    smallest: Annotated[float, Field(ge=0)] = 8.0
+    """Side in pixels below which a labelled box is not checked."""
+
+    def weight_uris(self) -> tuple[str, ...]:
+        return (released_uri(self.detector),)
+
+    def torchvision_network(self) -> str | None:
+        """torchvision's name of the network, if it is one of its."""
+        return self.detector if self.detector in TORCHVISION else self.network

@@ -1,0 +1,58 @@
+"""What the outputs of a job are compared with as a set: a dataset, or a file of its statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from methods.errors import InputError
+from pipeline.job import Job
+from pipeline.metrics.reference import Statistics, is_statistics
+from pipeline.output.statistics import dataset_statistics
+from pipeline.paths import REFERENCE_FILE
+from pipeline.spec import SourceSpec
+from pipeline.uris import redact
+
+
+def reference_features(job: Job, set_metrics: Sequence[Any]) -> list[np.ndarray | None]:
+    """The features of the job's reference for each of these metrics; ``None`` for one that uses none.
+
+    The statistics of a dataset are made once, on the device of this process's metrics, and kept with the output.
+
+    Raises:
+        InputError: the reference cannot be read, or has not the features of a metric.
+    """
+    reference = job.spec.metrics_reference
+    asking = [metric for metric in set_metrics if metric.params.against == "reference"]
+    if reference is None or not asking:
+        return [None] * len(set_metrics)
+    where = redact(reference.uri)
+    if is_statistics(reference.uri):
+        found = Statistics.read(reference.uri, reference.storage)
+    else:
+        found = _kept(job, where)
+        if found is None:
+            source = SourceSpec(uri=reference.uri, storage=reference.storage)
+            found = dataset_statistics(source, asking, job.metric_weights)
+            job.store.put(REFERENCE_FILE, found.to_bytes())
+    return [_features(found, metric, job, where) if metric in asking else None for metric in set_metrics]
+
+
+def _features(found: Statistics, metric: Any, job: Job, where: str) -> np.ndarray:
+    params = metric.params
+    return found.of(params.set_name(), job.metric_weights[params.weights()], params.sample, where, metric.name)
+
+
+def _kept(job: Job, where: str) -> Statistics | None:
+    """The statistics that an earlier run kept, if they are of this reference."""
+    data = job.store.read_or_none(REFERENCE_FILE)
+    if data is None:
+        return None
+    try:
+        found = Statistics.from_bytes(data, job.store.uri(REFERENCE_FILE))
+    except InputError:
+        # damaged: made anew
+        return None
+    return found if found.source == where else None

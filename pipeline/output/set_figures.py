@@ -1,0 +1,88 @@
+"""Figures of whole sets, from the features that the workers left in an output."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from pipeline import metrics
+from pipeline.job import Job
+from pipeline.metrics.set_features import RANK
+from pipeline.output.reference import reference_features
+from pipeline.paths import FEATURES
+from pipeline.storage import Store
+
+
+def set_figures(job: Job, shards: Collection[str], kept: Collection[int] | None) -> tuple[dict[str, float], list[str]]:
+    """The figures of all of the job's metrics of whole sets, by name, and what one has to know to read them.
+
+    Args:
+        shards: ids of the committed ones; what others have left behind does not count.
+        kept: ranks of the pictures that count, where a filter of the output has taken some; ``None`` for all.
+
+    Raises:
+        InputError: the job's reference cannot be read any more.
+    """
+    stored = StoredFeatures(job.store, shards, kept)
+    if not stored.names:
+        return {}, []
+    figures: dict[str, float] = {}
+    notes: list[str] = []
+    built = metrics.build(job.metric_entries, device="cpu")
+    of_sets: list[Any] = [metric for metric in built if hasattr(metric, "finish")]
+    for metric, reference in zip(of_sets, reference_features(job, of_sets), strict=True):
+        found = metric.finish(stored, reference)
+        figures.update(found.values)
+        notes += found.notes
+    whole = {name: stored.all(name) for name in sorted(stored.unranked)}
+    for metric in built:
+        figures.update(metric.combine(whole))
+    return {name: float(value) for name, value in sorted(figures.items())}, notes
+
+
+class StoredFeatures:
+    """The features of an output's committed shards.
+
+    Attributes:
+        names: all there are.
+        unranked: those of metrics that take all of them.
+    """
+
+    def __init__(self, store: Store, shards: Collection[str], kept: Collection[int] | None) -> None:
+        self._store = store
+        self._kept = None if kept is None else np.array(sorted(kept), np.int64)
+        self._paths: dict[str, list[str]] = {}
+        known = set(shards)
+        for entry in store.list(FEATURES):
+            name, _, file = entry.path.removeprefix(f"{FEATURES}/").partition("/")
+            if file.removesuffix(".npy") in known:
+                self._paths.setdefault(name, []).append(entry.path)
+        self.names = set(self._paths)
+        self.unranked = {
+            name for name in self.names if f"{name}_{RANK}" not in self.names and not name.endswith(f"_{RANK}")
+        }
+
+    def all(self, name: str) -> np.ndarray:
+        """(n, D): every row, in order of shards."""
+        return np.concatenate([self._read(path) for path in self._paths[name]])
+
+    def sample(self, name: str, count: int) -> np.ndarray | None:
+        """As :class:`pipeline.metrics.set_features.FeatureReader`; other rows are not held in memory."""
+        if name not in self._paths:
+            return None
+        ranks = [self._read(path)[:, 0] for path in self._paths[f"{name}_{RANK}"]]
+        counted = [np.full(len(own), True) if self._kept is None else np.isin(own, self._kept) for own in ranks]
+        every = np.sort(np.concatenate([own[mask] for own, mask in zip(ranks, counted, strict=True)]), kind="stable")
+        if not len(every):
+            return None
+        last = every[min(count, len(every)) - 1]
+        taken = [mask & (own <= last) for own, mask in zip(ranks, counted, strict=True)]
+        rows = [self._read(path)[mask] for path, mask in zip(self._paths[name], taken, strict=True) if mask.any()]
+        order = np.argsort(np.concatenate([own[mask] for own, mask in zip(ranks, taken, strict=True)]), kind="stable")
+        return np.concatenate(rows)[order][:count]
+
+    def _read(self, path: str) -> np.ndarray:
+        return np.load(io.BytesIO(self._store.read(path)), allow_pickle=False)
