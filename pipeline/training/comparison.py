@@ -77,7 +77,9 @@ def compare(
     Raises:
         InputError: the weights do not load as the student's method, or it refuses every pair.
     """
-    samples = _held_out(spec, training)
+    name = next(iter(training.data))
+    stream = Stream(training.data[name], 0, spec.held_out, where=training.where.get(name))
+    samples = [from_condition(sample, SOURCE) for sample in stream.kept(spec.held_out * stream.variants)]
     pictures, seconds = _translated(spec, training, teacher, weights, samples, note)
     if not pictures:
         raise InputError(f"student '{spec.student.method_name}' refuses every held-out pair of {spec.teacher.uri}")
@@ -89,14 +91,15 @@ def compare(
     sources = [resample(pixels, size) for pixels, size in zip(originals, sizes, strict=True)]
     built = metrics.build(spec.metrics, device="cuda" if spec.compute.gpus else "cpu")
     agreement, untouched = (_values(built, wanted, found) for found in (students, sources))
+    groups = [stream.picture_of(key) for key in pictures]
     student_seconds = seconds / len(pictures)
     teacher_seconds = _teacher_seconds(teacher.store)
     return Comparison(
         pictures=len(pictures),
         agreement={name: float(values.mean()) for name, values in agreement.items()},
         untouched={name: float(values.mean()) for name, values in untouched.items()},
-        agreement_interval={name: bootstrap(values) for name, values in agreement.items()},
-        untouched_interval={name: bootstrap(values) for name, values in untouched.items()},
+        agreement_interval={name: bootstrap(values, groups) for name, values in agreement.items()},
+        untouched_interval={name: bootstrap(values, groups) for name, values in untouched.items()},
         teacher_seconds=teacher_seconds,
         student_seconds=student_seconds,
         speedup=None if teacher_seconds is None else teacher_seconds / student_seconds,
@@ -105,10 +108,15 @@ def compare(
     )
 
 
-def bootstrap(values: np.ndarray) -> Interval:
-    """The 95 % interval of the mean of (N,) values by the percentile bootstrap, always the same for the same values."""
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(_RESAMPLED, len(values)))].mean(1)
+def bootstrap(values: np.ndarray, groups: Sequence[str]) -> Interval:
+    """The 95 % interval of the mean of (N,) values by the percentile bootstrap, always the same for the same values.
+
+    Whole groups are drawn: variants of one picture say less than as many pictures would.
+    """
+    numbers = np.unique(np.array(groups), return_inverse=True)[1]
+    sums, sizes = np.bincount(numbers, weights=values), np.bincount(numbers)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLED, len(sums)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
 
@@ -157,13 +165,6 @@ def write_comparison(spec: DistillSpec, teacher: Job, weights: str, found: Compa
     report = {"teacher": teacher.method_label, "method": method, **asdict(found)}
     Store(spec.output.uri, spec.output.storage).put(REPORT, json.dumps(report, indent=1).encode())
     return json.loads(json.dumps(report))
-
-
-def _held_out(spec: DistillSpec, training: TrainSpec) -> list[Sample]:
-    """The held-out pairs as the student's method sees them: the picture to translate, the teacher's as target."""
-    name = next(iter(training.data))
-    stream = Stream(training.data[name], 0, spec.held_out, where=training.where.get(name))
-    return [from_condition(sample, SOURCE) for sample in stream.kept(spec.held_out * stream.variants)]
 
 
 def _translated(

@@ -93,7 +93,7 @@ class Stream:
         self.held_out_count = hold_out_count
         self.held_out = HeldOut()
         if hold_out_count:
-            keys = (self._picture(sample) for sample in self.first())
+            keys = (self.picture_of(sample.key) for sample in self.first())
             self.held_out = hold_out(hold_out_count, usable, lambda: keys)
         if balance is not None and all(value_of(sample, balance) is None for sample in islice(self.first(), WINDOW)):
             raise InputError(f"{self.where}: balance: no sample has '{balance}', neither as a column nor in its labels")
@@ -113,13 +113,13 @@ class Stream:
             for shard in self.source.read(file, self.layout, _PIECE):
                 yield from shard.samples
 
-    def _picture(self, sample: Sample) -> str:
-        """The key without the number of the variant."""
-        return sample.key.rpartition("_v")[0] if self.variants > 1 else sample.key
+    def picture_of(self, key: str) -> str:
+        """A sample's key without the number of the variant."""
+        return key.rpartition("_v")[0] if self.variants > 1 else key
 
     def holds_out(self, sample: Sample) -> bool:
         """Whether a sample is kept from training."""
-        return self._picture(sample) in self.held_out
+        return self.picture_of(sample.key) in self.held_out
 
     def kept(self, count: int) -> list[Sample]:
         """The first ``count`` samples that training never sees: all of them where it does not read this stream."""

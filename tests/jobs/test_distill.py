@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -139,6 +140,19 @@ def test_variants_are_more_pairs_and_stay_together(varied: Path, tmp_path: Path)
     trained_on = {next(stream.near(position)).key for position in range(48)}
     assert len(trained_on) == 8
     assert not kept & trained_on
+
+
+def test_intervals_are_of_pictures_not_of_their_variants() -> None:
+    from pipeline.training.comparison import bootstrap
+
+    values = np.random.default_rng(1).normal(3, 1, 40)
+    low, high = bootstrap(values, [str(n) for n in range(40)])
+    # the normal interval of the mean of 40 values with deviation 1
+    assert low < values.mean() < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 40**0.5, rel=0.15)
+    # each value four times over says no more
+    repeated = bootstrap(np.repeat(values, 4), [str(n) for n in np.repeat(np.arange(40), 4)])
+    assert repeated[1] - repeated[0] == pytest.approx(high - low, rel=0.1)
 
 
 def test_where_leaves_pairs_out(varied: Path, tmp_path: Path) -> None:
