@@ -37,7 +37,7 @@ from pipeline.storage import StorageOptions, Store  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "slow_store.md"
 SIDE = 256
-SHARD = 16
+SHARD = 64
 BLOCK = 64 << 10
 """Bytes of a range of the tar here: a tar of some megabytes has as many as a large one has of the usual size."""
 READERS = (1, 2, 4)
