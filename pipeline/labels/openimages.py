@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.labels import fields
@@ -129,8 +131,9 @@ def with_masks(labels: Labels, drawn: Mapping[str, bytes], size: tuple[int, int]
         except BadSample as error:
             problems.append(f"the mask {path} cannot be read: {error}")
         else:
-            flat = mask if mask.ndim == 2 else mask.any(2)
-            flat = codec.resize(flat.astype("uint8"), size or flat.shape[::-1], "nearest")
+            flat = mask if mask.ndim == 2 else np.asarray(mask.any(2))
+            height, width = mask.shape[:2]
+            flat = codec.resize(flat.astype("uint8"), size or (width, height), "nearest")
             if flat.any():
                 found = replace(found, rle=encode(flat))
             else:

@@ -82,7 +82,7 @@ LABEL_STUDIO_COCO: dict[str, Any] = {
     "info": {"year": 2024, "version": "1.0", "description": "", "contributor": "Label Studio", "url": ""},
 }
 LINE = "0 0.208333 0.281250 0.208333 0.312500\n"
-BOX = [10, 8, 20, 20]
+BOX = [10.0, 8.0, 20.0, 20.0]
 EXPORTS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]] = {
     "CVAT COCO 1.0": (
         {

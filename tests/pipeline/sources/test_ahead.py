@@ -8,6 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import fsspec
 import pytest
@@ -78,7 +79,7 @@ def test_shards_are_those_of_one_request_after_the_other(count, size, done, limi
 
 def test_many_requests_are_in_flight_but_not_all_of_them():
     far = Far()
-    shards = cut_shards(FILE, far.pending(500), 8, lambda part: True, None)
+    shards: Any = cut_shards(FILE, far.pending(500), 8, lambda part: True, None)
     next(shards)
     shards.close()
     assert 8 < far.most <= ahead.IN_FLIGHT
@@ -94,7 +95,7 @@ def test_large_pictures_wait_for_their_turn(monkeypatch):
         return Sample(key=str(number), source_uri="", image=bytes(60)), ()
 
     pending = (Pending(str(n), lambda n=n: fetch(n), remote=True) for n in range(1000))
-    stream = ahead.fetched_ahead(pending, lambda number: True)
+    stream: Any = ahead.fetched_ahead(pending, lambda number: True)
     next(stream)
     time.sleep(0.05)
     for _ in range(100):
