@@ -153,7 +153,7 @@ def test_status_and_plan_count_labels(tmp_path, capsys):
         "metrics": [],
     }
     (tmp_path / "job.yaml").write_text(json.dumps(spec | {"output": {"uri": str(tmp_path / "out")}}))
-    plan_command(Console(as_json=True), tmp_path / "job.yaml", [])
+    plan_command(Console(as_json=True), tmp_path / "job.yaml", [], samples=None, like=None, price=None)
     planned = json.loads(capsys.readouterr().out)
     assert ["3 of the pictures" in warning for warning in planned["warnings"]] == [True]
     run_job(JobSpec.load(tmp_path / "job.yaml"), local=True)
