@@ -13,6 +13,9 @@ from methods.errors import BadSample
 from pipeline import codec
 from pipeline.resample import resample
 
+Box = tuple[str, tuple[float, float, float, float]]
+"""Class, and left, top, width and height in pixels."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -37,10 +40,11 @@ class AugmentSpec(BaseModel):
 
 
 def augmented(inputs: Inputs, spec: AugmentSpec, rng: np.random.Generator) -> Inputs:
-    """The sample, varied: its picture, its target, and every map among its columns at the same place.
+    """The sample, varied: its picture, its target, its boxes, and every map among its columns at the same place.
 
     Maps (label maps, depth: any array but ``target``) are resampled by the nearest pixel, so that they keep their
-    values; one of another size than the picture is cut in proportion, and keeps its own scale.
+    values; one of another size than the picture is cut in proportion, and keeps its own scale. Boxes are cut at the
+    edges; those that are wholly outside are gone.
 
     Raises:
         BadSample: a picture smaller than the crop.
@@ -69,6 +73,9 @@ def augmented(inputs: Inputs, spec: AugmentSpec, rng: np.random.Generator) -> In
     for name, value in columns.items():
         if isinstance(value, np.ndarray) and value.ndim in (2, 3):
             columns[name] = moved(value, picture=name == "target")
+    if isinstance(columns.get("boxes"), list):
+        edges = _edges(box, (height, width))
+        columns["boxes"] = _moved_boxes(columns["boxes"], edges, (out_height, out_width), mirrored=mirrored)
     image = moved(inputs.image, picture=True)
     if spec.colour:
         image = _coloured(image, factors)
@@ -87,9 +94,7 @@ def _cut(
 ) -> np.ndarray:
     """The part ``box`` (shares: left, top, right, bottom), at ``size`` times this array's own scale to the picture."""
     height, width = array.shape[:2]
-    top, left = round(box[1] * height), round(box[0] * width)
-    bottom = max(top + 1, min(height, round(box[3] * height)))
-    right = max(left + 1, min(width, round(box[2] * width)))
+    left, top, right, bottom = _edges(box, (height, width))
     part = array[top:bottom, left:right]
     wanted = (max(1, round(size[0] * height / whole[0])), max(1, round(size[1] * width / whole[1])))
     if part.shape[:2] == wanted:
@@ -97,6 +102,34 @@ def _cut(
     if picture and array.dtype == np.uint8 and array.ndim == 3:
         return resample(part, (wanted[1], wanted[0]), "bicubic")
     return codec.resize(part, (wanted[1], wanted[0]), "nearest")
+
+
+def _edges(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in whole pixels of an array of ``size`` (height, width); never empty."""
+    height, width = size
+    left, top = round(box[0] * width), round(box[1] * height)
+    return (
+        left,
+        top,
+        max(left + 1, min(width, round(box[2] * width))),
+        max(top + 1, min(height, round(box[3] * height))),
+    )
+
+
+def _moved_boxes(
+    boxes: list[Box], edges: tuple[int, int, int, int], size: tuple[int, int], *, mirrored: bool
+) -> list[Box]:
+    left, top, right, bottom = edges
+    across, down = size[1] / (right - left), size[0] / (bottom - top)
+    found: list[Box] = []
+    for category, (x, y, w, h) in boxes:
+        first, last = max(x, left), min(x + w, right)
+        above, below = max(y, top), min(y + h, bottom)
+        if last <= first or below <= above:
+            continue
+        start = (right - last if mirrored else first - left) * across
+        found.append((category, (start, (above - top) * down, (last - first) * across, (below - above) * down)))
+    return found
 
 
 def _coloured(pixels: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -87,4 +87,7 @@ def _digest(sample: Sample) -> bytes:
     made = hashlib.blake2b(sample.key.encode("utf-8", "surrogatepass"), digest_size=16)
     for data in (sample.image, sample.target, *sample.masks.values()):
         made.update(data or b"")
+    made.update(
+        repr((sample.caption, sample.labels_raw, sorted(sample.passthrough.items()))).encode("utf-8", "replace")
+    )
     return made.digest()

@@ -61,6 +61,32 @@ def test_picture_target_and_maps_move_together(
     np.testing.assert_array_equal(again.image, found.image)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    x=st.integers(0, 40),
+    y=st.integers(0, 40),
+    side=st.integers(4, 20),
+    crop=st.none() | st.integers(16, 40),
+    scale=st.floats(1, 2),
+    seed=st.integers(0, 999),
+)
+def test_a_box_stays_around_what_it_is_around(
+    x: int, y: int, side: int, crop: int | None, scale: float, seed: int
+) -> None:
+    mask = np.zeros((60, 60), np.uint8)
+    mask[y : y + side, x : x + side] = 1
+    inputs = Inputs("k", np.zeros((60, 60, 3), np.uint8), None, {"seg": mask, "boxes": [("car", (x, y, side, side))]})
+    found = augmented(inputs, AugmentSpec(flip=True, crop=crop, scale=scale), np.random.default_rng(seed)).columns
+    rows, columns = np.nonzero(found["seg"])
+    if not len(rows):
+        assert all(min(w, h) < 2 for _, (_, _, w, h) in found["boxes"])
+        return
+    ((name, (left, top, width, height)),) = found["boxes"]
+    assert name == "car"
+    edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    assert np.abs(np.subtract((left, top, left + width, top + height), edges)).max() <= 1
+
+
 @settings(max_examples=40, deadline=None)
 @given(half=st.integers(12, 32), scale=st.floats(1, 2), seed=st.integers(0, 999))
 def test_a_map_of_half_the_size_is_cut_at_the_same_place(half: int, scale: float, seed: int) -> None:
