@@ -1,6 +1,6 @@
 """Does translated data help? A detector trained on streets by day, with and without nights, tested on true nights.
 
-    python benchmarks/augmentation.py [--data FOLDER] [--scenes 400] [--steps 600] [--seeds 3]
+    python -m benchmarks.augmentation [--data FOLDER] [--scenes 400] [--steps 600] [--seeds 3]
 
 Three trainings a seed, of equal steps: on day alone, on day and its translation to night (``street_day_to_night``), on
 day and the true night of the same scenes. AP is COCO's at an overlap of half (pycocotools), mean over classes, on true

@@ -1,6 +1,6 @@
 """How many labelled objects survive the bundled translation to night, beside how many survive a true night.
 
-    python benchmarks/label_survival.py [--data FOLDER] [--scenes 48] [--detector bundled://street-detector]
+    python -m benchmarks.label_survival [--data FOLDER] [--scenes 48] [--detector bundled://street-detector]
 
 The same scenes by day, translated to night (``street_day_to_night``), and by true night, all seen by one detector with
 the defaults of ``labels.check``. What it loses in true nights is its own fault; what it loses beyond that is the

@@ -1,6 +1,6 @@
 """What each metric adds to the work on a picture: a one-step method with it, over the same without any metric.
 
-    python benchmarks/metrics_cost.py [--side 256] [--pictures 8]
+    python -m benchmarks.metrics_cost [--side 256] [--pictures 8]
 
 In CPU seconds of one thread, which a busy machine changes least: decoding, the bundled day-to-night model, encoding,
 and the metric on the same pictures. Networks have their published sizes and random weights, which take the same time as
