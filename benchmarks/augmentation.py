@@ -160,12 +160,13 @@ def main() -> None:
         for name, pictures in sets.items():
             found[name].append(average_precision(trained(pictures, asked.steps, seed), unseen))
             print(f"seed {seed}, {name}: AP50 {found[name][-1]:.3f}", flush=True)
-    result: dict[str, Any] = {"scenes": len(days), "steps": asked.steps, "test pictures": len(unseen), "AP50": {}}
-    for name, values in found.items():
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        result["AP50"][name] = {"mean": statistics.mean(values), "std": spread, "seeds": values}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
+        # what is known so far, should the rest be broken off
+        result: dict[str, Any] = {"scenes": len(days), "steps": asked.steps, "test pictures": len(unseen), "AP50": {}}
+        for name, values in found.items():
+            spread = statistics.stdev(values) if len(values) > 1 else None
+            result["AP50"][name] = {"mean": statistics.mean(values), "std": spread, "seeds": values}
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    print(RESULTS.read_text())
 
 
 if __name__ == "__main__":

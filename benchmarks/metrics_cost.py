@@ -1,6 +1,6 @@
 """What each metric adds to the work on a picture: a one-step method with it, over the same without any metric.
 
-    python -m benchmarks.metrics_cost [--side 256] [--pictures 8]
+    python -m benchmarks.metrics_cost [--side 256] [--pictures 8] [--light]
 
 In CPU seconds of one thread, which a busy machine changes least: decoding, the bundled day-to-night model, encoding,
 and the metric on the same pictures. Networks have their published sizes and random weights, which take the same time as
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--light", action="store_true", help="leave out the networks of more than 5 million parameters")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     jobs = [RenderJob(seed, asked.side, asked.side, ("day",), None) for seed in range(asked.pictures)]
@@ -95,7 +96,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         entries: dict[str, metrics.Entry] = {name: name for name in WEIGHTLESS}
         entries["featdist_efflite0"] = "featdist_efflite0"
-        entries |= write_weights(Path(folder))
+        entries |= {} if asked.light else write_weights(Path(folder))
         entries["label_check (small)"] = {"label_check": {"detector": "bundled://street-detector"}}
         for name, entry in entries.items():
             (metric,) = metrics.build([entry])
