@@ -121,7 +121,7 @@ def average_precision(objective: DetectorTraining, pictures: Sequence[Inputs]) -
     if not results:
         return 0.0
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
+        truth: Any = COCO()
         categories = [{"id": at + 1, "name": name} for at, name in enumerate(names)]
         truth.dataset = {"images": images, "annotations": annotations, "categories": categories}
         truth.createIndex()
@@ -140,7 +140,7 @@ def render(folder: Path, count: int, seed: int) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="streets of 128 pixels with day and night; none renders them")
     parser.add_argument("--test", type=Path, help="the same of other scenes, to test on; none renders 100")
     parser.add_argument("--scenes", type=int, default=400)

@@ -31,7 +31,7 @@ RESULTS = Path(__file__).parent / "results" / "label_survival.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="streets of 128 pixels with day and night; none renders them")
     parser.add_argument("--scenes", type=int, default=48)
     parser.add_argument("--detector", default="bundled://street-detector")

@@ -68,7 +68,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--pictures", type=int, default=8)
     parser.add_argument("--light", action="store_true", help="leave out the networks of more than 5 million parameters")

@@ -48,7 +48,8 @@ def shared(device: str, library: str, model: str, weights: str) -> EncodedPictur
 
 def _timm(model: str) -> _Built:
     import timm
-    from timm.data import create_transform, resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
 
     if not timm.is_model(model.partition(".")[0]):
         raise InputError(f"model '{model}': timm has no such network: {nearest(model, timm.list_models())}")
