@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import time
@@ -70,6 +71,8 @@ class Head:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         from ray.job_submission import JobSubmissionClient
 
+        # Ray tells of each upload and of each connection that ends.
+        logging.getLogger("ray").setLevel(logging.WARNING)
         with self._plain_errors():
             self._client: JobSubmissionClient = JobSubmissionClient(address)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from pipeline.storage import redact
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
 PRIVATE = "local"
+_ANSWERS_WITHIN_SECONDS = 10
 _ENVIRONMENT = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -190,6 +192,7 @@ def open_cluster(demand: Demand) -> Cluster:
         _connect(address=PRIVATE, num_cpus=cpus, include_dashboard=False)
         where = f"on a Ray of its own on this machine, {cpus} CPUs (--address auto joins one that runs here)"
         return _opened(Cluster(where, (least, most), connected_here=True))
+    _refuse_unreachable(address)
     try:
         _connect(address=address)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -202,6 +205,26 @@ def open_cluster(demand: Demand) -> Cluster:
     except BaseException:
         ray.shutdown()
         raise
+
+
+def _refuse_unreachable(address: str) -> None:
+    """Raise InputError where nothing listens at an address: Ray itself would try for minutes."""
+    scheme, _, place = address.rpartition("://")
+    shown = redact(address)
+    if scheme in ("http", "https"):
+        raise InputError(
+            f"compute.address {shown}: a dashboard is what `sceneshift submit` takes; a run joins HEAD:6379 "
+            "or ray://HEAD:10001"
+        )
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        # `auto`, or a form that Ray refuses at once
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        reason = first_line(error)
+        raise InputError(f"compute.address {shown}: nothing answers there ({reason}); is the head up?") from None
 
 
 def _connect(**options: object) -> None:

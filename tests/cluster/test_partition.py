@@ -16,7 +16,7 @@ import yaml
 from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
 from tests.support.datasets import read_tree, write_tars
-from tests.support.network import two_machines
+from tests.support.machines import two_machines
 from tests.support.ray_head import free_ports, ray_head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

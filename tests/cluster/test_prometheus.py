@@ -29,6 +29,14 @@ DEPLOY = ROOT / "deploy"
 class Prometheus:
     address: str
 
+    def ready(self) -> bool:
+        """Whether it answers queries already."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The instant vector of an expression. Raises AssertionError if Prometheus refuses it."""
         url = f"{self.address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
@@ -63,7 +71,12 @@ def prometheus(head: RayHead, tmp_path: Path) -> Iterator[Prometheus]:
     with (tmp_path / "prometheus.log").open("w") as log:
         server = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
     try:
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        found = Prometheus(f"http://127.0.0.1:{port}")
+        until = time.monotonic() + 60
+        while not found.ready():
+            assert time.monotonic() < until, (tmp_path / "prometheus.log").read_text()
+            time.sleep(0.3)
+        yield found
     finally:
         server.terminate()
         server.wait(20)

@@ -78,7 +78,7 @@ def test_one_job_over_two_nodes_makes_the_bytes_of_one_process(slurm, tmp_path):
     run_job(JobSpec.load(job_file(tmp_path, "alone")), local=True)
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "alone")
     assert not list(tmp_path.glob(".sceneshift-*.token")), "a token was left behind"
-    assert not list(Path("/tmp").glob(f"sceneshift-{log.stem.removeprefix('slurm-')}")), "Ray's folder was left behind"
+    assert not list(Path("/tmp").glob(f"sceneshift-{log.stem}")), "Ray's folder was left behind"
 
 
 def test_two_jobs_on_one_node_do_not_meet(slurm, tmp_path):

@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import functools
 import ipaddress
+import os
 import socket
 from typing import Any
 
+MADE_HERE = "SCENESHIFT_TEST_NETWORK"
+"""Environment variable: a network between namespaces of this machine, as long as a test has one."""
 _LOCAL_NAMES = {"", "localhost", "localhost.localdomain", "ip6-localhost"}
 
 
@@ -29,6 +32,8 @@ def is_here(address: str) -> bool:
     except ValueError:
         return False
     if plain.is_loopback or plain.is_unspecified:
+        return True
+    if (made := os.environ.get(MADE_HERE)) and plain in ipaddress.ip_network(made):
         return True
     family = socket.AF_INET if plain.version == 4 else socket.AF_INET6
     with socket.socket(family, socket.SOCK_DGRAM) as probe:

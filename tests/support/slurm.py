@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.network import two_machines
+from tests.support.machines import two_machines
 
 _CONFIG = """
 ClusterName=sceneshift

@@ -71,6 +71,24 @@ def test_a_cluster_elsewhere_is_asked_later(monkeypatch):
     assert Demand(None).joins is None
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:9", "nothing answers there"),
+        ("ray://127.0.0.1:9", "nothing answers there"),
+        ("127.0.0.1:99999", "nothing answers there"),
+        ("no-such-host.invalid:6379", "nothing answers there"),
+        ("http://127.0.0.1:8265", "what `sceneshift submit` takes"),
+    ],
+)
+def test_an_address_where_nobody_is_is_refused_at_once(address, words, monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("Ray tries for minutes"))
+    with pytest.raises(InputError, match=words) as caught:
+        open_cluster(Demand((1, 1), address=address))
+    assert "\n" not in str(caught.value)
+
+
 def _here() -> Room:
     return Room(os.cpu_count() or 1, 0, elastic=True)
 
