@@ -192,8 +192,8 @@ def open_cluster(demand: Demand) -> Cluster:
         _connect(address=PRIVATE, num_cpus=cpus, include_dashboard=False)
         where = f"on a Ray of its own on this machine, {cpus} CPUs (--address auto joins one that runs here)"
         return _opened(Cluster(where, (least, most), connected_here=True))
-    _refuse_unreachable(address)
     try:
+        _refuse_unreachable(address)
         _connect(address=address)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         said = redact(f"compute.address {address}: cannot reach this Ray cluster ({first_line(error)})")
@@ -208,23 +208,42 @@ def open_cluster(demand: Demand) -> Cluster:
 
 
 def _refuse_unreachable(address: str) -> None:
-    """Raise InputError where nothing listens at an address: Ray itself would try for minutes."""
-    scheme, _, place = address.rpartition("://")
-    shown = redact(address)
+    """Raise InputError where nothing listens at an address, or refuses the token: Ray itself would try for minutes.
+
+    Raises ConnectionError for ``auto`` where no Ray runs on this machine.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+    from ray.exceptions import AuthenticationError, RayError
+
+    shown = f"compute.address {redact(address)}"
+    scheme, _, place = (canonicalize_bootstrap_address(address) or "" if address == "auto" else address).rpartition(
+        "://"
+    )
     if scheme in ("http", "https"):
         raise InputError(
-            f"compute.address {shown}: a dashboard is what `sceneshift submit` takes; a run joins HEAD:6379 "
-            "or ray://HEAD:10001"
+            f"{shown}: a dashboard is what `sceneshift submit` takes; a run joins HEAD:6379 or ray://HEAD:10001"
         )
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
-        # `auto`, or a form that Ray refuses at once
+        # a form that Ray refuses at once
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWERS_WITHIN_SECONDS).close()
     except (OSError, OverflowError) as error:
-        reason = first_line(error)
-        raise InputError(f"compute.address {shown}: nothing answers there ({reason}); is the head up?") from None
+        raise InputError(f"{shown}: nothing answers there ({first_line(error)}); is the head up?") from None
+    if scheme:
+        return
+    try:
+        # Asks for the cluster's id, nothing more.
+        GcsClient(address=place)
+    except AuthenticationError:
+        raise InputError(
+            f"{shown}: the cluster wants a token and refuses what it got; name the file with the cluster's token in "
+            "RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"
+        ) from None
+    except RayError as error:
+        raise InputError(f"{shown}: what answers there is no Ray head ({first_line(error)})") from None
 
 
 def _connect(**options: object) -> None:

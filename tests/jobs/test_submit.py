@@ -113,6 +113,10 @@ def test_no_token_and_a_wrong_one_are_one_line(head, tmp_path):
     wrong = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}
     assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("submit", path, **wrong))
     assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("jobs", **wrong))
+    write_tars(tmp_path / "in", 1, 2)
+    for environment in (none, wrong):
+        done = head.command("run", path, "--address", head.gcs, "--quiet", **environment)
+        assert "RAY_AUTH_TOKEN_PATH" in one_line(done)
     missing = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "missing")}
     assert "RAY_AUTH_TOKEN_PATH" in one_line(head.cli("submit", path, **missing))
 
@@ -126,7 +130,7 @@ def test_a_wrong_job_has_its_exit_code_and_an_unknown_id_is_one_line(head, tmp_p
 
 def test_a_stopped_job_goes_on_when_submitted_again(head, tmp_path):
     write_tars(tmp_path / "in", 3, 8)
-    slow = {"name": "sleeper", "params": {"seconds": 1.0}}
+    slow = {"name": "sleeper", "params": {"seconds": 3.0}}
     path = job_file(tmp_path, method=slow, output={"uri": str(tmp_path / "out"), "shard_size": 2})
     id_ = json.loads(head.cli("submit", path, "--json").stdout)["id"]
     index = tmp_path / "out" / "index"
