@@ -52,8 +52,8 @@ from methods.train.losses.vision_aided import VisionAidedDiscriminator  # noqa: 
 from methods.train.turbo.mini_networks import SCHEDULER as MINI_SCHEDULER  # noqa: E402
 from methods.train.turbo.mini_networks import UNET as MINI_UNET  # noqa: E402
 from methods.train.turbo.mini_networks import VAE as MINI_VAE  # noqa: E402
-from methods.train.turbo.networks import VAE_TARGETS, Parts, add_lora, merged, stepped, vae_scale  # noqa: E402
-from methods.train.workers import alone  # noqa: E402
+from methods.train.turbo.networks import VAE_TARGETS, Parts, add_lora, merged, vae_scale  # noqa: E402
+from methods.train.updates import Updates  # noqa: E402
 from methods.turbo.captions import Captions  # noqa: E402
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet  # noqa: E402
 from methods.turbo.vae import SkipVAE  # noqa: E402
@@ -303,7 +303,7 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
 
     def update(loss: Tensor) -> None:
         loss.backward()
-        stepped(objective.optimizer, objective.trained, params.max_grad_norm)
+        Updates().step("generators", objective.optimizer, clip=params.max_grad_norm)
 
     fake_b = objective.generate(a, "a2b", noise(a))
     again_a = objective.generate(fake_b, "b2a", noise(a))
@@ -328,9 +328,8 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
             network(x, kind, draws, "").mean() for network, x in zip(discriminators.values(), pictures, strict=True)
         ]
         (0.5 * params.lambda_gan * torch.stack(losses).sum()).backward()
-        stepped(
-            list(objective.discriminator_optimizers.values()), objective.trained_discriminators, params.max_grad_norm
-        )
+        optimizers = objective.discriminator_optimizers.values()
+        Updates().step("discriminators", *optimizers, clip=params.max_grad_norm)
 
 
 VARIANTS = {
@@ -357,7 +356,7 @@ def peak_of_one(args: argparse.Namespace) -> None:
             if like_release:
                 took = seconds(lambda a=a, b=b, d=draws: release_iteration(objective, a, b, d), device)
             else:
-                took = seconds(lambda a=a, b=b, d=draws: objective.iterate(a, b, d, alone), device)
+                took = seconds(lambda a=a, b=b, d=draws: objective.iterate(a, b, d, Updates()), device)
         if device.type == "cuda":
             peak = torch.cuda.max_memory_allocated()
         else:

@@ -150,7 +150,7 @@ def scores(images: Images, held: Held, pool: np.ndarray) -> Scores:
     for metric in metrics.build(METRICS, device="cpu"):
         measured = metric.measure(pictures)
         values |= {name: float(np.mean(value)) for name, value in measured.values.items()}
-        own = measured.features.get("efflite0_output", own)
+        own = np.asarray(measured.features.get("efflite0_output", own))
     return Scores(
         values["psnr_target"],
         values["ssim_target"],
@@ -163,7 +163,8 @@ def scores(images: Images, held: Held, pool: np.ndarray) -> Scores:
 def features(images: Images) -> np.ndarray:
     """(N, 1280)."""
     (metric,) = metrics.build(("kid_efflite0",), device="cpu")
-    return metric.measure(Pictures(list(images), list(images), [None] * len(images))).features["efflite0_output"]
+    measured = metric.measure(Pictures(list(images), list(images), [None] * len(images)))
+    return np.asarray(measured.features["efflite0_output"])
 
 
 def candidates(model: Images, held: Held) -> dict[str, Images]:

@@ -180,8 +180,8 @@ def _raw_attributes(raw: str | None) -> dict[str, Any]:
     record = record[0] if isinstance(record, list) and record else record
     if not isinstance(record, dict):
         return {}
-    image = record.get("image") if isinstance(record.get("image"), dict) else {}
-    for found in (record.get("attributes"), image.get("attributes")):
+    image = record.get("image")
+    for found in (record.get("attributes"), image.get("attributes") if isinstance(image, dict) else None):
         if isinstance(found, dict):
             return found
     return {}

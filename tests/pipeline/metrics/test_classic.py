@@ -31,8 +31,8 @@ def values(name: str, source: np.ndarray, output: np.ndarray, target: np.ndarray
 def test_ms_ssim_is_that_of_torchmetrics() -> None:
     a = picture(0, (211, 177))
     b = np.clip(a.astype(float) * 0.6 + np.random.default_rng(1).normal(0, 12, a.shape), 0, 255).astype(np.uint8)
-    tensors = [torch.from_numpy(each.copy()).permute(2, 0, 1)[None].float() / 255 for each in (b, a)]
-    expected = float(multiscale_structural_similarity_index_measure(*tensors, data_range=1.0))
+    first, second = (torch.from_numpy(each.copy()).permute(2, 0, 1)[None].float() / 255 for each in (b, a))
+    expected = float(multiscale_structural_similarity_index_measure(first, second, data_range=1.0))
     found = values("ms_ssim", a, b)
     assert found["ms_ssim"] == pytest.approx(expected, abs=2e-5)
     assert 0.3 < expected < 0.99

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def test_kid_features_name_what_they_are() -> None:
     assert without.values == {}
     with_targets = metric.measure(Pictures([a, b], [b, a], [a, None]))
     assert set(with_targets.features) == {"efflite0_output", "efflite0_target"}
-    target = with_targets.features["efflite0_target"]
+    target = np.asarray(with_targets.features["efflite0_target"])
     assert (target.shape, target.dtype) == ((2, 1280), np.float32)
     assert np.isnan(target[1]).all()
     np.testing.assert_array_equal(target[0], without.features["efflite0_source"][0])
@@ -79,8 +80,13 @@ def test_kid_of_pictures_sees_noise() -> None:
     metric = build(["kid_efflite0"])[0]
     clean = [picture(seed, detail=16) for seed in range(12)]
     other = [picture(seed, detail=16) for seed in range(50, 62)]
-    near = metric.combine(metric.measure(Pictures(clean, clean, list(other))).features)
-    far = metric.combine(metric.measure(Pictures(clean, [noisy(each, 40) for each in clean], list(other))).features)
+
+    def combined(pictures: Pictures) -> Mapping[str, float]:
+        features = metric.measure(pictures).features
+        return metric.combine({name: np.asarray(vectors) for name, vectors in features.items()})
+
+    near = combined(Pictures(clean, clean, list(other)))
+    far = combined(Pictures(clean, [noisy(each, 40) for each in clean], list(other)))
     assert set(near) == {"kid_efflite0", "kid_efflite0_stderr", "kid_efflite0_count"}
     assert far["kid_efflite0"] > near["kid_efflite0"] + 3 * (near["kid_efflite0_stderr"] + far["kid_efflite0_stderr"])
 

@@ -103,9 +103,11 @@ def test_dino_structure_is_that_of_the_papers(tmp_path: Path) -> None:
 
     def keys_self_sim(pixels: np.ndarray) -> torch.Tensor:
         kept: list[torch.Tensor] = []
-        hook = network.blocks[-1].attn.qkv.register_forward_hook(lambda module, args, out: kept.append(out))
+        tensor: Any = preprocess(Image.fromarray(pixels))
+        blocks: Any = network.blocks
+        hook = blocks[-1].attn.qkv.register_forward_hook(lambda module, args, out: kept.append(out))
         with torch.no_grad():
-            network(preprocess(Image.fromarray(pixels))[None])
+            network(tensor[None])
         hook.remove()
         keys = kept[0].reshape(1, -1, 3, 2, 64).permute(2, 0, 3, 1, 4)[1][0]
         x = keys.transpose(0, 1).reshape(1, keys.shape[1], -1)[0][None]
@@ -123,8 +125,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, str]:
     """A small CLIP in OpenAI's layout: the model of open_clip, and its file."""
     torch.manual_seed(1)
     size = {"embed_dim": 32, "quick_gelu": True}
-    vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+    vision: Any = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8}
+    text: Any = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
     model = open_clip.CLIP(**size, vision_cfg=vision, text_cfg=text).eval()
     path = tmp_path_factory.mktemp("clip") / "clip.safetensors"
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
@@ -137,7 +139,7 @@ def unit(features: torch.Tensor) -> torch.Tensor:
 
 def test_clip_metrics_are_those_of_open_clip(clip: tuple[Any, str]) -> None:
     model, path = clip
-    prepare = open_clip.image_transform(
+    prepare: Any = open_clip.image_transform(
         32, is_train=False, mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711)
     )
     tokenize = open_clip.get_tokenizer("ViT-B-32")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import quantity
-from pipeline.output.report.choose import choose
+from pipeline.output.report.choose import SPREAD, SPREAD_SHARDS, choose
 from pipeline.output.report.plots import histogram, rate, spans, ticks
 from pipeline.output.report.reasons import reasons
 from pipeline.output.report.speed import idle_seconds, rates, run_speeds, seconds_by_worker
@@ -20,7 +20,9 @@ from pipeline.output.report.speed import idle_seconds, rates, run_speeds, second
 def table(statuses: list[str], shards: list[int], values: list[float | None]) -> pa.Table:
     keys = [f"k{n:04d}" for n in range(len(statuses))]
     named = [f"s{number}" for number in shards]
-    return pa.table({"key": keys, "status": statuses, "shard": named, "metric.m": pa.array(values, pa.float64())})
+    errors = pa.array([None if status == "ok" else "truncated" for status in statuses], pa.string())
+    columns = {"key": keys, "status": pa.array(statuses, pa.string()), "shard": pa.array(named, pa.string())}
+    return pa.table(columns | {"error": errors, "metric.m": pa.array(values, pa.float64())})
 
 
 @settings(deadline=None, max_examples=60)
@@ -37,21 +39,24 @@ def table(statuses: list[str], shards: list[int], values: list[float | None]) ->
 )
 def test_chosen_samples_are_few_ok_and_different(rows, count):
     index = table([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
-    chosen = choose(index, count, "metric.m")
-    good = [row for row in index.to_pylist() if row["status"] == "ok"]
+    chosen = choose(index, count, ["metric.m"])
     keys = [choice.row["key"] for choice in chosen]
-    assert len(keys) == len(set(keys)) <= count
-    assert set(keys) <= {row["key"] for row in good}
-    assert len({choice.row["shard"] for choice in chosen}) <= 12
-    if len({row["shard"] for row in good}) <= 6:
-        assert len(chosen) == min(count, len(good))
+    assert len(keys) == len(set(keys))
+    good = [row for row in index.to_pylist() if row["status"] == "ok"]
+    spread = [choice.row for choice in chosen if SPREAD in choice.groups]
+    assert all(row["status"] == "ok" for row in spread)
+    assert len(spread) <= count
+    assert len({row["shard"] for row in spread}) <= SPREAD_SHARDS
+    if len({row["shard"] for row in good}) <= SPREAD_SHARDS:
+        assert len(spread) == min(count, len(good))
     known = sorted(row["metric.m"] for row in good if row["metric.m"] is not None)
-    lows = [choice.row["metric.m"] for choice in chosen if choice.why == "lowest m"]
-    highs = [choice.row["metric.m"] for choice in chosen if choice.why == "highest m"]
-    assert lows == known[: len(lows)]
-    assert highs == known[::-1][: len(highs)]
-    if len(good) > count >= 6 and len(known) >= 6:
-        assert len(lows) == len(highs) == min(3, count // 6)
+    each = min(4, max(1, count // 6), len(known) // 2) if count else 0
+    assert sorted(choice.row["metric.m"] for choice in chosen if "low:m" in choice.groups) == known[:each]
+    assert (
+        sorted(choice.row["metric.m"] for choice in chosen if "high:m" in choice.groups) == known[len(known) - each :]
+    )
+    rejected = [choice for choice in chosen if "rejected" in choice.groups]
+    assert len(rejected) == (min(8, len(rows) - len(good)) if count else 0)
 
 
 def test_the_spread_reaches_from_end_to_end():

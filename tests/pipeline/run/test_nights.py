@@ -122,7 +122,8 @@ def test_a_window_over_loose_images(tmp_path, no_ray):
     for name, age in (("a", 9), ("b", 9), ("c", 0)):
         path = tmp_path / "in" / f"{name}.jpg"
         path.write_bytes(encoded(picture(ord(name))))
-        os.utime(path, (time.time() - age * DAY,) * 2)
+        then = time.time() - age * DAY
+        os.utime(path, (then, then))
     spec = job(tmp_path / "in", tmp_path / "out", source__modified_after="1w")
     outcome = run_job(spec, local=True)
     assert [row["key"] for row in index_rows(tmp_path / "out")] == ["c"]

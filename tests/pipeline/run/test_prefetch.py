@@ -44,7 +44,7 @@ def two_nodes(tmp_path: Path) -> Iterator[TwoNodes]:
     # No worker fits here, so nothing is fetched here.
     cluster.add_node(num_cpus=0, object_store_memory=80_000_000)
     cluster.wait_for_nodes()
-    yield TwoNodes(cluster.address, caches)
+    yield TwoNodes(str(cluster.address), caches)
     cluster.shutdown()
 
 
