@@ -26,9 +26,9 @@ def run_command(
     overrides: list[str],
     *,
     local: bool,
-    part: str | None,
     fresh: bool,
     steal_lock: bool,
+    part: str | None = None,
     if_busy: Literal["fail", "skip"] = "fail",
 ) -> int:
     """Run a job with progress on standard error; returns the exit code.

@@ -110,7 +110,7 @@ def test_a_signal_ends_in_one_line_that_says_what_is_committed(calm, number, nam
     folder, wanted = calm
     out = folder / f"stopped-{name}"
     driver = start(job_file(folder, out.name), "-q")
-    wait_for_parts(out, driver, 2)
+    wait_for_parts(out, driver, 1)
     driver.send_signal(number)
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == code, said

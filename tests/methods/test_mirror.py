@@ -79,7 +79,7 @@ def test_a_damaged_mirror_is_refused_and_can_be_renewed(tmp_path, monkeypatch):
     assert entry is not None
     assert mirror.damaged(entry) == []
     blob = tmp_path / "mirror" / "blobs" / entry.files[""].sha256
-    blob.write_bytes(b"x" + CONTENT[1:])
+    blob.write_bytes(bytes([CONTENT[0] ^ 1]) + CONTENT[1:])
     assert mirror.damaged(entry) == [""]
     monkeypatch.setenv("SCENESHIFT_MIRROR", str(tmp_path / "mirror"))
     with pytest.raises(InputError) as caught:

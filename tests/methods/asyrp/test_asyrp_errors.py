@@ -129,7 +129,7 @@ def test_a_picture_size_the_unet_cannot_halve(load) -> None:
 def test_files_that_hold_no_unet(load, golden: Path, tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "wrapped.pt")
     message = refusal(load, "ddpm_edit6", unet=tmp_path / "wrapped.pt")
-    assert "a dictionary of state_dict, epoch, expected a state dict" in message
+    assert "a dictionary of 'state_dict', 'epoch', expected a state dict" in message
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     assert "expected a DDPM UNet" in refusal(load, "ddpm_edit6", unet=tmp_path / "other.pt")
     state = read_tensors(golden / "ddpm_edit6" / "unet_official_layout.safetensors")

@@ -35,7 +35,8 @@ def two_nodes(tmp_path: Path) -> Iterator[TwoNodes]:
     import ray
     from ray.cluster_utils import Cluster
 
-    assert not ray.is_initialized()
+    # The shared cluster of this test process, if it has one: all tests that need it come first.
+    ray.shutdown()
     caches = (tmp_path / "cache-a", tmp_path / "cache-b")
     cluster = Cluster()
     for folder in caches:

@@ -153,10 +153,12 @@ def test_a_driver_killed_dead_is_followed_by_one_that_does_the_rest(filled, tmp_
     killed = subprocess.run([SCENESHIFT, "run", "--local", str(path)], capture_output=True, text=True, timeout=120)
     assert killed.returncode == -9, killed.stderr
     left = filled.objects("out")
-    assert sum(name.startswith("index/") for name in left) == SHARDS
+    committed = sum(name.startswith("index/") for name in left)
+    # the shard before may still have been on its way to the store
+    assert committed in (SHARDS - 1, SHARDS)
     assert LOCK_FILE in left
     outcome = run_job(JobSpec.parse(spec), local=True)
-    assert (outcome.progress.before, outcome.progress.shards) == (SHARDS, 1)
+    assert (outcome.progress.before, outcome.progress.shards) == (committed, SHARDS + 1 - committed)
     assert outcome.summary.rows.ok == FILES * SAMPLES + len(samples)
     assert outcome.summary.duplicate_keys == 0
     now = filled.objects("out")
