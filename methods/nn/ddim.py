@@ -68,6 +68,16 @@ def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     return [Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)]
 
 
+def ancestral_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
+    """The steps of diffusers' DDPMScheduler for the same configuration: those of DDIM, but the last goes to 1.
+
+    Raises:
+        ValueError: as :func:`sampling_plan`.
+    """
+    *before, last = sampling_plan(config, steps)
+    return [*before, last._replace(alpha_to=1.0)]
+
+
 def inversion_of(steps: Sequence[Step]) -> list[Step]:
     """The same steps walked backwards, least noise first: what undoes them where the predicted noise hardly changes."""
     return [Step(step.timestep, step.alpha_to, step.alpha_from) for step in reversed(steps)]
@@ -84,6 +94,20 @@ def ddim_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> T
     """
     x0 = predicted_x0(x, noise, alpha_from)
     return math.sqrt(alpha_to) * x0 + math.sqrt(1.0 - alpha_to) * noise
+
+
+def ddpm_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float, drawn: Tensor) -> Tensor:
+    """The ancestral update: a draw from the posterior of equation 7 of arXiv 2006.11239, between any two noise levels.
+
+    Its variance is ``(1 - alpha_to) / (1 - alpha_from) * (1 - alpha_from / alpha_to)``; equal to DDIM with eta = 1.
+
+    Args:
+        drawn: standard normal, of the shape of ``x``; unused where the step ends at ``alpha_to`` = 1.
+    """
+    variance = (1.0 - alpha_to) / (1.0 - alpha_from) * (1.0 - alpha_from / alpha_to)
+    x0 = predicted_x0(x, noise, alpha_from)
+    mean = math.sqrt(alpha_to) * x0 + math.sqrt(max(0.0, 1.0 - alpha_to - variance)) * noise
+    return mean + math.sqrt(variance) * drawn if variance > 0 else mean
 
 
 def predicted_x0(x: Tensor, noise: Tensor, alpha: float) -> Tensor:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from methods.self_guidance import notebook, properties
+from methods.self_guidance.params import Distance
+from methods.self_guidance.warp import notebook_warped, warped
+from methods.self_guidance.warp_spec import UNCHANGED, Warp
 
 Kind = Literal["centroid", "size", "shape", "appearance"]
 Formulas = Literal["paper", "notebook"]
-Distance = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class Term:
         factor: what the source's size is multiplied by.
         reference: the reference picture that stands in for the source, if any.
         source_columns: token positions there; ``None`` for the same ones.
+        warp: what happens to the source's shape before it is the target.
+        raw: compare maps as they are, without a threshold: shapes and sizes.
+        threshold: of normalised maps, where a thing begins.
+        distance: of this term, in place of the run's.
     """
 
     kind: Kind
@@ -64,6 +70,10 @@ class Term:
     factor: float | None = None
     reference: str | None = None
     source_columns: tuple[int, ...] | None = None
+    warp: Warp = UNCHANGED
+    raw: bool = False
+    threshold: float = properties.THRESHOLD
+    distance: Distance | None = None
 
     @property
     def needs_source(self) -> bool:
@@ -87,6 +97,7 @@ def energy(
         source: where targets come from, (B or 1, ...) without gradient.
         distance: ``l1`` is the absolute difference, ``l2`` half its square.
     """
+    distance = term.distance or distance
     formula: ModuleType = properties if formulas == "paper" else notebook
     columns = list(term.columns)
     there = columns if term.source_columns is None else list(term.source_columns)
@@ -95,30 +106,40 @@ def energy(
         assert seen.features is not None
         assert source.features is not None
         # the gradient changes the features under the mask, not the mask
-        found = formula.appearance(seen.maps[-1][..., columns].detach(), seen.features)
-        wanted = _paired(formula.appearance(source.maps[-1][..., there], source.features), found)
+        found = formula.appearance(seen.maps[-1][..., columns].detach(), seen.features, term.threshold)
+        wanted = _paired(formula.appearance(source.maps[-1][..., there], source.features, term.threshold), found)
         return _distance(found, wanted, distance)
     losses = []
     for number, maps in enumerate(seen.maps):
-        found = _property(formula, term.kind, maps[..., columns])
+        found = _property(formula, term, maps[..., columns])
         if term.to is not None:
             wanted = torch.tensor(term.to, device=maps.device)
         else:
             assert source is not None
             theirs = source.maps[number][..., there]
-            if term.kind == "shape" and formulas == "notebook":
-                wanted = notebook.target_shape(theirs)
+            if term.kind == "shape":
+                wanted = _target_shape(formulas, term, found, theirs)
             else:
-                wanted = _property(formula, term.kind, theirs)
-            wanted = _moved(term, wanted) if term.kind == "shape" else _paired(_moved(term, wanted), found)
+                wanted = _paired(_moved(term, _property(formula, term, theirs)), found)
         losses.append(_distance(found, wanted, distance))
     return torch.stack(losses).mean(0)
 
 
-def _property(formula: ModuleType, kind: Kind, maps: Tensor) -> Tensor:
-    if kind == "centroid":
+def _property(formula: ModuleType, term: Term, maps: Tensor) -> Tensor:
+    if term.kind == "centroid":
         return formula.centroid(maps)
-    return formula.size(maps) if kind == "size" else formula.shape(maps)
+    if term.raw:
+        return maps.mean((1, 2)) if term.kind == "size" else maps
+    return formula.size(maps, term.threshold) if term.kind == "size" else formula.shape(maps, term.threshold)
+
+
+def _target_shape(formulas: Formulas, term: Term, found: Tensor, theirs: Tensor) -> Tensor:
+    """The shape that ``found`` is to take: that of the source's maps ``theirs``, warped."""
+    if formulas == "notebook":
+        mask = theirs if term.raw else notebook.target_shape(theirs, term.threshold)
+        return notebook_warped(mask, notebook.centroid(found)[:, 0], term.warp)
+    wanted = _property(properties, term, theirs)
+    return wanted if term.warp == UNCHANGED else warped(wanted, properties.centroid(theirs), term.warp)
 
 
 def _moved(term: Term, wanted: Tensor) -> Tensor:

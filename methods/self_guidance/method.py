@@ -16,14 +16,14 @@ from methods.errors import BadSample, InputError
 from methods.nn.attention_capture import cross_attention_layers
 from methods.nn.captioner import Captioner
 from methods.nn.captions import CaptionSource
-from methods.nn.ddim import ddim_step, inversion_of, sampling_plan
+from methods.nn.ddim import ancestral_plan, ddim_step, inversion_of, sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.plugins import nearest
 from methods.self_guidance.energy import Term
 from methods.self_guidance.info import INFO
 from methods.self_guidance.params import SelfGuidanceParams
-from methods.self_guidance.sampling import Prompt, Reference, Watch, guided_sampling
+from methods.self_guidance.sampling import Noised, Prompt, Reference, Watch, guided_sampling
 from methods.self_guidance.tokens import bind, columns
 
 
@@ -55,7 +55,8 @@ class SelfGuidance:
         self.terms = params.term_specs()
         self.watch = _watch(model, params)
         try:
-            self.steps = sampling_plan(model.scheduler_config, params.steps)
+            plan = ancestral_plan if params.sampler == "ddpm" else sampling_plan
+            self.steps = plan(model.scheduler_config, params.steps)
         except ValueError as error:
             raise InputError(f"method.params.steps: {error}") from None
         negative = "" if params.negative_prompt is None and params.mode == "generated" else params.negative_prompt
@@ -116,7 +117,11 @@ class SelfGuidance:
         return to_tensor(prepare_image(inputs.image, self.params.image_prep), signed=True)
 
     def translate(self, batch: Batch) -> Tensor:
-        """(B, 3, H, W) float32 in [-1, 1]; draws ``latent``: the posterior's sample, or a generated picture's start."""
+        """(B, 3, H, W) float32 in [-1, 1].
+
+        Draws ``latent``: the posterior's sample, or a generated picture's start; with ``real_source`` noising also
+        ``start`` and ``source_steps``, with the ancestral sampler ``steps``.
+        """
         # guidance differentiates through the UNet, which inference mode forbids for everything made under it
         with torch.inference_mode(False), torch.no_grad():
             images = batch.inputs.clone()
@@ -127,7 +132,13 @@ class SelfGuidance:
             noise = batch.noise(self.model.latent_shape(height, width), "latent").clone()
             negative = None if self.negative is None else self.negative.expand(len(batch), -1, -1)
             prompt, source_prompt, start = Prompt(embeddings, negative), None, noise
-            if self.params.mode == "real":
+            noised = None
+            if self.params.mode == "real" and self.params.real_source == "noising":
+                levels = batch.noise((len(self.steps), *noise.shape[1:]), "source_steps").clone()
+                noised = Noised(self.model.encode(images, noise), levels)
+                start = batch.noise(noise.shape[1:], "start").clone()
+                source_prompt = None if negative is None else Prompt(embeddings)
+            elif self.params.mode == "real":
                 start = self._inverted(self.model.encode(images, noise), embeddings)
                 # the source is the picture itself: its inversion walked back under its caption alone
                 source_prompt = None if negative is None else Prompt(embeddings)
@@ -142,9 +153,17 @@ class SelfGuidance:
                 self.watch,
                 source_prompt=source_prompt,
                 references=self._references(height, width),
+                drawn=self._drawn(batch, noise.shape[1:]),
+                noised=noised,
             ):
                 latents = step.latents
             return self.model.decode(latents)
+
+    def _drawn(self, batch: Batch, shape: Sequence[int]) -> Tensor | None:
+        """(B, steps, C, h, w) noise of the ancestral sampler's steps."""
+        if self.params.sampler == "ddim":
+            return None
+        return batch.noise((len(self.steps), *shape), "steps").clone()
 
     def _inverted(self, latents: Tensor, embeddings: Tensor) -> Tensor:
         for step in inversion_of(self.steps):

@@ -8,34 +8,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from methods.self_guidance.properties import SHARPNESS, THRESHOLD, resized
 
 _EPSILON = 1e-4
 
 
-def shape(maps: Tensor) -> Tensor:
+def shape(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """The soft mask of each map, (B, h, w, k)."""
-    return _normalised(torch.sigmoid(SHARPNESS * (_normalised(maps) - THRESHOLD)))
+    return _normalised(torch.sigmoid(SHARPNESS * (_normalised(maps) - threshold)))
 
 
-def target_shape(maps: Tensor) -> Tensor:
-    """The hard mask, sampled on a grid whose ends lie on the outermost positions' outer edges, (B, h, w, k)."""
-    mask = _hard(maps)
-    batch, height, width = mask.shape[:3]
-    y, x = torch.meshgrid(
-        torch.linspace(-1, 1, height, device=maps.device),
-        torch.linspace(-1, 1, width, device=maps.device),
-        indexing="ij",
-    )
-    grid = torch.stack([x, y], dim=-1).expand(batch, -1, -1, -1)
-    return F.grid_sample(mask.permute(0, 3, 1, 2), grid, align_corners=False).permute(0, 2, 3, 1)
+def target_shape(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """The hard mask that a form is compared with before it is warped, (B, h, w, k)."""
+    return _hard(maps, threshold)
 
 
-def size(maps: Tensor) -> Tensor:
+def size(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Share of the picture that each soft mask covers, (B, k)."""
-    return shape(maps).mean((1, 2))
+    return shape(maps, threshold).mean((1, 2))
 
 
 def centroid(maps: Tensor) -> Tensor:
@@ -49,9 +40,9 @@ def centroid(maps: Tensor) -> Tensor:
     return torch.stack(axes, dim=-1)
 
 
-def appearance(maps: Tensor, features: Tensor) -> Tensor:
+def appearance(maps: Tensor, features: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Mean feature under each hard mask, (B, k, C); no gradient reaches the maps."""
-    mask = resized(_hard(maps.detach()), features.shape[2], features.shape[3])
+    mask = resized(_hard(maps.detach(), threshold), features.shape[2], features.shape[3])
     return torch.einsum("bhwk,bchw->bkc", mask, features) / (mask.sum((1, 2))[..., None] + _EPSILON)
 
 
@@ -60,5 +51,5 @@ def _normalised(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low + _EPSILON)
 
 
-def _hard(maps: Tensor) -> Tensor:
-    return (_normalised(maps) > THRESHOLD).to(maps.dtype)
+def _hard(maps: Tensor, threshold: float) -> Tensor:
+    return (_normalised(maps) > threshold).to(maps.dtype)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from methods.base import MethodParams
 from methods.nn.image_prep_names import ImagePrep
+from methods.self_guidance.warp_spec import UNCHANGED, Warp
 from methods.uris import WeightsUri
 
 Words = Annotated[list[str], Field(min_length=1)]
 Point = tuple[float, float]
 Weight = Annotated[float, Field(ge=0)]
+Distance = Literal["l1", "l2"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,30 @@ class TermSpec:
     factor: float | None = None
     reference: str | None = None
     reference_words: tuple[str, ...] = ()
+    warp: Warp = UNCHANGED
+    raw: bool = False
+    threshold: float = 0.5
+    distance: Distance | None = None
 
 
 class _Edit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    distance: Distance | None = None
+    """Distance of this edit's terms, in place of the method's ``distance``."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Where on the normalised attention map a thing begins: shapes, sizes and the mask of the appearance."""
+    raw_maps: bool = False
+    """Compare shapes and sizes on the attention maps as they are, without a threshold."""
+
+    @abstractmethod
+    def parts(self) -> list[TermSpec]:
+        """The energies of the edit, before what is set for all of them."""
+
+    def terms(self) -> list[TermSpec]:
+        """The energies of the edit."""
+        common = {"distance": self.distance, "threshold": self.threshold, "raw": self.raw_maps}
+        return [replace(part, **common) for part in self.parts()]
 
 
 class _Change(_Edit):
@@ -71,7 +94,7 @@ class Move(_Change):
             raise ValueError("move needs by or to")
         return self
 
-    def terms(self) -> list[TermSpec]:
+    def parts(self) -> list[TermSpec]:
         return [TermSpec("centroid", tuple(self.words), self.weight, to=self.to, by=self.by), *self.kept()]
 
 
@@ -91,9 +114,26 @@ class Resize(_Change):
             raise ValueError("resize needs factor or to")
         return self
 
-    def terms(self) -> list[TermSpec]:
+    def parts(self) -> list[TermSpec]:
         to = None if self.to is None else (self.to,)
         return [TermSpec("size", tuple(self.words), self.weight, to=to, factor=self.factor), *self.kept()]
+
+
+class Reshape(_Change):
+    """Move, stretch and turn an object by moving, stretching and turning the mask that its shape is to take."""
+
+    edit: Literal["reshape"]
+    """The kind of edit."""
+    by: Point = (0.0, 0.0)
+    """Shift (x, y), as shares of the image's width and height."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (1.0, 1.0)
+    """Factors on the object's width and height, about its centroid."""
+    rotation: float = 0.0
+    """Degrees, clockwise, about its centroid."""
+
+    def parts(self) -> list[TermSpec]:
+        warp = Warp(*self.by, *self.scale, self.rotation)
+        return [TermSpec("shape", tuple(self.words), self.weight, warp=warp), *self.kept()]
 
 
 class Keep(_Edit):
@@ -116,13 +156,13 @@ class Keep(_Edit):
             raise ValueError("reference_words needs reference")
         return self
 
-    def terms(self) -> list[TermSpec]:
+    def parts(self) -> list[TermSpec]:
         kind = "shape" if self.edit == "layout" else "appearance"
         there = tuple(self.reference_words) or tuple(self.words)
         return [TermSpec(kind, tuple(self.words), self.weight, reference=self.reference, reference_words=there)]
 
 
-Edit = Annotated[Move | Resize | Keep, Field(discriminator="edit")]
+Edit = Annotated[Move | Resize | Reshape | Keep, Field(discriminator="edit")]
 
 
 class ReferencePicture(BaseModel):
@@ -153,8 +193,15 @@ class SelfGuidanceParams(MethodParams):
     negative_prompt: str | None = None
     """Prompt of the unconditional pass. None: no classifier-free guidance for real images, which preserves what no
     edit touches, and an empty prompt for generated ones."""
+    sampler: Literal["ddim", "ddpm"] = "ddim"
+    """``ddim`` adds no noise; ``ddpm`` adds each step's noise again, as the paper's and the notebook's sampler do; the
+    source shares it."""
+    real_source: Literal["inversion", "noising"] = "inversion"
+    """Where targets of a ``real`` image come from: its DDIM ``inversion``, which is also where the edit starts; or
+    ``noising`` it to the level of each step, as in the paper: the edit starts from noise, and keeps of the image what
+    its terms keep."""
     steps: Annotated[int, Field(ge=1, le=999)] = 50
-    """DDIM steps."""
+    """Denoising steps."""
     guidance_scale: Annotated[float, Field(ge=1)] = 7.5
     """Classifier-free guidance scale."""
     strength: Annotated[float, Field(ge=0)] = 1000.0
@@ -164,7 +211,7 @@ class SelfGuidanceParams(MethodParams):
     list of step numbers."""
     formulas: Literal["paper", "notebook"] = "paper"
     """Formulas of the energies: as in the ``paper``, or as in the ``notebook`` of the author's public demo."""
-    distance: Literal["l1", "l2"] = "l1"
+    distance: Distance = "l1"
     """Distance between a property and its target: ``l1`` as published, or ``l2``, whose gradient fades near it."""
     resolution: Annotated[int, Field(ge=4, le=256)] | None = None
     """Side that attention maps are resized to. None: their own size (with ``notebook``: that of the largest map)."""
@@ -180,6 +227,8 @@ class SelfGuidanceParams(MethodParams):
     def _fits_together(self) -> SelfGuidanceParams:
         if self.caption is not None and self.captioner is not None:
             raise ValueError("set either caption or captioner")
+        if self.mode == "real" and self.sampler == "ddpm" and self.real_source == "inversion":
+            raise ValueError("an inverted image comes back by DDIM alone: set sampler ddim, or real_source noising")
         for term in self.term_specs():
             if term.reference is not None and term.reference not in self.references:
                 known = ", ".join(self.references) or "none"

@@ -15,14 +15,14 @@ def normalised(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low)
 
 
-def shape(maps: Tensor) -> Tensor:
-    """The soft mask of each map, (B, h, w, k) in [0, 1]: ``norm(sigmoid(10 (norm(A) - 0.5)))``."""
-    return normalised(torch.sigmoid(SHARPNESS * (normalised(maps) - THRESHOLD)))
+def shape(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
+    """The soft mask of each map, (B, h, w, k) in [0, 1]: ``norm(sigmoid(10 (norm(A) - threshold)))``."""
+    return normalised(torch.sigmoid(SHARPNESS * (normalised(maps) - threshold)))
 
 
-def size(maps: Tensor) -> Tensor:
+def size(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Share of the picture that each soft mask covers, (B, k)."""
-    return shape(maps).mean((1, 2))
+    return shape(maps, threshold).mean((1, 2))
 
 
 def centroid(maps: Tensor) -> Tensor:
@@ -34,14 +34,14 @@ def centroid(maps: Tensor) -> Tensor:
     return torch.stack([(maps * x).sum((1, 2)) / total, (maps * y).sum((1, 2)) / total], dim=-1)
 
 
-def appearance(maps: Tensor, features: Tensor) -> Tensor:
+def appearance(maps: Tensor, features: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Mean feature under each soft mask, (B, k, C).
 
     Args:
         maps: (B, h, w, k); the mask is resized to the features where they differ.
         features: (B, C, h', w').
     """
-    mask = resized(shape(maps), features.shape[2], features.shape[3])
+    mask = resized(shape(maps, threshold), features.shape[2], features.shape[3])
     weight = mask.sum((1, 2))[..., None]
     return torch.einsum("bhwk,bchw->bkc", mask, features) / weight
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from methods.nn.attention_capture import Reading, map_size, read
-from methods.nn.ddim import Step, ddim_step
+from methods.nn.ddim import Step, add_noise, ddim_step, ddpm_step
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.self_guidance.energy import Distance, Formulas, Observation, Term, energy
 from methods.self_guidance.properties import resized
@@ -58,6 +58,18 @@ class Reference(NamedTuple):
     caption: Tensor
 
 
+class Noised(NamedTuple):
+    """A real picture as source without inversion: noised anew to the level of each step.
+
+    Attributes:
+        picture: (B, C, h, w) its latents.
+        noise: (B, steps, C, h, w) standard normal.
+    """
+
+    picture: Tensor
+    noise: Tensor
+
+
 class GuidedStep(NamedTuple):
     """What one step gave, all float32.
 
@@ -85,6 +97,8 @@ def guided_sampling(
     source_start: Tensor | None = None,
     source_prompt: Prompt | None = None,
     references: Mapping[str, Reference] | None = None,
+    drawn: Tensor | None = None,
+    noised: Noised | None = None,
 ) -> Iterator[GuidedStep]:
     """Sample with ``eps = cfg(eps) + strength * sigma_t * gradient``, sigma_t = sqrt(1 - alpha_t) (1 in the notebook).
 
@@ -98,20 +112,25 @@ def guided_sampling(
         source_start: where the source starts; ``start`` if not given.
         source_prompt: what the source is sampled under; ``prompt`` if not given.
         references: pictures that terms name.
+        drawn: (B, steps, C, h, w) standard normal: the noise of each step of the ancestral (DDPM) sampler, shared by
+            the source. ``None`` samples by DDIM.
+        noised: real pictures that are the source in place of an unguided run.
     """
     latents, source = start, start if source_start is None else source_start
     source_prompt = prompt if source_prompt is None else source_prompt
     same_prompt = source_prompt is prompt
-    same = source_start is None
+    same = source_start is None and noised is None
     lent = {name: reference.latents for name, reference in (references or {}).items()}
     needed = any(term.needs_source and term.reference is None for mine in terms for term in mine)
     last = max(watch.guided, default=-1)
     for number, step in enumerate(steps):
         if number > last or not any(terms):
             noise = _noise(model, latents, step, prompt, guidance_scale)
-            latents = ddim_step(latents, noise, step.alpha_from, step.alpha_to)
+            latents = _next(latents, noise, step, drawn, number)
             yield GuidedStep(latents, source, None, None)
             continue
+        if noised is not None:
+            source = add_noise(noised.picture, noised.noise[:, number], step.alpha_from)
         guided = number in watch.guided
         lenders: dict[str, Observation] = {}
         for name, state in lent.items():
@@ -131,14 +150,20 @@ def guided_sampling(
             noise = _noise(model, latents, step, prompt, guidance_scale)
         if same and same_prompt:
             source_noise = noise
-        if source_noise is not None:
-            source = ddim_step(source, source_noise, step.alpha_from, step.alpha_to)
+        if source_noise is not None and noised is None:
+            source = _next(source, source_noise, step, drawn, number)
         if gradient is not None:
             sigma = math.sqrt(1.0 - step.alpha_from) if watch.formulas == "paper" else 1.0
             noise = noise + watch.strength * sigma * gradient
-        latents = ddim_step(latents, noise, step.alpha_from, step.alpha_to)
+        latents = _next(latents, noise, step, drawn, number)
         same = same and same_prompt and (gradient is None or not bool(gradient.any()))
         yield GuidedStep(latents, source, loss, gradient)
+
+
+def _next(x: Tensor, noise: Tensor, step: Step, drawn: Tensor | None, number: int) -> Tensor:
+    if drawn is None:
+        return ddim_step(x, noise, step.alpha_from, step.alpha_to)
+    return ddpm_step(x, noise, step.alpha_from, step.alpha_to, drawn[:, number])
 
 
 def _noise(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float) -> Tensor:

@@ -46,4 +46,8 @@ def bind(text: TextEncoder, spec: TermSpec, caption: str, reference_captions: di
         factor=spec.factor,
         reference=spec.reference,
         source_columns=there,
+        warp=spec.warp,
+        raw=spec.raw,
+        threshold=spec.threshold,
+        distance=spec.distance,
     )

@@ -3,6 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+
+from methods.nn.stable_diffusion import StableDiffusion
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -17,3 +20,9 @@ def cases() -> Path:
 def tiny() -> str:
     """The folder of a tiny model in the layout of Stable Diffusion 1.x, with a VAE."""
     return str(GOLDEN / "pix2pix_zero" / "models" / "tiny_a")
+
+
+@pytest.fixture(scope="session")
+def model(tiny: str) -> StableDiffusion:
+    """The same model, loaded."""
+    return StableDiffusion(tiny, torch.device("cpu"), torch.float32)

@@ -16,6 +16,7 @@ from methods.self_guidance import notebook, properties
 from methods.self_guidance.energy import Distance, Formulas, Observation, Term, energy
 from methods.self_guidance.sampling import GuidedStep, Prompt, Watch, guided_sampling
 from methods.self_guidance.tokens import columns
+from methods.self_guidance.warp_spec import Warp
 from tests.support.golden_case import GoldenCase
 
 TERMS = [
@@ -30,6 +31,7 @@ TERMS = [
     ("demo02_size", Term("size", (2,), to=(0.35,))),
     ("demo03_size", Term("size", (1, 3), by=(0.1,))),
     ("demo04_silhouette", Term("shape", (1,))),
+    ("demo05_silhouette", Term("shape", (2,), warp=Warp(0.2, -0.1, 1.3, 0.8, 20.0))),
     ("demo06_appearance", Term("appearance", (1, 2))),
     ("demo07_centroid", Term("centroid", (4,), to=(0.5, 0.5))),
 ]
