@@ -75,6 +75,8 @@ class MethodInfo:
         shard_size: samples per shard; hundreds for a one-step model, tens for a 100-step one.
         batch_size: default images per call of ``translate`` on (cpu, gpu).
         weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
+        rounded: whether a value between two of the 256 levels is rounded (half to even), as the method's release
+            does it; else it is cut off.
         check: given (params, weights, what the source offers), raises InputError for what cannot work; called by `plan`
             and `run` before anything is translated, so it must be quick and import no torch.
     """
@@ -89,6 +91,7 @@ class MethodInfo:
     shard_size: int = 128
     batch_size: tuple[int, int] = (4, 16)
     weight_uris: Callable[[Any, str | None], Sequence[str]] = lambda params, weights: [weights] if weights else []
+    rounded: bool = False
     check: Callable[[Any, str | None, Offered], None] = _nothing_to_check
 
 
@@ -173,6 +176,8 @@ class Method(Protocol):
 
     A method that may crop its images also has ``window(width, height)``: (left, top, right, bottom) of the part of an
     upright image that the output shows, or ``None`` for all of it. Labels, masks and target are cropped likewise.
+
+    A method whose inputs name ``label_map`` may have ``masks``: the names of the only masks it reads.
     """
 
     info: ClassVar[MethodInfo]
@@ -201,14 +206,15 @@ class Conditioned(Method, Protocol):
         ...
 
 
-def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8 as ``floor(255 * (0.5 * y + 0.5))``.
+def to_uint8(images: torch.Tensor, rounded: bool = False) -> np.ndarray:
+    """(B, 3, H, W) in [-1, 1] -> (B, H, W, 3) uint8 as ``floor(255 * (0.5 * y + 0.5))``, or ``rounded``.
 
-    Truncation, not rounding, is what torchvision's ToPILImage does and so what the official releases write.
+    Truncation is what torchvision's ToPILImage does and so what most official releases write.
     """
-    return levels(images).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return levels(images, rounded).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def levels(images: torch.Tensor) -> torch.Tensor:
-    """Of any shape in [-1, 1] -> uint8 of the same shape, as :func:`to_uint8`."""
-    return images.mul(0.5).add_(0.5).mul_(255).clamp_(0, 255).byte()
+def levels(images: torch.Tensor, rounded: bool = False) -> torch.Tensor:
+    """Of any shape in [-1, 1] -> uint8 of the same shape, cut off as :func:`to_uint8` does, or ``rounded``."""
+    scaled = images.mul(0.5).add_(0.5).mul_(255)
+    return (scaled.round_() if rounded else scaled).clamp_(0, 255).byte()

@@ -25,6 +25,7 @@ INFO = MethodInfo(
     paper="https://huggingface.co/docs/diffusers",
     implementation="methods.diffusers.method:DiffusersPipeline",
     params=DiffusersParams,
+    rounded=True,
     inputs=("image", "caption", "label_map"),
     shard_size=32,
     batch_size=(2, 8),

@@ -53,6 +53,8 @@ class DiffusersPipeline:
         self.params, self.device = params, device
         self.pipeline, self.choice = loaded.pipeline, loaded.choice
         self.batched = self.choice.pipeline in BATCHED
+        named = (params.mask, params.control if params.control not in ("image", "canny") else None)
+        self.masks = frozenset(name for name in named if name is not None)
 
     @classmethod
     def build(

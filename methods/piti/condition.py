@@ -9,6 +9,7 @@ from methods import weights as store
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.image_prep import to_tensor
+from methods.notices import notice
 from methods.piti.conditions import tables
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.hed import HED, load_hed
@@ -70,7 +71,14 @@ class ConditionReader:
         if kind == "depth_normals":
             planes = [squash_nearest(self._normals(inputs)), squash_nearest(self.render(inputs))]
             return to_tensor(np.concatenate(planes, axis=2))
-        return to_tensor(palette()[squash_nearest(self._classes(inputs))])
+        classes = self._classes(inputs)
+        if kind == "coco_stuff" and self.params.labels is None:
+            black = int((_stored(inputs) == tables.COCO_STUFF_OTHER).sum())
+            if black:
+                notice(
+                    "other_is_black", f"{black} of {classes.size} pixels have id 182 (other): black, as unlabelled ones"
+                )
+        return to_tensor(palette()[squash_nearest(classes)])
 
     def render(self, inputs: Inputs) -> np.ndarray:
         """(H, W, 3) uint8: the condition in colours, at its own size. Raises BadSample as :meth:`tensor`."""

@@ -23,6 +23,7 @@ INFO = MethodInfo(
         "paper": Preset("as released, with the guidance of the paper's text", params={"guidance": "normalised"}),
         "preview": Preset("few steps, to look at a dataset", params={"steps": "25", "upsampler_steps": "10"}),
     },
+    rounded=True,
     inputs=("condition", "label_map"),
     shard_size=32,
     batch_size=(1, 16),

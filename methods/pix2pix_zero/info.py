@@ -46,6 +46,7 @@ INFO = MethodInfo(
         "clear_to_rain": _banks("driving pictures, clear weather to rain", "clear", "rain"),
         "clear_to_snow": _banks("driving pictures, clear weather to snow", "clear", "snow"),
     },
+    rounded=True,
     inputs=("image", "caption"),
     shard_size=32,
     batch_size=(4, 8),

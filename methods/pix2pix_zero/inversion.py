@@ -40,18 +40,27 @@ def invert(
     steps: list[Step],
     regularisation: Regularisation,
     shifts: Tensor,
+    negative: Tensor | None = None,
+    guidance_scale: float = 1.0,
 ) -> Iterator[Tensor]:
     """The latents after each step; the last is where an edit starts.
 
     Args:
         latents: (B, C, h, w) float32, scaled latents of the images.
-        embeddings: (B, 77, D), the images' captions; no classifier-free guidance.
+        embeddings: (B, 77, D), the images' captions.
         steps: of :func:`inversion_plan`.
         shifts: (B, steps, rounds, shifts, C, levels) int64, the random shifts; unused without regularisation.
+        negative: (B, 77, D) embeddings of the negative prompts, for classifier-free guidance by ``guidance_scale``; the
+            guided noise is what is regularised. ``None``: no guidance.
     """
     for number, step in enumerate(steps):
         with torch.no_grad():
-            noise = model.noise(latents, step.timestep, embeddings)
+            if negative is None:
+                noise = model.noise(latents, step.timestep, embeddings)
+            else:
+                doubled, both = latents.repeat(2, 1, 1, 1), torch.cat([negative, embeddings])
+                unconditional, conditional = model.noise(doubled, step.timestep, both).chunk(2)
+                noise = unconditional + guidance_scale * (conditional - unconditional)
             if regularisation.active:
                 noise = regularise(noise, regularisation, shifts[:, number])
             latents = ddim_step(latents, noise, step.alpha_from, step.alpha_to)

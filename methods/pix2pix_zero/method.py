@@ -61,10 +61,10 @@ class Pix2PixZero:
             params.regularisation_shifts,
         )
         negative = "" if params.negative_prompt is None and params.mode == "synthetic" else params.negative_prompt
-        self.negative = None
-        if negative is not None:
-            model.text.check(negative)
-            self.negative = model.text.embed([negative])
+        self.negative = None if negative is None else _embedded(model, negative)
+        self.inversion_negative = None
+        if params.inversion_guidance_scale > 1:
+            self.inversion_negative = _embedded(model, params.inversion_negative_prompt)
 
     @classmethod
     def build(
@@ -149,6 +149,22 @@ class Pix2PixZero:
             drawn = batch.noise((*counts, latents.shape[1], pyramid_levels(rows)), "shifts")
             shifts = shifts_from_noise(drawn.cpu(), rows) if drawn.is_floating_point() else drawn.long()
             shifts = shifts.to(latents.device)
-        for state in invert(self.model, latents, caption, self.inversion, self.regularisation, shifts):
+        negative = self.inversion_negative
+        states = invert(
+            self.model,
+            latents,
+            caption,
+            self.inversion,
+            self.regularisation,
+            shifts,
+            None if negative is None else negative.expand(len(batch), -1, -1),
+            self.params.inversion_guidance_scale,
+        )
+        for state in states:
             latents = state
         return latents
+
+
+def _embedded(model: StableDiffusion, text: str) -> Tensor:
+    model.text.check(text)
+    return model.text.embed([text])

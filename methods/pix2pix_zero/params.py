@@ -43,6 +43,10 @@ class Pix2PixZeroParams(MethodParams):
     """Step size of the cross-attention guidance. None: 0.1 for real images, 0.15 for synthetic ones."""
     guidance_scale: Annotated[float, Field(gt=1)] = 5.0
     """Classifier-free guidance scale of the edit; at 1 or below the direction would have no effect."""
+    inversion_guidance_scale: Annotated[float, Field(ge=1)] = 1.0
+    """Classifier-free guidance scale of the inversion; 1, the scripts' value, uses the caption alone."""
+    inversion_negative_prompt: str = ""
+    """Prompt of the inversion's unconditional pass, where ``inversion_guidance_scale`` is over 1."""
     lambda_autocorrelation: Annotated[float, Field(ge=0)] = 20.0
     """Weight of the autocorrelation loss that keeps the noise of the inversion white."""
     lambda_divergence: Annotated[float, Field(ge=0)] = 20.0

@@ -199,7 +199,7 @@ class ShardTranslation:
         for item, result in zip(items, results, strict=True):
             if isinstance(result, torch.Tensor):
                 try:
-                    (result,) = pixels_of(result[None])
+                    (result,) = pixels_of(result[None], self.translator.method.info.rounded)
                 except Exception as error:
                     result = rejected("translate", error, key=item.prepared.sample.key)
             if isinstance(result, Rejection):

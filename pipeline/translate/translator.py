@@ -89,7 +89,8 @@ class Translator:
         sample = with_label_parts(sample, found)
         columns = dict(sample.passthrough)
         if "label_map" in self.method.info.inputs:
-            columns |= {name: mask_pixels(data, decoded) for name, data in sample.masks.items()}
+            read = getattr(self.method, "masks", sample.masks)
+            columns |= {name: mask_pixels(data, decoded) for name, data in sample.masks.items() if name in read}
         inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
         if "condition" in self.method.info.inputs:
             inputs = replace(inputs, stored=codec.decode_mask(image))
@@ -130,7 +131,7 @@ class Translator:
         try:
             with torch.inference_mode(), hold(items):
                 images = self.method.translate(batch)
-                return [*pixels_of(images)] if images.is_cuda else [*images]
+                return [*pixels_of(images, self.method.info.rounded)] if images.is_cuda else [*images]
         except Exception as error:
             full = isinstance(error, torch.OutOfMemoryError)
             if not full and "CUDA error" in str(error):

@@ -85,7 +85,14 @@ CITYSCAPES_IDS: dict[int, int] = {
 }
 """Cityscapes' own ids (files ``*_labelIds.png``)."""
 
-COCO_STUFF_IDS: dict[int, int] = {number: number for number in (*range(COCO_STUFF_CLASSES), UNLABELLED)}
+COCO_STUFF_OTHER = 182
+"""The id beyond COCO-Stuff's classes ("other") that some pixel maps hold. The release paints it black."""
+
+COCO_STUFF_IDS: dict[int, int] = {
+    **{number: number for number in range(COCO_STUFF_CLASSES)},
+    COCO_STUFF_OTHER: UNLABELLED,
+    UNLABELLED: UNLABELLED,
+}
 """The ids of COCO-Stuff's pixel maps (``stuffthingmaps``)."""
 
 _MERGED = (

@@ -14,8 +14,11 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from safetensors.numpy import load_file
 
+from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.image_prep import to_tensor
+from methods.notices import NoticeCounter
+from methods.piti.condition import ConditionReader
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
 from methods.piti.conditions.lines import canny_lines, check_sketch, distance_map, grey, sketch_lines
@@ -28,6 +31,7 @@ from methods.piti.conditions.tables import (
     TRAIN_IDS,
     UNLABELLED,
 )
+from methods.piti.params import PITIParams
 
 from .conftest import GOLDEN
 
@@ -91,6 +95,30 @@ def test_tables_lead_to_classes_that_exist() -> None:
 def test_every_class_has_a_colour_of_its_own() -> None:
     assert len(np.unique(palette()[:182], axis=0)) == 182
     assert not palette()[182:].any()
+
+
+@pytest.mark.parametrize("shape", [(300, 20), (20, 300), (256, 256)])
+def test_id_182_is_black_as_in_the_release_and_counted(shape: tuple[int, int]) -> None:
+    """The release's colouring loop, in its own words: palette[id] for ids below 182, black for all others."""
+    ids = np.random.default_rng(1).choice(np.array([0, 50, 181, 182, 255], np.uint8), shape)
+    reader = ConditionReader(PITIParams(condition="coco_stuff"))
+    colours = np.zeros((*shape, 3), np.uint8)
+    for number in range(182):
+        colours[ids == number] = palette()[number]
+    inputs = Inputs("k", colours, stored=ids)
+    with NoticeCounter() as counter:
+        np.testing.assert_array_equal(reader.render(inputs), colours)
+        assert counter.take() == {}
+        tensor = reader.tensor(inputs)
+        found = counter.take()
+    squashed = np.array(Image.fromarray(colours).resize((256, 256), Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(tensor.numpy(), to_tensor(squashed).numpy())
+    assert list(found) == ["other_is_black"]
+    black = (ids == 182).sum()
+    assert (
+        found["other_is_black"].example
+        == f"{black} of {ids.size} pixels have id 182 (other): black, as unlabelled ones"
+    )
 
 
 def test_ids_outside_the_table_are_counted_and_the_first_named() -> None:

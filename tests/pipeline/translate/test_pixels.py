@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from methods.base import to_uint8
+from methods.registry import registered
 from pipeline.records import Rejection
 from pipeline.translate.pixels import pixels_of
 
@@ -36,3 +37,17 @@ def test_large_finite_values_are_no_fault() -> None:
     (found,) = pixels_of(torch.full((1, 3, 4, 4), 3e38))
     assert isinstance(found, np.ndarray)
     assert (found == 255).all()
+
+
+def test_methods_whose_release_rounds_are_rounded() -> None:
+    # 100.2, 100.5, 100.7 and 101.5 of 255, and what lies outside
+    values = torch.tensor([100.2, 100.5, 100.7, 101.5, -3.0, 258.0])
+    images = (values / 255 * 2 - 1).expand(1, 3, 1, 6)
+    (cut,) = pixels_of(images)
+    (rounded,) = pixels_of(images, rounded=True)
+    assert isinstance(cut, np.ndarray)
+    assert isinstance(rounded, np.ndarray)
+    np.testing.assert_array_equal(rounded, to_uint8(images, rounded=True)[0])
+    assert [*cut[0, [0, 2, 4, 5], 0]] == [100, 100, 0, 255]
+    assert [*rounded[0, [0, 2, 4, 5], 0]] == [100, 101, 0, 255]
+    assert {name for name, info in registered().items() if info.rounded} >= {"pix2pix_zero", "piti", "diffusers"}
