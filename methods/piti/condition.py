@@ -11,6 +11,7 @@ from methods.errors import BadSample, InputError
 from methods.nn.image_prep import to_tensor
 from methods.notices import notice
 from methods.piti.conditions import tables
+from methods.piti.conditions.ade20k import ADE20K_IDS
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.hed import HED, load_hed
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
@@ -23,6 +24,7 @@ _TABLES = {
     "coco_stuff": tables.COCO_STUFF_IDS,
     "cityscapes": tables.CITYSCAPES_IDS,
     "bdd100k": tables.TRAIN_IDS,
+    "ade20k": ADE20K_IDS,
 }
 
 

@@ -19,6 +19,7 @@ from methods.errors import BadSample, InputError
 from methods.nn.image_prep import to_tensor
 from methods.notices import NoticeCounter
 from methods.piti.condition import ConditionReader
+from methods.piti.conditions.ade20k import ADE20K_IDS, COCO_STUFF_NUMBERS
 from methods.piti.conditions.geometry import depth_colours
 from methods.piti.conditions.label_maps import colour_mask, palette, to_coco_stuff
 from methods.piti.conditions.lines import canny_lines, check_sketch, distance_map, grey, sketch_lines
@@ -90,6 +91,24 @@ def test_tables_lead_to_classes_that_exist() -> None:
     assert [TRAIN_IDS[train] for train in (0, 10, 8, 13)] == [148, 156, 168, 2]
     assert CITYSCAPES_IDS[7] == 148
     assert PANOPTIC_CATEGORIES[187] == 156
+
+
+def test_ade20k_classes_become_those_of_coco_stuff() -> None:
+    assert list(ADE20K_IDS) == [*range(151)]
+    assert [COCO_STUFF_NUMBERS[name] for name in ("person", "hair_brush", "banner", "wood")] == [0, 90, 91, 181]
+    # the numbers that the other tables use
+    names = ("bridge", "building-other", "cabinet", "sky-other", "road", "structural-other", "tree", "wall-concrete")
+    assert [COCO_STUFF_NUMBERS[name] for name in names] == [94, 95, 97, 156, 148, 163, 168, 171]
+    assert len(COCO_STUFF_NUMBERS) == 182
+    found = {number: ADE20K_IDS[number] for number in (0, 1, 3, 13, 21, 70, 84, 128, 137, 149)}
+    wanted = ("wall-other", "sky-other", "person", "car", "bench", "truck", "bicycle", "traffic_light", "clock")
+    assert list(found.values()) == [UNLABELLED, *(COCO_STUFF_NUMBERS[name] for name in wanted)]
+    reader = ConditionReader(PITIParams(condition="ade20k"))
+    ids = np.array([[0, 3], [13, 150]], np.uint8)
+    picture = reader.render(Inputs("k", np.zeros((2, 2, 3), np.uint8), stored=ids))
+    np.testing.assert_array_equal(picture[0, 1], palette()[156])
+    with pytest.raises(BadSample, match="not in the table of ade20k"):
+        reader.render(Inputs("k", np.zeros((2, 2, 3), np.uint8), stored=ids + 10))
 
 
 def test_every_class_has_a_colour_of_its_own() -> None:
