@@ -86,6 +86,23 @@ def absolute(uri: str) -> str:
     return uri if has_query(uri) else uri.rstrip("/")
 
 
+def seen_from(folder: str, uri: str) -> str:
+    """A URI as a page in ``folder`` names it: local paths relative to it, others without their secrets.
+
+    Pages travel with their output; where things lay on the machine that made them is nobody's business.
+    """
+    if protocol_of(uri) != "file":
+        return redact(uri)
+    if protocol_of(folder) != "file":
+        return os.path.basename(uri.rstrip("/"))
+    return os.path.relpath(absolute(uri), absolute(folder))
+
+
+def beside(uri: str) -> str:
+    """The folder in which a folder lies."""
+    return uri.rstrip("/").rpartition("/")[0] or "/"
+
+
 def check(uri: str) -> None:
     """Raise InputError for a URI that no store can have, or that carries credentials."""
     if "\0" in uri:

@@ -25,6 +25,7 @@ from pipeline.sink.webdataset import tar_names
 from pipeline.sources.layout import Layout
 from pipeline.spec import OutputSpec
 from pipeline.storage import StorageOptions, protocol_of, redact
+from pipeline.uris import beside, seen_from
 
 _SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 _LARGER = ((1e8, "10M<n<100M"), (1e9, "100M<n<1B"))
@@ -71,7 +72,11 @@ def write_card(
     """
     spec, layout = record.spec, record.layout
     output = spec.output
-    uri, is_tar, is_loose = redact(output.uri), output.format == "webdataset", output.format == "files"
+    uri, is_tar, is_loose = (
+        seen_from(beside(output.uri), output.uri),
+        output.format == "webdataset",
+        output.format == "files",
+    )
     index = MERGED_INDEX if index_schema is not None else f"{INDEX}/*.parquet"
     options = _storage_options(output.storage)
     page = {
@@ -80,10 +85,10 @@ def write_card(
         "rows": summary.rows,
         "method": _method(spec.method.name),
         "weights": [redact(each) for each in record.weights_identity],
-        "sources": [redact(each) for each in spec.source.uris],
+        "sources": [seen_from(beside(output.uri), each) for each in spec.source.uris],
         "uri": uri,
-        "protocol": protocol_of(uri),
-        "local": protocol_of(uri) == "file",
+        "protocol": protocol_of(output.uri),
+        "local": protocol_of(output.uri) == "file",
         "endpoint": output.storage.endpoint_url,
         "storage": _literal(options) if options else "",
         "keywords": "".join(f", {name}={_literal(value)}" for name, value in options.items()),

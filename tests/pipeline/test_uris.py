@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from methods.errors import InputError
-from pipeline.uris import absolute, lies_under, printable, redact, without_secrets
+from pipeline.uris import absolute, lies_under, printable, redact, seen_from, without_secrets
 
 SECRET = "TOPSECRETvalue"
 
@@ -84,3 +84,16 @@ def test_links_are_followed(tmp_path):
     assert lies_under(str(tmp_path / "ds" / "out"), str(tmp_path / "link" / "**" / "*.tar"))
     (tmp_path / "out").symlink_to(tmp_path / "ds" / "inner")
     assert lies_under(str(tmp_path / "out"), str(tmp_path / "ds"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "uri", "seen"),
+    [
+        ("/data/out/night", "/data/in/day", "../../in/day"),
+        ("/data/out", "/data/out", "."),
+        ("/data/out", "s3://user:secret@bucket/day", "s3://***@bucket/day"),
+        ("s3://bucket/out", "/home/me/private/day", "day"),
+    ],
+)
+def test_a_page_names_places_as_they_are_seen_from_its_folder(folder, uri, seen):
+    assert seen_from(folder, uri) == seen

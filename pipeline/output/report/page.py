@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,7 @@ from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store, redact
+from pipeline.uris import beside, seen_from
 
 _RUNS_SHOWN = 6
 _PARTS_SAMPLED = 8
@@ -101,7 +103,7 @@ def write_report(
             ("filtered", "Filtered", rows.filtered, _reasons(table, "filtered", summary, partly)),
         ],
         "keeps": keeps,
-        "settings": redact(yaml.safe_dump(record.spec.as_tree(), sort_keys=False, allow_unicode=True)),
+        "settings": _settings(record),
         "provenance": _provenance(record, filters),
         "partly": partly,
     }
@@ -139,11 +141,27 @@ def _end_title(end: str, metric: str) -> str:
     return f"{'best' if (end == 'high') == (way == 'higher') else 'worst'} {metric}"
 
 
+def _settings(record: JobRecord) -> str:
+    """The job as YAML; its local paths as they are seen from beside the output."""
+    tree = _seen(beside(record.spec.output.uri), record.spec.as_tree())
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return redact(text) + "# local paths are relative to the folder that holds the output\n"
+
+
+def _seen(folder: str, value: Any) -> Any:
+    """A tree of plain data with its absolute local paths as they are seen from a folder."""
+    if isinstance(value, Mapping):
+        return {name: _seen(folder, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_seen(folder, each) for each in value]
+    return seen_from(folder, value) if isinstance(value, str) and value.startswith(("/", "file:")) else value
+
+
 def _provenance(record: JobRecord, filters: Sequence[str]) -> str:
     """Method, weights by content, parameters and fingerprint, as YAML."""
     tree = {
         "method": record.method,
-        "params": record.params,
+        "params": _seen(beside(record.spec.output.uri), record.params),
         "weights": list(record.weights_identity),
         "fingerprint": record.fingerprint,
         "source_format": record.source_format,
@@ -171,8 +189,8 @@ def _facts(record: JobRecord, store: Store) -> list[tuple[str, str]]:
         ("method", spec.method.name),
         ("preset", spec.method.preset or "none"),
         ("weights", redact(", ".join(record.weights_identity)) or "none"),
-        ("source", redact(", ".join(spec.source.uris))),
-        ("output", redact(store.uri())),
+        ("source", ", ".join(seen_from(beside(spec.output.uri), each) for each in spec.source.uris)),
+        ("output", seen_from(beside(spec.output.uri), spec.output.uri)),
         ("pictures", f"{image.format}{quality}, size of the {spec.output.size}"),
         ("seed", str(spec.seed)),
         ("fingerprint", record.fingerprint),

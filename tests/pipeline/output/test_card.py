@@ -111,7 +111,8 @@ def test_load_dataset_opens_tars_of_uneven_samples(made):
 
 
 @pytest.mark.parametrize("format", ["parquet", "webdataset"])
-def test_the_snippets_run(made, format):
+def test_the_snippets_run(made, format, monkeypatch):
+    monkeypatch.chdir(made[format].parent)
     _, text = parts((made[format] / "README.md").read_text())
     snippets = re.findall(r"```python\n(.*?)```", text, re.S)
     assert len(snippets) == (4 if format == "parquet" else 5)
@@ -139,7 +140,7 @@ def test_the_figures_are_those_of_the_output(made):
     assert "`empty` 1" in text
     low, high = metrics["columns"]["psnr"]["ci95"]
     assert f"{low:.3f} to {high:.3f}" in text
-    assert str(made["parquet"] / "data") in text
+    assert 'read_parquet("out/data")' in text
 
 
 def test_a_carried_column_is_no_picture():
@@ -216,7 +217,7 @@ def test_without_a_merged_index_the_parts_are_the_index(made):
     assert matter["configs"][1]["data_files"][0]["path"] == "index/*.parquet"
     table = pd.read_parquet(made["parquet"] / "index")
     assert len(table) == 8
-    assert f'pd.read_parquet("{made["parquet"]}/index")' in text
+    assert 'pd.read_parquet("out/index")' in text
 
 
 def test_an_object_store_is_addressed_with_its_endpoint(made):
@@ -263,3 +264,10 @@ def test_limits_name_what_was_done(tmp_path, made):
     assert "`keep` dropped" in text
     assert "bit for bit" not in text
     assert "on GPUs in bfloat16" in text
+
+
+@pytest.mark.parametrize("format", ["parquet", "webdataset"])
+def test_card_and_report_hold_no_path_of_the_machine(made, format):
+    folder = made[format]
+    for page in ("README.md", "report/index.html"):
+        assert str(folder.parent) not in (folder / page).read_text()
