@@ -126,7 +126,7 @@ def ray_data(tars: list[Path], out: Path, named: dict[str, Any], workers: int) -
     begun = time.perf_counter()
     dataset = ray.data.read_webdataset([str(tar) for tar in tars], decoder=None)
     dataset = dataset.map_batches(Translate, batch_size=BATCH, batch_format="numpy", concurrency=workers)
-    dataset.write_webdataset(str(out))
+    dataset.write_webdataset(str(out), encoder=None)
     return time.perf_counter() - begun
 
 
