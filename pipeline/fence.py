@@ -6,7 +6,9 @@ another holder, another generation or another fingerprint means that somebody el
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,20 +79,28 @@ class FencedStore(Store):
 
     def put(self, relative: str, data: bytes) -> None:
         """As ``Store.put``. Raises LockLost."""
-        self._check()
-        super().put(relative, data)
+        with self._held():
+            super().put(relative, data)
 
     def put_new(self, relative: str, data: bytes) -> bool:
         """As ``Store.put_new``. Raises LockLost."""
-        self._check()
-        return super().put_new(relative, data)
+        with self._held():
+            return super().put_new(relative, data)
 
     def delete(self, relative: str) -> None:
         """As ``Store.delete``. Raises LockLost."""
-        self._check()
-        super().delete(relative)
+        with self._held():
+            super().delete(relative)
 
-    def _check(self) -> None:
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Under the lease. What fails inside because another run has taken over and cleaned up is a LockLost too."""
         if self.lease is None:
             raise InputError(f"{self.uri()}: a fenced store needs a lease")
-        self.lease.check(Store(self.root, self.options))
+        plain = Store(self.root, self.options)
+        self.lease.check(plain)
+        try:
+            yield
+        except Exception:
+            self.lease.check(plain)
+            raise

@@ -233,3 +233,19 @@ def test_conditional_puts_on_s3(bucket):
         store.put(LOCK_FILE, b'{"token": "other"}')
         assert not store.put_if(LOCK_FILE, b"mine", before)
         assert store.read(LOCK_FILE) == b'{"token": "other"}'
+
+
+def test_a_put_that_fails_after_the_lock_was_lost_says_that_the_lock_is_lost(tmp_path, monkeypatch):
+    """The run that took over has cleaned up what was half written."""
+    store = Store(str(tmp_path / "out"))
+    store.put(LOCK_FILE, json.dumps({"token": "mine"}).encode())
+    store.put(JOB_FILE, json.dumps({"fingerprint": "f", "generation": 1}).encode())
+    fenced = FencedStore(store.root, store.options, Lease("mine", "f", 1))
+
+    def taken_over(self, relative, data, *, replace):
+        (tmp_path / "out" / LOCK_FILE).write_text(json.dumps({"token": "theirs", "run": "r", "host": "h", "pid": 1}))
+        raise InputError("does not exist")
+
+    monkeypatch.setattr(Store, "_put_local", taken_over)
+    with pytest.raises(LockLost, match="has taken the lock over"):
+        fenced.put("data/a", b"x")

@@ -40,7 +40,14 @@ def job_file(folder: Path, out: str, **method) -> Path:
 
 def start(spec: Path, *more: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "jobs", "run", "--local", str(spec), *more]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell is deaf to Ctrl-C, and would pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def wait_for_parts(out: Path, driver: subprocess.Popen[str], parts: int) -> None:
