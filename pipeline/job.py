@@ -208,6 +208,11 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         metric_weights=metric_weights,
     )
     tree["label_changes"] = job.label_changes.as_tree()
+    stale = [name for name in job.label_changes.attributes if name in layout.carry]
+    if stale:
+        said = ", ".join(f"'{name}' (now {job.label_changes.attributes[name]})" for name in stale)
+        note = f"passed through as the source has it, though the translation changes it: column {said}"
+        job = replace(job, notes=(*job.notes, note))
     return replace(job, fingerprint=fingerprint(tree))
 
 

@@ -43,6 +43,8 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         console.say(f"Wrote {summary.pictures} pictures as {options.format} to {redact(target.uri())}: {shares}")
         if options.images != "none" and summary.written < summary.pictures:
             console.say(f"  {summary.pictures - summary.written} pictures were there already")
+    if not summary.annotations:
+        console.say("  none of them has an annotation: the output holds no labels of these pictures")
     _say_what_is_left_out(console, summary)
     return DONE
 

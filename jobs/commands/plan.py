@@ -67,7 +67,7 @@ def plan_command(
     approx = "" if amount.exact else "about "
     rows = [
         ("source", f"{len(plan.files)} {_format(job)} files, {approx}{amount.samples} samples"),
-        ("pictures", f"'{job.layout.image}'" + (f", true target '{job.layout.target}'" if job.layout.target else "")),
+        ("pictures", _pictures(job)),
         ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
@@ -111,6 +111,13 @@ def _cost(job: Job, guess: Estimate, price: float | None) -> list[tuple[str, str
     if guess.price is not None:
         rows[2] = ("cost", f"{rows[2][1]}, {guess.price:,.2f} at {price:g} an hour")
     return rows
+
+
+def _pictures(job: Job) -> str:
+    """Where the pictures are in a source file, and the true targets."""
+    where = {"folder": "the files themselves", "manifest": "the files that it names"}
+    pictures = where.get(job.source_format) or f"'{job.layout.image}'"
+    return pictures + (f", true target '{job.layout.target}'" if job.layout.target else "")
 
 
 def _labels(job: Job) -> str:

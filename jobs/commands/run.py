@@ -10,7 +10,7 @@ from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline import quantity
-from pipeline.paths import DATA, MERGED_INDEX, REPORT_FILE
+from pipeline.paths import DATA, IMAGES, MERGED_INDEX, REPORT_FILE
 from pipeline.run.driver import Outcome, run_job
 from pipeline.run.lock import Busy
 from pipeline.run.parts import WHOLE, Part
@@ -156,14 +156,18 @@ def _tell(console: Console, outcome: Outcome) -> None:
                 _number(each.max),
             )
             for name, each in columns.items()
+            if each.count
         ]
         console.table(["metric", "samples", "mean", "std", "min", "max"], table)
+        if without := ", ".join(name for name, each in columns.items() if not each.count):
+            console.say(f"  without any value: {without}")
     for name, value in outcome.summary.dataset.items():
         console.say(f"  {name}: {value:.4f}")
     if outcome.summary.reasons:
         console.table(["rejected because", "samples"], sorted(outcome.summary.reasons.items(), key=lambda r: -r[1]))
         console.say(f"  why      sceneshift status {redact(store.uri())} --errors")
-    console.say(f"  images   {store.uri(DATA)}")
+    loose = outcome.job.spec.output.format == "files"
+    console.say(f"  images   {store.uri(IMAGES if loose else DATA)}")
     console.say(f"  index    {store.uri(MERGED_INDEX)}")
     console.say(f"  report   {store.uri(REPORT_FILE)}")
 

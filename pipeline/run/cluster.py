@@ -108,7 +108,7 @@ def capacity(demand: Demand, room: Room | None = None) -> Capacity:
         free = room.cpus - (0 if room.elastic else demand.beside)
         number = max(1, int(free / demand.cpus))
         least, most = workers = demand.workers or (number, number)
-        where = f"of {demand.cpus:g} CPUs on {place}'s {room.cpus:g} cores, reading and writing beside them"
+        where = f"with {demand.cpus:g} of {place}'s {room.cpus:g} cores each, reading and writing beside them"
     if not room.elastic:
         need = least * demand.cpus + demand.beside
         if room.cpus >= need:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from jobs.commands.export import export_command
 from jobs.console import Console
 from methods.errors import InputError
 from pipeline.labels.source import read_info
+from pipeline.output.export.run import ExportOptions
 from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
@@ -266,3 +268,23 @@ def test_every_preset_that_changes_the_light_or_the_weather_says_so():
         "street_day_to_night": {"timeofday": "night"},
         "street_night_to_day": {"timeofday": "daytime"},
     }
+
+
+def test_a_column_that_the_translation_makes_untrue_is_named(tmp_path):
+    """Columns pass through untouched; that one of them no longer holds must not go without a word."""
+    write_files(tmp_path, {"a.png": photo(), "list.csv": "file,timeofday,city\na.png,daytime,Ulm\n"})
+    outcome, rows = run(tmp_path, {"uri": str(tmp_path / "list.csv"), "labels": {"set": {"timeofday": "night"}}})
+    assert len(rows) == 1
+    (said,) = [each for each in outcome.warnings if "passed through as the source has it" in each]
+    assert "column 'timeofday' (now night)" in said
+    (row,) = data_rows(tmp_path / "out").values()
+    assert (row["timeofday"], row["city"]) == ("daytime", "Ulm")
+
+
+@pytest.mark.parametrize("annotated", [False, True])
+def test_an_export_without_any_annotation_says_so(tmp_path, capsys, annotated):
+    write_files(tmp_path, {"data/a.png": photo(), "labels.json": coco([box(0)], "a.png")})
+    run(tmp_path, labelled(tmp_path) if annotated else {})
+    target, options = str(tmp_path / "exported"), ExportOptions(format="coco", images="none")
+    assert export_command(Console(False), str(tmp_path / "out"), target, options, only_labels=False) == 0
+    assert ("none of them has an annotation" in capsys.readouterr().out) is not annotated
