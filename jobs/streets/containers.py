@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,7 @@ class Folder:
         """Nothing is open."""
 
 
-class _Sequence:
+class _Sequence(ABC):
     """Files ``<condition>-000000.<ending>`` of ``scenes_per_file`` samples each, in memory until complete."""
 
     ending = ""
@@ -79,8 +80,9 @@ class _Sequence:
             self._samples = []
             self.files += 1
 
+    @abstractmethod
     def _pack(self, samples: list[tuple[str, Mapping[str, bytes]]]) -> bytes:
-        raise NotImplementedError
+        """The content of one file."""
 
 
 class WebDataset(_Sequence):

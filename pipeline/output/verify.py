@@ -7,9 +7,7 @@ import io
 import json
 import os
 import tarfile
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +18,7 @@ from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
 from pipeline.job_record import JobRecord, stored_job
 from pipeline.labels.record import to_record
+from pipeline.map_ahead import map_ahead
 from pipeline.output.duplicates import DuplicateFinder, digest
 from pipeline.output.finalise import MERGE_LIMIT
 from pipeline.output.summary import RowCounts
@@ -110,7 +109,8 @@ def verify(store: Store, *, decode: bool = True, watch: Watch = lambda done, tot
     checksum = 0
     shards: set[str] = set()
     with DuplicateFinder() as seen:
-        for done, (entry, part) in enumerate(_in_threads(checker.part, parts), start=1):
+        threads = min(8, 2 * (os.cpu_count() or 1))
+        for done, (entry, part) in enumerate(map_ahead(checker.part, parts, threads), start=1):
             for problem in part.problems:
                 verdict.blame(problem)
             _count(verdict, part)
@@ -127,20 +127,6 @@ def verify(store: Store, *, decode: bool = True, watch: Watch = lambda done, tot
         for shard in _lost(store, shards):
             verdict.blame(f"{part_path(shard)}: is missing, though the job is finished")
     return verdict
-
-
-def _in_threads(check: Callable[[Entry], _Part], parts: Sequence[Entry]) -> Iterator[tuple[Entry, _Part]]:
-    """Each part with its result, in order, with only a few in hand at a time."""
-    threads = min(8, 2 * (os.cpu_count() or 1))
-    waiting: deque[tuple[Entry, Future[_Part]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for entry in parts:
-            waiting.append((entry, pool.submit(check, entry)))
-            if len(waiting) > threads:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        for first, result in waiting:
-            yield first, result.result()
 
 
 def _count(verdict: Verdict, part: _Part) -> None:
