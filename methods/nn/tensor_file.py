@@ -89,6 +89,13 @@ def read_metadata(path: Path) -> dict[str, str]:
     return read_safetensors(path, wanted=lambda name: False)[1]
 
 
+def check_format(path: Path, metadata: Mapping[str, str], format: str, kind: str) -> None:
+    """Raise InputError unless the metadata say that a file is of one of our own formats, ``kind`` for people."""
+    if metadata.get("format") != format:
+        found = metadata.get("format", "no format entry")
+        raise InputError(f"{path}: found {found} in its metadata, expected '{format}': not a {kind} of ours")
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a safetensors file or of a state dict saved by torch, on the CPU.
 

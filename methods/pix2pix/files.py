@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from methods.errors import InputError, first_line
-from methods.nn.tensor_file import fill, read_safetensors, write_tensors
+from methods.nn.tensor_file import check_format, fill, read_safetensors, write_tensors
 from methods.pix2pix.network import UNetGenerator
 
 FORMAT = "sceneshift-pix2pix-1"
@@ -34,9 +34,7 @@ def load_generator(path: Path) -> UNetGenerator:
         InputError: not such a file, or tensors that do not fit the network it describes.
     """
     tensors, metadata = read_safetensors(path, expected="a pix2pix file of ours")
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format entry")
-        raise InputError(f"{path}: found {found} in its metadata, expected '{FORMAT}': not a pix2pix file of ours")
+    check_format(path, metadata, FORMAT, "pix2pix file")
     try:
         config = json.loads(metadata["config"])
         generator = UNetGenerator(int(config["width"]), int(config["levels"]))

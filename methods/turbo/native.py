@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from methods.errors import InputError, first_line
-from methods.nn.tensor_file import read_metadata, read_safetensors, write_tensors
+from methods.nn.tensor_file import check_format, read_metadata, read_safetensors, write_tensors
 
 FORMAT = "sceneshift.turbo/1"
 
@@ -63,9 +63,7 @@ def read_native(
         InputError: not such a file, of another version, or for another method.
     """
     metadata = read_metadata(path)
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format entry")
-        raise InputError(f"{path}: found {found} in its metadata, expected '{FORMAT}': not a turbo file of ours")
+    check_format(path, metadata, FORMAT, "turbo file")
     try:
         fields = json.loads(metadata["config"])
         fields["captions"] = tuple(fields["captions"])

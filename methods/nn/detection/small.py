@@ -22,7 +22,7 @@ from torchvision.ops import FeaturePyramidNetwork
 
 from methods.errors import InputError, first_line
 from methods.nn.detection.base import Detections
-from methods.nn.tensor_file import fill, read_safetensors, write_tensors
+from methods.nn.tensor_file import check_format, fill, read_safetensors, write_tensors
 
 FORMAT = "sceneshift-detector-1"
 _PYRAMID = 64
@@ -127,9 +127,7 @@ def load_small(path: Path) -> SmallDetector:
         InputError: not such a file, or tensors that do not fit the network it describes.
     """
     tensors, metadata = read_safetensors(path, expected="a detector of ours")
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "no format entry")
-        raise InputError(f"{path}: found {found} in its metadata, expected '{FORMAT}': not a detector of ours")
+    check_format(path, metadata, FORMAT, "detector")
     try:
         config = json.loads(metadata["config"])
         names, aliases = config["classes"], config["aliases"]
