@@ -196,7 +196,10 @@ def open_cluster(demand: Demand) -> Cluster:
         _refuse_unreachable(address)
         _connect(address=address)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        said = redact(f"compute.address {address}: cannot reach this Ray cluster ({first_line(error)})")
+        # Ray's own sentence only repeats the address; the reason is behind it.
+        said = redact(
+            f"compute.address {address}: cannot reach this Ray cluster ({first_line(error.__cause__ or error)})"
+        )
         raise InputError(said) from None
     try:
         room = _room_of_cluster()

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +13,7 @@ from methods.errors import InputError
 from pipeline.run.cluster import Capacity, Demand, Room, capacity, open_cluster
 from tests.support.datasets import write_tars
 from tests.support.jobs import job
+from tests.support.ray_head import ray_head
 
 MACHINE, CLUSTER = Room(4, 2, elastic=True), Room(4, 2, elastic=False)
 
@@ -104,71 +99,27 @@ def test_a_cluster_without_room_is_refused_in_one_line(ray_cluster):
     assert ray.is_initialized(), "a connection that was there before was ended"
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("", 0))
-        return listener.getsockname()[1]
-
-
-@pytest.fixture
-def running_head() -> Iterator[str]:
-    """A Ray that somebody started on this machine with `ray start --head`, on ports of its own; its address."""
-    # Ray's sockets have names of at most 107 characters
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        ports = {name: _free_port() for name in ("port", "dashboard-agent-grpc-port", "metrics-export-port")}
-        ray = Path(sys.executable).with_name("ray")
-        options = [f"--{name}={port}" for name, port in ports.items()]
-        options += ["--include-dashboard=false", "--num-cpus=2", "--disable-usage-stats"]
-        options += ["--object-store-memory=100000000", f"--temp-dir={folder}"]
-        head = subprocess.Popen(
-            [ray, "start", "--head", "--block", *options],
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            deadline = time.monotonic() + 120
-            while not _answers(ports["port"]):
-                assert time.monotonic() < deadline, "the head did not start"
-                assert head.poll() is None, "the head ended"
-                time.sleep(0.5)
-            time.sleep(2)
-            yield f"127.0.0.1:{ports['port']}"
-        finally:
-            os.killpg(head.pid, signal.SIGTERM)
-            try:
-                head.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(head.pid, signal.SIGKILL)
-                head.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(420)
-def test_a_ray_that_runs_already_is_left_alone_or_joined_as_asked(tmp_path, running_head):
+def test_a_ray_that_runs_already_is_left_alone_or_joined_as_asked(tmp_path):
     write_tars(tmp_path / "in", 1, 4)
     spec = tmp_path / "job.yaml"
-    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    for out, more, words in (
-        ("own", {}, "on a Ray of its own on this machine"),
-        ("joined", {"address": running_head}, f"on the Ray cluster {running_head}"),
-    ):
-        tree = job(tmp_path / "in", tmp_path / out, compute={"workers": 1, **more}).as_tree()
-        spec.write_text(json.dumps(tree))
-        done = subprocess.run(
-            [sys.executable, "-m", "jobs", "run", spec],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
-        assert "concurren" not in done.stderr
-        assert "4 translated" in done.stdout
+    with ray_head(cpus=2) as head:
+        for out, more, environment, words in (
+            ("own", {}, os.environ, "on a Ray of its own on this machine"),
+            ("joined", {"address": head.gcs}, head.environment, f"on the Ray cluster {head.gcs}"),
+        ):
+            tree = job(tmp_path / "in", tmp_path / out, compute={"workers": 1, **more}).as_tree()
+            spec.write_text(json.dumps(tree))
+            done = subprocess.run(
+                [sys.executable, "-m", "jobs", "run", spec],
+                capture_output=True,
+                text=True,
+                env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
+                timeout=180,
+            )
+            assert done.returncode == 0, done.stderr
+            assert words in done.stderr
+            assert "Traceback" not in done.stderr
+            assert "concurren" not in done.stderr
+            assert "4 translated" in done.stdout
