@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.labels.check_names import INVENTED, MEASURED
 
 _Z = 1.959964
+_UNCHECKED = "unchecked."
 
 
 @dataclass
@@ -18,7 +19,8 @@ class SurvivalTable:
     """Counts by class of the labels, added up over any number of pictures in any order.
 
     Attributes:
-        classes: class -> counts of ``boxes``, ``checked``, ``found_before``, ``held``, ``class_changed``, ``lost``.
+        classes: class -> counts of ``boxes``, ``checked``, ``found_before``, ``held``, ``class_changed``, ``lost``, and
+            of boxes that were not checked by the reason, ``unchecked.small`` for one.
         invented: class of the detector -> objects found after, neither before nor labelled.
     """
 
@@ -40,6 +42,7 @@ class SurvivalTable:
     def _count(self, counts: Counter[str], said: Mapping[str, Any]) -> None:
         counts["boxes"] += 1
         if "unchecked" in said:
+            counts[f"{_UNCHECKED}{said['unchecked']}"] += 1
             return
         counts["checked"] += 1
         if not said["found_before"]:
@@ -51,7 +54,8 @@ class SurvivalTable:
             counts["class_changed" if said["found_after"] else "lost"] += 1
 
     def as_tree(self) -> dict[str, Any]:
-        """JSON-ready: by class the counts, ``survival`` (held of those found before) and its 95 % interval."""
+        """JSON-ready: by class the counts, ``unchecked`` by reason, ``survival`` (held of those found before) and its
+        95 % interval."""
         return {
             "classes": {name: _row(counts) for name, counts in sorted(self.classes.items())},
             "all": _row(sum(self.classes.values(), Counter())),
@@ -65,6 +69,9 @@ def _row(counts: Counter[str]) -> dict[str, Any]:
     low, high = wilson(held, seen)
     return {
         **{name: counts[name] for name in names},
+        "unchecked": {
+            name.removeprefix(_UNCHECKED): counts[name] for name in sorted(counts) if name.startswith(_UNCHECKED)
+        },
         "survival": held / seen if seen else None,
         "ci95": [low, high] if seen else None,
     }

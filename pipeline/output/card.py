@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipeline import metrics as known_metrics
 from pipeline import quantity
 from pipeline.job_record import JobRecord
+from pipeline.output.report.survival import Survival
 from pipeline.output.summary import RowCounts, RunSummary
 from pipeline.paths import DATA, INDEX, MERGED_INDEX
 from pipeline.sink.huggingface import parquet_features, webdataset_features
@@ -103,7 +104,7 @@ def write_card(
         "columns": [(name, each, _meaning(name)) for name, each in summary.columns.items() if each.count],
         "dataset": sorted(summary.dataset.items()),
         "dataset_notes": summary.dataset_notes,
-        "label_check": summary.label_check,
+        "survival": Survival.of(record, summary),
         "duplicates": summary.duplicate_keys,
         "is_loose": is_loose,
         "labels": describe_labels(summary.labels),

@@ -165,14 +165,18 @@ def _ranks(rows: pa.Table) -> set[int]:
 def _label_check(
     job: Job, store: Store, paths: list[str], merged: pa.Table | None, view: View | None
 ) -> dict[str, Any] | None:
-    """The table of what a detector still finds, by class; ``None`` for a job that does not ask one."""
+    """The table of what a detector still finds, by class; ``None`` for a job that does not ask one.
+
+    ``filtered`` sums up what a filter dropped: a filter on the check itself makes every other figure look good.
+    """
     if "labels.survival" not in job.metric_columns:
         return None
-    table = SurvivalTable()
+    kept, filtered = SurvivalTable(), SurvivalTable()
     for part in [merged] if merged is not None else (_rows(store, path, view) for path in paths):
-        good = rows_with(part, "status", "ok")
-        table.add(good["labels"].to_pylist())
-    return table.as_tree()
+        for status, table in (("ok", kept), ("filtered", filtered)):
+            table.add(rows_with(part, "status", status)["labels"].to_pylist())
+    dropped = filtered.as_tree()
+    return kept.as_tree() | {"filtered": dropped["all"] | {"invented": sum(dropped["invented"].values())}}
 
 
 def _add(columns: dict[str, Summary], table: pa.Table) -> None:

@@ -24,6 +24,7 @@ from pipeline.output.report.plots import histogram, rate, spans, timeline
 from pipeline.output.report.points import points
 from pipeline.output.report.reasons import Reason, reasons
 from pipeline.output.report.speed import Cost, RunSpeed, run_speeds, seconds_by_worker, shard_spans
+from pipeline.output.report.survival import Survival
 from pipeline.output.summary import ColumnFigures, RunSummary
 from pipeline.paths import PLAN_FILE
 from pipeline.sink.index import list_parts, read_part
@@ -91,7 +92,9 @@ def write_report(
         "admission": admission(table, parsed, record.label_changes.set),
         "histograms": [_histogram(table, name, summary) for name in columns],
         "unmeasured": [name.removeprefix(METRIC) for name in measured if name not in columns],
+        "survival": Survival.of(record, summary),
         "dataset": sorted(summary.dataset.items()),
+        "dataset_notes": summary.dataset_notes,
         "runs": speeds,
         "cost": Cost.of(speeds, price),
         "price": price,

@@ -131,6 +131,7 @@ def test_the_table_adds_up_in_any_order_and_has_intervals() -> None:
         "lost": 1,
         "class_changed": 0,
     }
+    assert car["unchecked"] == {"small": 3}
     assert car["survival"] == pytest.approx(2 / 3)
     assert car["ci95"] == list(wilson(2, 3))
     assert tree["invented"] == {"person": 1}

@@ -71,7 +71,24 @@ def test_what_the_detector_says_stands_in_the_index(tmp_path: Path, detector: st
     assert sum(table["invented"].values()) == sum(map(len, drawn))
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"| `véhicule 車` | {table['classes']['véhicule 車']['boxes']} |" in card
-    assert "found in the output alone where no label is" in card
+    assert f"{sum(table['invented'].values())} were invented" in card
+    assert "gives a score of 0.3 or more" in card
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "Do the labels hold" in page
+    assert "detector.safetensors looked at source and output" in page
+
+
+def test_a_filter_on_the_check_does_not_hide_what_it_dropped(tmp_path: Path, detector: str) -> None:
+    outcome, rows = checked(tmp_path, detector, method__name="invert", keep="labels.survival >= 0.9")
+    dropped = [row for row in rows.values() if row["status"] == "filtered"]
+    seen = sum(row["metric.labels.found_before"] for row in dropped)
+    lost = seen - sum(row["metric.labels.held"] for row in dropped)
+    assert lost > 0
+    table = outcome.summary.label_check
+    assert table["filtered"]["lost"] + table["filtered"]["class_changed"] == lost
+    said = f"In those that a filter dropped, {lost:.0f} of {seen:.0f} objects"
+    for file in ("README.md", "report/index.html"):
+        assert said in (tmp_path / "out" / file).read_text()
 
 
 def test_lost_boxes_are_flagged_on_request_and_never_dropped(tmp_path: Path, detector: str) -> None:
