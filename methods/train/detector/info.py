@@ -29,6 +29,9 @@ class DetectorTrainParams(ObjectiveParams):
     """Weight decay of AdamW."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.3
     """How far brightness and contrast of a training picture are changed at most, as a share."""
+    erase: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Chance of each labelled box to be painted over with one colour, black half of the time; what was in it is
+    background then. Without, a small detector learns from the road around a dark area that it is a vehicle."""
 
 
 def _schedule(params: DetectorTrainParams, step: int, steps: int) -> float:

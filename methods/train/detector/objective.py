@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.detection.small import SmallDetector
+from methods.train.detector.erase import erase
 from methods.train.detector.info import INFO, DetectorTrainParams
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.updates import Updates
@@ -54,7 +55,13 @@ class DetectorTraining:
         found = inputs.columns.get("boxes")
         if inputs.image is None or not isinstance(found, list):
             raise BadSample("no_labels", "the sample has no label record with boxes")
-        pixels, scale = self.network.resized(inputs.image)
+        corners = np.array([(x, y, x + w, y + h) for _, (x, y, w, h) in found]).reshape(-1, 4)
+        picture, gone = inputs.image, np.zeros(len(corners), bool)
+        if self.params.erase:
+            # before it is resized, as a picture comes to the detector later
+            picture = picture.copy()
+            gone = erase(picture, corners, self.params.erase, rng)
+        pixels, scale = self.network.resized(picture)
         width = pixels.shape[1]
         mirrored = rng.random() < 0.5
         change = 1 + self.params.jitter * (2 * rng.random(2) - 1)
@@ -62,14 +69,14 @@ class DetectorTraining:
         mean = image.mean()
         image = np.clip(((image - mean) * change[0] + mean) * change[1], 0, 1)
         rows = []
-        for category, (x, y, w, h) in found:
+        for (category, _), (left, top, right, bottom), away in zip(found, corners * scale, gone, strict=True):
             name = self.params.merge.get(category, category)
-            if name not in self.params.classes or min(w, h) * scale < self.params.smallest:
+            small = min(right - left, bottom - top) < self.params.smallest
+            if away or small or name not in self.params.classes:
                 continue
-            left, right = x * scale, (x + w) * scale
             if mirrored:
                 left, right = width - right, width - left
-            rows.append([left, y * scale, right, (y + h) * scale, float(self.params.classes.index(name))])
+            rows.append([left, top, right, bottom, float(self.params.classes.index(name))])
         if len(rows) > _MOST:
             raise BadSample("many_labels", f"{len(rows)} boxes in one picture; the detector learns up to {_MOST}")
         boxes = np.full((_MOST, 5), -1, np.float32)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.detection.small import SmallDetector, load_small
+from methods.train.detector.erase import erase
 from methods.train.detector.info import DetectorTrainParams
 from methods.train.detector.objective import DetectorTraining
 from methods.train.updates import Updates
@@ -57,6 +58,36 @@ def test_boxes_follow_the_mirror_and_the_size_and_small_or_foreign_ones_are_back
         assert (target[:, 4] >= 0).sum() == 1
         found.add(tuple(target[0].tolist()))
     assert found == {(5.0, 10.0, 25.0, 25.0, 0.0), (71.0, 10.0, 91.0, 25.0, 0.0)}
+
+
+def test_boxes_that_are_painted_over_are_background() -> None:
+    objective = DetectorTraining.build(PARAMS.model_copy(update={"erase": 0.5}), CPU, torch.float32, 60)
+    for seed in range(24):
+        own = squares(seed)
+        sample = objective.transform("labelled", own, np.random.default_rng(seed))
+        image, target = sample["image"], sample["boxes"]
+        assert isinstance(image, torch.Tensor)
+        assert isinstance(target, torch.Tensor)
+        left = {tuple(row[:4].round().int().tolist()) for row in target[target[:, 4] >= 0]}
+        bright = (image[0] > 0.9) & (image[1] > 0.9) & (image[2] < 0.3)
+        assert int(bright.sum()) == 400 * len(left)
+        for x0, y0, x1, y1 in left:
+            assert bright[y0:y1, x0:x1].all()
+
+
+def test_paint_over_a_neighbour_takes_its_object_too() -> None:
+    corners = np.array([[10.0, 10, 40, 40], [12, 12, 30, 30], [50, 50, 60, 60]])
+    seen = set()
+    for seed in range(40):
+        image = np.full((64, 64, 3), 255, np.uint8)
+        gone = erase(image, corners, 0.4, np.random.default_rng(seed))
+        seen.add(tuple(gone.tolist()))
+        if gone[0]:
+            assert gone[1]
+            assert not (image[31:40, 31:40] == 255).all()
+        assert (image[50:60, 50:60] == 255).all() == (not gone[2])
+    assert {(False,) * 3, (True,) * 3, (True, True, False), (False, True, False)} <= seen
+    assert not erase(np.zeros((8, 8, 3), np.uint8), np.zeros((0, 4)), 0.9, np.random.default_rng(0)).size
 
 
 def test_samples_without_boxes_are_refused_and_empty_records_are_background() -> None:
