@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,3 +106,29 @@ def test_a_job_that_is_wrong_fails_as_sceneshift_does(slurm, tmp_path):
     assert "Traceback" not in log.read_text()
     done = sbatch(slurm, tmp_path, "--wait", SCRIPTS / "sceneshift.sbatch", tmp_path / "none.yaml")
     assert done.returncode == 2, logs(tmp_path)
+
+
+def test_an_array_makes_the_bytes_of_one_process_and_a_killed_task_makes_its_own_share_again(slurm, tmp_path):
+    write_tars(tmp_path / "in", 6, 4)
+    slow = {"method": {"name": "sleeper", "params": {"seconds": 2.0}}, "compute": {"batch_size": 2}}
+    path, script = job_file(tmp_path, "out", **slow), SCRIPTS / "sceneshift-array.sbatch"
+    done = sbatch(slurm, tmp_path, "--parsable", "--array=1-3", "--cpus-per-task=1", script, path)
+    assert done.returncode == 0, done.stderr
+    index = tmp_path / "out" / "index"
+    until = time.monotonic() + 120
+    while not (index.exists() and any(index.iterdir())):
+        assert time.monotonic() < until, logs(tmp_path)
+        time.sleep(0.2)
+    assert slurm.run("scancel", "--signal=KILL", f"{done.stdout.strip()}_2", cwd=tmp_path).returncode == 0
+    after = ("--wait", "--ntasks=1", f"--dependency=afterany:{done.stdout.strip()}", "--wrap=true")
+    assert sbatch(slurm, tmp_path, *after).returncode == 0
+    assert not (tmp_path / "out" / "_sceneshift" / "success.json").exists()
+    before = {path: path.stat().st_mtime_ns for path in index.iterdir()}
+
+    again = ("--wait", "--array=2", "--export=ALL,PARTS=3", "--cpus-per-task=1")
+    done = sbatch(slurm, tmp_path, *again, script, path)
+    assert done.returncode == 0, logs(tmp_path)
+    assert (tmp_path / "out" / "_sceneshift" / "success.json").exists()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    run_job(JobSpec.load(job_file(tmp_path, "alone", **slow)), local=True)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "alone")
