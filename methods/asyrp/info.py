@@ -27,6 +27,12 @@ INFO = MethodInfo(
     presets={
         "celeba_hq": Preset("aligned faces, 256 px; set attributes", f"{_SDEDIT}/celeba_hq.ckpt"),
         "church": Preset("LSUN churches, 256 px; set attributes", f"{_SDEDIT}/church_outdoor.ckpt"),
+        # their UNets are handed out by pages that no program can fetch from
+        "afhq_dog": Preset(
+            "AFHQ dogs, 256 px; set weights (afhq_dog_4m.pt) and attributes", None, {"resample": "bicubic"}
+        ),
+        "ffhq": Preset("faces of FFHQ, 256 px; set weights (ffhq_10m.pt) and attributes"),
+        "metfaces": Preset("painted faces, 256 px; set weights (metface_p2.pt) and attributes"),
         "bedroom": Preset("LSUN bedrooms, 256 px; set attributes", f"{_SDEDIT}/bedroom.ckpt"),
     },
     inputs=("image",),

@@ -79,10 +79,17 @@ class Asyrp:
 
     @torch.inference_mode()
     def translate(self, batch: Batch) -> Tensor:
-        """(B, 3, S, S) float32 in [-1, 1]; the boost's noise comes from the streams ``noise_tNNN``."""
-        shape = batch.inputs.shape[1:]
-        latent = invert(self.unet, batch.inputs, self.alphas, sequence(self.params.steps_inversion, self.params.t_0))
-        plan = reverse_plan(self.alphas, sequence(self.params.steps, self.params.t_0), self.t_edit, self.t_boost)
+        """(B, 3, S, S) float32 in [-1, 1].
+
+        The boost's noise comes from the streams ``noise_tNNN``, pictures from noise begin with the stream ``start``.
+        """
+        params, shape = self.params, batch.inputs.shape[1:]
+        if params.start == "noise":
+            latent = batch.noise(shape, "start")
+        else:
+            latent = invert(self.unet, batch.inputs, self.alphas, sequence(params.steps_inversion, params.t_0))
+        timesteps = sequence(params.steps, params.t_0)
+        plan = reverse_plan(self.alphas, timesteps, self.t_edit, self.t_boost, params.dt_lambda, params.dt_end)
         edited = generate(self.unet, latent, plan, self.shift, lambda t: batch.noise(shape, f"noise_t{t:03d}"))
         return edited.clamp(-1.0, 1.0)
 

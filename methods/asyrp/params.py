@@ -65,6 +65,13 @@ class AsyrpParams(MethodParams):
     """Steps that the blocks were trained with: with fewer ``steps``, each shift is scaled up."""
     t_0: Timestep = 999
     """The noisiest timestep of the inversion."""
+    start: Literal["inversion", "noise"] = "inversion"
+    """Where the reverse process begins: at the image's ``inversion``, or at the sample's own ``noise``, which edits
+    pictures that the model makes (only the image's key is used)."""
+    dt_lambda: Annotated[float, Field(gt=0)] = 1.0
+    """Factor on the direction to x_t at timesteps from ``dt_end`` up."""
+    dt_end: Timestep = 999
+    """The lowest timestep at which ``dt_lambda`` counts."""
     ignore_timesteps: bool = False
     """Leave the time embedding out of the blocks, for blocks trained that way."""
     image_size: int = Field(default=256, ge=8, le=4096)

@@ -28,6 +28,7 @@ class Step:
         alpha_from, alpha_to: cumulative alpha before and after; after the last step it is exactly 1.
         edited: whether the predicted x0 comes from the shifted bottleneck.
         eta: 0, or 1 where fresh noise is added.
+        direction: factor on the direction to x_t (the release's ``dt_lambda``).
     """
 
     timestep: int
@@ -35,6 +36,7 @@ class Step:
     alpha_to: float
     edited: bool = False
     eta: float = 0.0
+    direction: float = 1.0
 
     @property
     def sigma(self) -> float:
@@ -53,11 +55,28 @@ def sequence(steps: int, t_0: int) -> list[int]:
     return [int(i / (steps - 1) * t_0 + 1e-6) for i in range(steps)]
 
 
-def reverse_plan(alphas: Tensor, timesteps: Sequence[int], t_edit: int, t_boost: int) -> list[Step]:
-    """The way back over ``timesteps`` (ascending): edited while t >= t_edit, with fresh noise while t < t_boost."""
+def reverse_plan(
+    alphas: Tensor,
+    timesteps: Sequence[int],
+    t_edit: int,
+    t_boost: int,
+    dt_lambda: float = 1.0,
+    dt_end: int = 999,
+) -> list[Step]:
+    """The way back over ``timesteps`` (ascending): edited while t >= t_edit, with fresh noise while t < t_boost.
+
+    While t >= ``dt_end``, the direction to x_t is multiplied by ``dt_lambda``.
+    """
     levels = [1.0, *(float(alphas[t]) for t in timesteps)]
     return [
-        Step(t, levels[i + 1], levels[i], edited=t >= t_edit, eta=1.0 if t < t_boost else 0.0)
+        Step(
+            t,
+            levels[i + 1],
+            levels[i],
+            edited=t >= t_edit,
+            eta=1.0 if t < t_boost else 0.0,
+            direction=dt_lambda if t >= dt_end else 1.0,
+        )
         for i, t in reversed(list(enumerate(timesteps)))
     ]
 
@@ -103,7 +122,7 @@ def update(x: Tensor, plain: Tensor, shifted: Tensor, step: Step, fresh: Tensor 
     """
     x0 = predicted_x0(x, shifted, step.alpha_from)
     direction = math.sqrt(max(1 - step.alpha_to - step.sigma**2, 0.0))
-    following = math.sqrt(step.alpha_to) * x0 + direction * plain
+    following = math.sqrt(step.alpha_to) * x0 + step.direction * direction * plain
     if step.sigma:
         assert fresh is not None
         following = following + step.sigma * fresh

@@ -108,7 +108,7 @@ class Guidance:
         if losses.clip is not None:
             self.previous_clip[samples] = losses.clip.detach()
         # the official threshold is on the weighted loss
-        far = self.params.range_lambda * losses.range.detach() > self.params.restart_threshold
+        far = self.params.range_lambda * losses.range.detach() > restart_threshold(self.params)
         return -gradient, far & self.params.use_range_restart
 
     def losses(self, x: Tensor, clean: Tensor, index: Tensor, samples: Tensor, calls: Tensor) -> Losses:
@@ -149,3 +149,10 @@ class Guidance:
         if self.params.regularize_content:
             factor = torch.where(before < _CONTENT, 2.0, factor)
         return factor
+
+
+def restart_threshold(params: DiffuseITParams) -> float:
+    """The weighted range loss above which a sample starts again."""
+    if params.restart_threshold is not None:
+        return params.restart_threshold
+    return 0.01 if params.face_weights is None else 0.1

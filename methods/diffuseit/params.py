@@ -38,8 +38,8 @@ class DiffuseITParams(MethodParams):
     """The ViT losses see the same mixture of noisy and predicted image as CLIP."""
     use_range_restart: bool = False
     """Restart a sample with fresh noise when its prediction leaves [-1, 1] too far."""
-    restart_threshold: float = Field(default=0.01, gt=0)
-    """Weighted range loss above which a sample restarts; 0.1 for faces."""
+    restart_threshold: float | None = Field(default=None, gt=0)
+    """Weighted range loss above which a sample restarts. None: 0.01, with ``face_weights`` 0.1, as in the release."""
     max_restarts: int = Field(default=10, ge=0)
     """Restarts after which a sample is rejected; the official program has no limit."""
     use_colormatch: bool = False

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from methods.asyrp.lpips_table import first_reaching, read_table
-from methods.asyrp.process import generate, invert, reverse_plan, sequence, update
+from methods.asyrp.process import generate, invert, linear_alphas, reverse_plan, sequence, update
 from methods.base import Batch
 
 
@@ -59,6 +59,38 @@ def test_translate_is_the_clamped_edit(case, load, name: str) -> None:
     found = method.translate(Batch(x0, seeds=[0] * len(x0), draws=draws))
     wanted = golden.expected["x_edit"].clamp(-1, 1)
     assert float((found - wanted).norm() / wanted.norm()) < golden.about["tolerance"]["relative_l2"]
+
+
+def test_dt_lambda_stretches_the_direction_while_t_is_high() -> None:
+    """No official run was made with it: ``sqrt(a') x0' + dt_lambda sqrt(1 - a') eps`` for t >= dt_end, in float64."""
+    alphas = linear_alphas(1e-4, 0.02)
+    plan = reverse_plan(alphas, sequence(6, 999), 400, 0, dt_lambda=1.15, dt_end=599)
+    assert [step.direction for step in plan] == [1.15, 1.15, 1.15, 1.0, 1.0, 1.0]
+    assert {step.direction for step in reverse_plan(alphas, sequence(6, 999), 400, 0)} == {1.0}
+    generator = torch.Generator().manual_seed(0)
+    x, plain, shifted = (torch.randn(2, 3, 4, 6, generator=generator, dtype=torch.float64) for _ in range(3))
+    for step in plan:
+        following, _ = update(x, plain, shifted, step)
+        a, b = step.alpha_from, step.alpha_to
+        x0 = (x - math.sqrt(1 - a) * shifted) / math.sqrt(a)
+        wanted = math.sqrt(b) * x0 + step.direction * math.sqrt(1 - b) * plain
+        torch.testing.assert_close(following, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_editing_from_noise_needs_no_inversion(case, load, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = load("iddpm_edit6", start="noise", dt_lambda=1.1, dt_end=500)
+    monkeypatch.setattr("methods.asyrp.method.invert", lambda *arguments: pytest.fail("inverted"))
+    pictures = case("iddpm_edit6").inputs["x0"]
+    batch = Batch(pictures, seeds=[1, 2])
+    found = method.translate(batch)
+    plan = reverse_plan(method.alphas, sequence(6, 999), 400, 250, 1.1, 500)
+    start = batch.noise(pictures.shape[1:], "start")
+    wanted = generate(
+        method.unet, start, plan, method.shift, lambda t: batch.noise(pictures.shape[1:], f"noise_t{t:03d}")
+    )
+    torch.testing.assert_close(found, wanted.clamp(-1, 1))
+    # what the picture shows does not count
+    assert torch.equal(method.translate(Batch(torch.zeros_like(pictures), seeds=[1, 2])), found)
 
 
 def test_fresh_noise_has_ddim_s_variance() -> None:

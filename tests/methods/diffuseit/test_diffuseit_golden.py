@@ -168,7 +168,7 @@ def formula_weights(network: ArcFace) -> dict[str, Tensor]:
 
 
 def test_the_face_recogniser_at_full_size(case) -> None:
-    """With these weights the network turns rounding (1e-7) into 0.15: only what is wrong altogether shows."""
+    """These weights amplify rounding: other kernels (no oneDNN, channels last) differ by up to 1.8e-3."""
     recorded = case("id_loss")
     network = ArcFace().eval().requires_grad_(False)
     network.load_state_dict(formula_weights(network))
@@ -179,9 +179,9 @@ def test_the_face_recogniser_at_full_size(case) -> None:
         return torch.from_numpy(np.stack(rows)).float()[None]
 
     found, source = network.of_aligned(image(0)), network.of_aligned(image(1))
-    recorded.check(found, "feat_output", 0.3)
-    recorded.check(source, "feat_source", 0.3)
-    recorded.check(identity_loss(found, source), "loss", 0.1)
+    recorded.check(found, "feat_output", 0.02)
+    recorded.check(source, "feat_source", 0.02)
+    recorded.check(identity_loss(found, source), "loss", 0.02)
     assert relative(network(image(0)[..., 40:152, 40:152]), recorded.expected["feat_output"]) > 0.5
 
 

@@ -281,3 +281,14 @@ def test_drawn_classes_are_uniform() -> None:
     counts = torch.bincount(labels_from_noise(torch.randn(50_000, generator=torch.Generator().manual_seed(0)), 5))
     assert counts.tolist() == pytest.approx([10_000] * 5, rel=0.05)
     assert labels_from_noise(torch.tensor([-99.0, 99.0]), 5).tolist() == [0, 4]
+
+
+def test_the_restart_threshold_is_the_release_s_for_faces_and_for_all_else() -> None:
+    from methods.diffuseit.guidance import restart_threshold
+    from methods.diffuseit.params import DiffuseITParams
+
+    picture = {"target_image": "t.png"}
+    assert restart_threshold(DiffuseITParams.model_validate(picture)) == 0.01
+    assert restart_threshold(DiffuseITParams.model_validate(picture | {"face_weights": "f.pth"})) == 0.1
+    set_by_hand = picture | {"face_weights": "f.pth", "restart_threshold": 0.5}
+    assert restart_threshold(DiffuseITParams.model_validate(set_by_hand)) == 0.5
