@@ -17,6 +17,8 @@ SWITCHES = {
     "DISABLE_TELEMETRY": "1",
     # datasets counts downloads of its loading scripts.
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    # wandb reports its own faults to its makers.
+    "WANDB_ERROR_REPORTING": "false",
     # Others that honour the common wish (https://donottrack.sh).
     "DO_NOT_TRACK": "1",
 }

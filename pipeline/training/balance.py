@@ -40,8 +40,8 @@ def _plain(value: Any) -> str | None:
     return None if value is None or isinstance(value, dict | list | bytes) else str(value)
 
 
-def balanced(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> list[Sample]:
-    """As many samples as were given, each value equally often (to one), those without a value as one more of them.
+def balanced(samples: Sequence[Sample], name: str, count: int, rng: np.random.Generator) -> list[Sample]:
+    """``count`` of the samples, each value equally often (to one), those without a value as one more of them.
 
     Rare values repeat, and frequent ones are left out at random; within a value every sample comes before one repeats.
     """
@@ -51,10 +51,10 @@ def balanced(samples: Sequence[Sample], name: str, rng: np.random.Generator) -> 
     names = sorted(groups)
     queues: dict[str, list[Sample]] = {value: [] for value in names}
     order: list[str] = []
-    while len(order) < len(samples):
+    while names and len(order) < count:
         order += [names[n] for n in rng.permutation(len(names))]
     found = []
-    for value in order[: len(samples)]:
+    for value in order[:count]:
         if not queues[value]:
             queues[value] = [groups[value][n] for n in rng.permutation(len(groups[value]))]
         found.append(queues[value].pop())

@@ -127,13 +127,25 @@ class Stream:
         return list(islice(found, count))
 
     def near(self, position: int) -> Iterator[Sample]:
-        """The sample at ``position`` of the endless order, then the others of its window: stand-ins for a bad one."""
+        """The sample at ``position`` of the endless order, then the others of its window: stand-ins for a bad one.
+
+        Where a window holds none to train on (``where`` may leave out long stretches), the next one that does counts.
+        """
         epoch, place = divmod(position, self.size)
         number, offset = divmod(place, WINDOW)
-        window = self._window(epoch, number)
-        for sample in (*window[offset:], *window[:offset]):
-            if not self.holds_out(sample) and (self.chosen is None or sample.key in self.chosen):
-                yield sample
+        windows = -(-self.size // WINDOW)
+        for further in range(windows):
+            window = self._window(epoch, (number + further) % windows)
+            found = False
+            for sample in (*window[offset:], *window[:offset]):
+                if self._trains_on(sample):
+                    found = True
+                    yield sample
+            if found:
+                return
+
+    def _trains_on(self, sample: Sample) -> bool:
+        return not self.holds_out(sample) and (self.chosen is None or sample.key in self.chosen)
 
     def _window(self, epoch: int, number: int) -> list[Sample]:
         key = (epoch, number) if self.size > WINDOW else (0, 0)
@@ -145,7 +157,8 @@ class Stream:
             samples = self._windows[key]
         rng = np.random.default_rng(_seed(self.seed, epoch, number))
         if self.balance is not None:
-            return balanced(samples, self.balance, rng)
+            # of what is trained on, or a value that is mostly left out would stay rare
+            return balanced([each for each in samples if self._trains_on(each)], self.balance, len(samples), rng)
         return [samples[i] for i in rng.permutation(len(samples))]
 
     def _read(self, epoch: int, number: int) -> list[Sample]:
@@ -236,7 +249,10 @@ class Loader:
             except Exception as error:
                 error.add_note(f"while preparing sample '{sample.key}' of stream '{name}'")
                 raise
-        raise InputError(f"{self.streams[name].where}: none of a window of samples can be used; the first: {problem}")
+        where = self.streams[name].where
+        if problem is None:
+            raise InputError(f"{where}: no sample is left to train on: those that were chosen are held out or not read")
+        raise InputError(f"{where}: none of a window of samples can be used; the first: {problem}")
 
     def _collated(self, samples: list[TrainingSample]) -> dict[str, torch.Tensor | list[Any]]:
         batch: dict[str, torch.Tensor | list[Any]] = {}

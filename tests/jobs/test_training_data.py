@@ -162,7 +162,7 @@ def test_balanced_values_come_equally_often(values: list[str | None], seed: int)
         Sample(str(n), "here", labels_raw=json.dumps({"attributes": {"time": value}}) if value else None)
         for n, value in enumerate(values)
     ]
-    found = balanced(samples, "attributes.time", np.random.default_rng(seed))
+    found = balanced(samples, "attributes.time", len(samples), np.random.default_rng(seed))
     assert len(found) == len(samples)
     counts = Counter(value_of(sample, "attributes.time") for sample in found)
     if len(samples) >= len(set(values)):
