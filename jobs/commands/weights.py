@@ -87,6 +87,7 @@ def mirror_weights_command(console: Console, what: str, overrides: list[str], to
             continue
         console.progress(f"mirroring {redacted(uri)}")
         place = _from_origin(uri)
+        _require_as_fetched(uri, place)
         entry = _summed(uri, place)
         found.append({"uri": redacted(uri), "bytes": entry.size, "copied": mirror.renew(uri, entry, place)})
     console.result({"mirror": str(mirror), "weights": found})
@@ -167,6 +168,24 @@ def _from_origin(uri: str) -> Path:
     return hub.fetch(uri) if kind_of(uri) == Kind.HUB else cache.fetch(uri, None)
 
 
+def _require_as_fetched(uri: str, place: Path) -> None:
+    """Raise InputError where the node's copy is damaged: a mirror would hand it to every other node."""
+    if kind_of(uri) == Kind.HUB:
+        damaged = [each for each in _files_of(place) if hub.is_damaged(each)]
+    else:
+        cached = cache.recorded(uri)
+        damaged = [] if cached is None else cached.damaged()
+    if damaged:
+        raise InputError(
+            f"weights '{redacted(uri)}': this node's copy is damaged ({', '.join(map(str, damaged))}): delete it, "
+            "then mirror again"
+        )
+
+
+def _files_of(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [each for each in sorted(place.rglob("*")) if each.is_file()]
+
+
 def _summed(uri: str, place: Path) -> Entry:
     """Sizes and sums of a local file or folder, kept by the cache."""
     if place.is_file():
@@ -186,11 +205,10 @@ def _states(uri: str, mirror: Mirror | None) -> Iterator[tuple[str, str]]:
     if kind in (Kind.BUNDLED, Kind.PATH):
         yield str(fetch(uri)), "in place, without a checksum to compare"
         return
-    if cached := cache.find(uri):
+    if cached := cache.recorded(uri):
         yield str(cached.path), _state(str(each) for each in cached.damaged())
     elif kind == Kind.HUB and (place := hub.find(uri)):
-        files = [place] if place.is_file() else [each for each in sorted(place.rglob("*")) if each.is_file()]
-        yield str(place), _state(str(each) for each in files if hub.is_damaged(each))
+        yield str(place), _state(str(each) for each in _files_of(place) if hub.is_damaged(each))
     else:
         yield "this node", "not fetched"
     if mirror is not None:

@@ -54,19 +54,26 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SCENESHIFT_CACHE") or "~/.cache/sceneshift").expanduser()
 
 
-def find(uri: str) -> Cached | None:
-    """What the cache holds of ``uri``, by the sizes it was fetched with; ``None`` if it must be fetched."""
+def recorded(uri: str) -> Cached | None:
+    """What the cache fetched of ``uri`` at some time, whatever became of the files since; ``None`` if nothing."""
     target = _target(uri)
     try:
         entry = Entry.from_record(json.loads((target.parent / _RECORD).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    found = Cached(target, entry)
+    return Cached(target, entry) if entry.files else None
+
+
+def find(uri: str) -> Cached | None:
+    """What the cache holds of ``uri``, by the sizes it was fetched with; ``None`` if it must be fetched."""
+    found = recorded(uri)
+    if found is None:
+        return None
     whole = all(
         found.file(name).is_file() and found.file(name).stat().st_size == each.size
-        for name, each in entry.files.items()
+        for name, each in found.entry.files.items()
     )
-    return found if whole and entry.files else None
+    return found if whole else None
 
 
 def fetch(uri: str, mirror: Mirror | None) -> Path:

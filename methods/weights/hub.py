@@ -84,7 +84,7 @@ def _answers() -> bool:
     if constants.is_offline_mode():
         return False
     address = urlsplit(constants.ENDPOINT)
-    if not address.hostname or address.scheme in getproxies():
+    if not address.hostname or getproxies().keys() & {address.scheme, "all"}:
         return True
     try:
         with socket.create_connection((address.hostname, address.port or 443), timeout=_SECONDS):
@@ -102,7 +102,9 @@ def find(uri: str) -> Path | None:
     try:
         if file:
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
-        return Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        # the same choice as in fetch: a snapshot is looked for by the files that are wanted of it
+        patterns: list[str] = list(_MODEL_FILES)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
 

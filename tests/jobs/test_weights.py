@@ -92,3 +92,29 @@ def test_weights_are_mirrored_and_verified(tmp_path, capsys, monkeypatch):
     assert "1 damaged" in said.err
     assert mirror_weights_command(Console(True), str(path), [], None) == 0
     assert blob.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("content", [b"c0ntent", b"cont", None])
+def test_a_damaged_copy_is_found_and_fills_no_mirror(content, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SCENESHIFT_CACHE", str(tmp_path / "cache"))
+    fsspec.filesystem("memory").pipe("/weights/n.safetensors", b"content")
+    path = job_file(tmp_path, name="pix2pix", weights="memory://weights/n.safetensors")
+    assert verify_weights_command(Console(False), str(path), []) == 0
+    assert "not fetched" in capsys.readouterr().out
+    pull_weights_command(Console(True), str(path), [])
+    place = Path(json.loads(capsys.readouterr().out)[0]["path"])
+    if content is None:
+        place.unlink()
+    else:
+        place.write_bytes(content)
+    assert verify_weights_command(Console(False), str(path), []) == 3
+    assert "damaged: " in capsys.readouterr().out
+    if content is not None and len(content) == 7:
+        # one of another size is fetched anew
+        with pytest.raises(InputError, match=r"this node's copy is damaged .*delete it, then mirror again"):
+            mirror_weights_command(Console(True), str(path), [], str(tmp_path / "mirror"))
+        assert not (tmp_path / "mirror" / "blobs").exists()
+        place.unlink()
+    assert mirror_weights_command(Console(True), str(path), [], str(tmp_path / "mirror")) == 0
+    (blob,) = (tmp_path / "mirror" / "blobs").iterdir()
+    assert blob.read_bytes() == b"content"

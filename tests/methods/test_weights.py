@@ -17,7 +17,7 @@ import pytest
 
 import methods
 from methods import InputError
-from methods.weights import BUNDLED, cache_folder, fetch, identity, redacted
+from methods.weights import BUNDLED, cache_folder, fetch, hub, identity, redacted
 
 CONTENT = os.urandom(300_000)
 
@@ -194,6 +194,17 @@ def test_a_hub_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPat
             fetch("stabilityai/sd-turbo")
 
 
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_behind_a_proxy_the_client_itself_finds_out(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "https://127.0.0.1:1")
+    assert not hub._answers()
+    monkeypatch.setenv(variable, "http://127.0.0.1:2")
+    assert hub._answers()
+
+
 def test_a_hub_id_from_the_local_hub_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, base: str, official: Path
 ) -> None:
@@ -207,6 +218,7 @@ def test_a_hub_id_from_the_local_hub_cache(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert identity("stabilityai/sd-turbo") == f"hub:stabilityai/sd-turbo@{commit}"
+    assert hub.find("stabilityai/sd-turbo") == fetch("stabilityai/sd-turbo")
     assert fetch("hf://stabilityai/sd-turbo/unet/config.json").read_bytes().startswith(b"{")
     method = methods.load("cyclegan_turbo", weights=str(official), caption="driving in the night", direction="b2a")
     assert method.info.weight_uris(method.params, str(official)) == [str(official), "stabilityai/sd-turbo"]
