@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from methods.errors import InputError
-from pipeline.job_record import stored_job
+from pipeline.job_record import JobRecord, stored_job
 from pipeline.keep import KeepExpression
 from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.schema import METRIC
@@ -25,11 +25,11 @@ def chosen_keys(source: SourceSpec, where: str) -> frozenset[str]:
         InputError: no such output, an expression that does not fit it, outputs that share a key, or an expression
             that nothing fulfils.
     """
-    outputs = {store.uri(): store for store in (_output_of(uri, source) for uri in source.uris)}
+    outputs = {store.uri(): (store, record) for store, record in (_output_of(uri, source) for uri in source.uris)}
     found: set[str] = set()
     seen: set[str] = set()
-    for store in outputs.values():
-        all_of_it, those = _keys_of(store, where)
+    for store, record in outputs.values():
+        all_of_it, those = _keys_of(store, record, where)
         if both := seen & all_of_it:
             raise InputError(
                 f"where: several of the outputs have a sample '{min(both)}', so its key does not say "
@@ -42,22 +42,20 @@ def chosen_keys(source: SourceSpec, where: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _output_of(uri: str, source: SourceSpec) -> Store:
-    """The output that a URI names: what stands before the last ``/data`` of a path into one, or itself."""
+def _output_of(uri: str, source: SourceSpec) -> tuple[Store, JobRecord]:
+    """The output that a URI names, and its record: what stands before a path's last ``/data``, or the URI itself."""
     heads = [uri.rpartition("/data/")[0], uri.removesuffix("/data") if uri.endswith("/data") else "", uri]
     for head in heads:
         # the bucket in s3://data/ is no folder of an output
         if head and ("://" in head or "://" not in uri):
             store = Store(head, source.storage)
-            if stored_job(store) is not None:
-                return store
+            if (record := stored_job(store)) is not None:
+                return store, record
     raise InputError(f"where: {redact(uri)} is no output of `sceneshift run`: there are no metrics to choose by")
 
 
-def _keys_of(store: Store, where: str) -> tuple[set[str], set[str]]:
+def _keys_of(store: Store, record: JobRecord, where: str) -> tuple[set[str], set[str]]:
     """All keys of an output, and those of the samples that fulfil ``where``."""
-    record = stored_job(store)
-    assert record is not None, "it was found by its record"
     try:
         expression = KeepExpression.parse(where, record.metric_columns)
     except InputError as error:
