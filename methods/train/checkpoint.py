@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,10 +50,14 @@ def checkpoint_path(folder: Path, step: int) -> Path:
     return folder / FOLDER / f"step-{step:08d}.pt"
 
 
+def steps_of(names: Iterable[str]) -> list[int]:
+    """The steps of the checkpoints among the names of files, ascending."""
+    return sorted(int(match[1]) for match in map(_NAME.fullmatch, names) if match)
+
+
 def saved_steps(folder: Path) -> list[int]:
     """The steps that have a checkpoint, ascending."""
-    found = (_NAME.fullmatch(path.name) for path in (folder / FOLDER).glob("step-*.pt"))
-    return sorted(int(match[1]) for match in found if match)
+    return steps_of(path.name for path in (folder / FOLDER).glob("step-*.pt"))
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:

@@ -58,11 +58,6 @@ class Journal:
             self.published(path)
         self._line(VALIDATION, {"step": step, **found.metrics})
 
-    def validations(self) -> list[dict[str, float]]:
-        """What all validations so far have found, with ``step``."""
-        path = self.folder / VALIDATION
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
     def flush(self) -> None:
         """Everything written so far is on the disk, and published."""
         for logger in self.loggers:
@@ -80,6 +75,12 @@ class Journal:
     def _line(self, name: str, entry: Mapping[str, float]) -> None:
         with (self.folder / name).open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def validations(folder: Path) -> list[dict[str, float]]:
+    """What all validations of a training have found so far, with ``step``."""
+    path = folder / VALIDATION
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _cut(path: Path, start: int) -> None:

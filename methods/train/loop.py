@@ -27,7 +27,7 @@ from methods.train.checkpoint import (
     saved_steps,
 )
 from methods.train.divergence import DivergenceGuard
-from methods.train.journal import Journal
+from methods.train.journal import Journal, validations
 from methods.train.loggers import LoggerName, open_logger
 from methods.train.objective import Objective, Sample, Streams, Validation
 from methods.train.recipe import Recipe
@@ -347,7 +347,7 @@ class _Fit:
     def _standing(self) -> Standing | None:
         if self.config.selection is None or self.journal is None:
             return None
-        return standing(self.journal.validations(), self.config.selection)
+        return standing(validations(self.config.folder), self.config.selection)
 
     def _export(self, step: int) -> Path | None:
         if self.config.rank:

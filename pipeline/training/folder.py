@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from methods.train.checkpoint import FOLDER as CHECKPOINTS
-from methods.train.journal import LOG, VALIDATION
+from methods.train.checkpoint import checkpoint_path, outdated, steps_of
+from methods.train.journal import LOG, VALIDATION, validations
+from methods.train.selection import Selection, standing
 from pipeline.storage import Store
 
 
@@ -29,3 +31,19 @@ def training_folder(store: Store) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def publish(path: Path, folder: Path, store: Store, keep: int, selection: Selection | None) -> None:
+    """Copy what the loop has written in its folder into the output, where the two are not the same.
+
+    After a checkpoint, the output's outdated ones are deleted: it may hold those of earlier attempts, of which the
+    folder has the newest alone.
+    """
+    if store.local:
+        return
+    store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
+    if path.parent.name == CHECKPOINTS:
+        best = None if selection is None else standing(validations(folder), selection)
+        steps = steps_of(Path(entry.path).name for entry in store.list(CHECKPOINTS))
+        for old in outdated(steps, keep, None if best is None else best.step):
+            store.delete(checkpoint_path(Path(), old).as_posix())

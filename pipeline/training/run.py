@@ -34,7 +34,7 @@ from pipeline.spec import fingerprint
 from pipeline.storage import Store, redact
 from pipeline.training.claim import check_claim, claim, differences, stored_training
 from pipeline.training.evaluation import Evaluation
-from pipeline.training.folder import training_folder
+from pipeline.training.folder import publish, training_folder
 from pipeline.training.record import TrainingRecord, hardware
 from pipeline.training.report.page import write_training_report
 from pipeline.training.spec import TrainSpec
@@ -110,7 +110,6 @@ def train(
             rank=rank,
             world=world,
         )
-        remote = not store.local
         about = TrainingRecord(
             step=0,
             ended="running",
@@ -142,21 +141,14 @@ def train(
             # last: what says that a training is finished
             now.put(store)
 
-        def publish(path: Path) -> None:
+        def published(path: Path) -> None:
             record.put()
-            checkpoints = path.parent.name == CHECKPOINTS
-            if remote:
-                store.fs.put_file(str(path), store.path(path.relative_to(folder).as_posix()))
-            if remote and checkpoints:
-                kept = {checkpoint_path(folder, step).name for step in saved_steps(folder)} | {path.name}
-                for old in store.list(CHECKPOINTS):
-                    if Path(old.path).name not in kept:
-                        store.delete(old.path)
-            if checkpoints:
+            publish(path, folder, store, spec.keep_checkpoints, spec.validation.selection)
+            if path.parent.name == CHECKPOINTS:
                 report(max(saved_steps(folder)), "running")
 
         try:
-            fitted = fit(ready.objective, ready.loader, config, watch=note, published=publish, stop=stop)
+            fitted = fit(ready.objective, ready.loader, config, watch=note, published=published, stop=stop)
         except Diverged as error:
             raise JobFailed(str(error)) from error
         if rank == 0:

@@ -14,11 +14,13 @@ from PIL import Image
 
 from methods.errors import InputError
 from methods.train import registry
-from methods.train.checkpoint import saved_steps
+from methods.train.checkpoint import saved_steps, steps_of
 from methods.train.selection import Selection, Standing, standing
 from pipeline.run.driver import run_job
+from pipeline.storage import Store
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.place import run_training
+from pipeline.training.run import train
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
 from tests.jobs.test_train import folder_of, tree
@@ -89,6 +91,23 @@ def test_the_best_weights_and_their_checkpoint_are_kept(trained: Path) -> None:
     assert saved_steps(trained / "out") == sorted({best, 6})
     assert (trained / "out" / "best.safetensors").exists()
     assert not list((trained / "out").glob(".candidate*"))
+
+
+def test_a_resume_on_an_object_store_keeps_the_best_checkpoint(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 6)
+    uri = f"memory://best-{tmp_path.name}"
+    # nothing gets better than the first validation
+    changes = {"objective__params": {"lr": 1e-30}, "validate_every": 1, "ema": None, "checkpoint_every": 1}
+    validation = {"count": 2, "best": "mse"}
+    spec = TrainSpec.parse(tree(tmp_path, output__uri=uri, validation=validation, keep_checkpoints=2, **changes))
+    asked = iter([False, False, False, True])
+    assert train(spec, stop=lambda: next(asked)).step == 4
+    names = [Path(entry.path).name for entry in Store(uri).list("checkpoints")]
+    assert steps_of(names) == [1, 3, 4]
+    stop = iter([True])
+    train(spec, stop=lambda: next(stop))
+    names = [Path(entry.path).name for entry in Store(uri).list("checkpoints")]
+    assert steps_of(names) == [1, 4, 5]
 
 
 def test_the_grid_shows_source_output_and_target(trained: Path) -> None:
