@@ -1,6 +1,6 @@
-# Every target makes its own environment: pip installs uv, uv installs the exact versions of requirements.lock. Byte code
-# is compiled here once: a process that has to compile what it imports starts 5 to 10 seconds later, each time where
-# PYTHONDONTWRITEBYTECODE is set.
+# Every target makes its own environment: pip installs uv, uv installs the exact versions of requirements.lock; both take
+# only files whose SHA-256 the lock files name. Byte code is compiled here once: a process that has to compile what it
+# imports starts 5 to 10 seconds later, each time where PYTHONDONTWRITEBYTECODE is set.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,19 +60,22 @@ $(DAY2NIGHT)/pairs/256/README.md: | $(STAMP)
 $(DAY2NIGHT)/test/README.md: | $(STAMP)
 	$(PAIRS) --scenes 8 --size 128 --seed 7200000
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-bootstrap.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)/bootstrap
-	$(VENV)/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bootstrap/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--require-hashes --requirement requirements-bootstrap.lock
 	test -x $(BIN)/python || $(VENV)/bootstrap/bin/uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	$(VENV)/bootstrap/bin/uv pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
+	$(VENV)/bootstrap/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python requirements.lock
 	$(VENV)/bootstrap/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	$(BIN)/python -m compileall -q jobs methods pipeline
 	touch $(STAMP)
 
-# Writes the exact versions anew after a change of pyproject.toml.
+# Writes the exact versions anew after a change of pyproject.toml, with the hashes of their files for every platform.
+LOCK := $(VENV)/bootstrap/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --quiet
 lock: $(STAMP)
-	$(VENV)/bootstrap/bin/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--no-emit-index-url --no-header --quiet --output-file requirements.lock
+	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
+	echo uv | $(LOCK) - --output-file requirements-bootstrap.lock
 
 clean:
 	rm -rf $(VENV) demo-out bench-out

@@ -57,7 +57,7 @@ def test_it_does_not_run_as_root():
 
 
 def test_it_names_no_registry_and_no_address():
-    arguments = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG")
+    arguments = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG" and "=" in rest)
     stages: set[str] = set()
     for word, rest in instructions():
         assert "://" not in rest
