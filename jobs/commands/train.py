@@ -33,7 +33,11 @@ def train_command(
     finished = trained.ended != "stopped"
     if finished and trained.started_at == step:
         console.result({"state": "nothing_to_do", "step": step, "output": redact(store.uri())})
-        console.say(f"Nothing to do: the training ended at step {step}.")
+        early = trained.ended == "patience" and step < spec.total_steps
+        how = f"early at step {step}: {_no_better(spec)}" if early else f"at step {step}"
+        console.say(f"Nothing to do: the training ended {how}.")
+        if early:
+            console.say("  to go on     raise validation.patience, or leave it out")
         console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
         return DONE
     console.result(
@@ -51,12 +55,16 @@ def train_command(
         console.problem(f"stopped after step {step} of {spec.total_steps}; run it again to go on from there")
         return STOPPED
     if trained.ended == "patience":
-        console.say(f"Ended early: no better {spec.validation.best} in {spec.validation.patience} validations")
+        console.say(f"Ended early: {_no_better(spec)}")
     console.say(f"[bold]Done[/bold]: {step} steps of {spec.objective.name}" + (f"; {losses(last)}" if last else ""))
     console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
     console.say(f"  report       {redact(store.uri('report.html'))}")
     console.say(f"  tensorboard  {redact(store.uri('tensorboard'))}")
     return DONE
+
+
+def _no_better(spec: TrainSpec) -> str:
+    return f"no better {spec.validation.best} in {spec.validation.patience} validations"
 
 
 def dry_run_command(console: Console, path: Path, overrides: list[str]) -> int:

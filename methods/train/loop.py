@@ -31,7 +31,7 @@ from methods.train.journal import Journal, validations
 from methods.train.loggers import LoggerName, open_logger
 from methods.train.objective import Objective, Sample, Streams, Validation
 from methods.train.recipe import Recipe
-from methods.train.selection import Selection, Standing, standing
+from methods.train.selection import Selection, given_up, standing
 from methods.train.updates import Rates, Updates, prescribe
 from methods.train.workers import agree_on, alone, any_of, average_gradients, same_start
 
@@ -335,19 +335,13 @@ class _Fit:
         return best
 
     def _best(self) -> int | None:
-        found = self._standing()
+        if self.config.selection is None or self.journal is None:
+            return None
+        found = standing(validations(self.config.folder), self.config.selection)
         return None if found is None else found.step
 
     def _given_up(self) -> bool:
-        selection, found = self.config.selection, self._standing()
-        if selection is None or selection.patience is None or found is None:
-            return False
-        return found.since >= selection.patience
-
-    def _standing(self) -> Standing | None:
-        if self.config.selection is None or self.journal is None:
-            return None
-        return standing(validations(self.config.folder), self.config.selection)
+        return self.journal is not None and given_up(validations(self.config.folder), self.config.selection)
 
     def _export(self, step: int) -> Path | None:
         if self.config.rank:

@@ -31,6 +31,14 @@ class Standing:
     since: int
 
 
+def given_up(rows: Sequence[Mapping[str, float]], selection: Selection | None) -> bool:
+    """Whether the validations ``rows`` have gone on for as long as ``patience`` allows without a better one."""
+    if selection is None or selection.patience is None:
+        return False
+    best = standing(rows, selection)
+    return best is not None and best.since >= selection.patience
+
+
 def standing(rows: Sequence[Mapping[str, float]], selection: Selection) -> Standing | None:
     """The best of the validations ``rows`` (with ``step``, in order), the first of equal ones; ``None`` without any."""
     best: Standing | None = None

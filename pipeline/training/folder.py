@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ def training_folder(store: Store) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def rows_of(store: Store, name: str) -> list[dict[str, float]]:
+    """The lines of ``log.jsonl`` or ``validation.jsonl`` of an output; none where there is no such file."""
+    return [json.loads(line) for line in (store.read_or_none(name) or b"").decode().splitlines() if line]
 
 
 def publish(path: Path, folder: Path, store: Store, keep: int, selection: Selection | None) -> None:

@@ -24,8 +24,10 @@ from methods.train.checkpoint import (
     saved_steps,
 )
 from methods.train.divergence import Diverged
+from methods.train.journal import VALIDATION
 from methods.train.loop import FitConfig, Fitted, Progress, check_recipe, fit
 from methods.train.objective import Objective, Sample
+from methods.train.selection import given_up
 from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DRIVER, RunLogs, new_run
@@ -34,7 +36,7 @@ from pipeline.spec import fingerprint
 from pipeline.storage import Store, redact
 from pipeline.training.claim import check_claim, claim, differences, stored_training
 from pipeline.training.evaluation import Evaluation
-from pipeline.training.folder import publish, training_folder
+from pipeline.training.folder import publish, rows_of, training_folder
 from pipeline.training.record import TrainingRecord, hardware
 from pipeline.training.report.page import write_training_report
 from pipeline.training.spec import TrainSpec
@@ -178,9 +180,9 @@ def finished(store: Store, spec: TrainSpec) -> Fitted | None:
     done = TrainingRecord.read(store)
     if stored_training(store) is None or done is None or done.weights is None or not store.exists(done.weights):
         return None
-    at_end = done.ended == "steps" and done.step == spec.total_steps
-    given_up = done.ended == "patience" and spec.validation.patience is not None
-    if not (at_end or given_up):
+    at_end = done.finished and done.step >= spec.total_steps
+    # by this spec's patience, which may be another than that under which the training ended
+    if not (at_end or (done.finished and given_up(rows_of(store, VALIDATION), spec.validation.selection))):
         return None
     return Fitted(done.step, done.step, Path(store.path(done.weights)), "steps" if at_end else "patience")
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from typer.testing import CliRunner
 
+from jobs.cli import app
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import saved_steps, steps_of
@@ -204,9 +206,17 @@ def test_a_training_that_gets_no_better_ends_early(tmp_path: Path) -> None:
     assert saved_steps(tmp_path / "out") == [1, 2, 3]
     again = run_training(spec)
     assert (again.started_at, again.ended) == (3, "patience")
-    # without patience there is more to do
-    longer = TrainSpec.parse(tree(tmp_path, validation={"count": 2, "best": "mse"}, **{**changes, "steps": 4}))
-    assert run_training(longer).step == 4
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(spec.as_tree()))
+    said = CliRunner().invoke(app, ["train", str(path), "--set", "steps=60"]).stdout
+    assert "ended early at step 3: no better mse in 2 validations." in said
+    assert "raise validation.patience" in said
+    # with more patience there is more to do
+    patient = run_training(TrainSpec.parse(tree(tmp_path, validation={**validation, "patience": 4}, **changes)))
+    assert (patient.started_at, patient.step, patient.ended) == (3, 5, "patience")
+    # and without any, all of it
+    longer = TrainSpec.parse(tree(tmp_path, validation={"count": 2, "best": "mse"}, **{**changes, "steps": 6}))
+    assert run_training(longer).step == 6
 
 
 def test_standings() -> None:

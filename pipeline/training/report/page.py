@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from methods.train.loop import BEST
 from methods.train.selection import Standing, standing
 from pipeline import quantity
 from pipeline.storage import Store, redact
+from pipeline.training.folder import rows_of
 from pipeline.training.record import TrainingRecord
 from pipeline.training.report.curves import curve
 from pipeline.training.spec import TrainSpec
@@ -63,7 +63,7 @@ def write_training_report(
         record: how far it is.
         extra: a comparison with a teacher (:func:`pipeline.training.comparison.table`), where this was a distillation.
     """
-    log, validations = _rows(store, LOG), _rows(store, VALIDATION)
+    log, validations = rows_of(store, LOG), rows_of(store, VALIDATION)
     selection = spec.validation.selection
     best = standing(validations, selection) if selection is not None else None
     seconds = float(log[-1]["seconds"]) if log else 0.0
@@ -106,11 +106,6 @@ def _environment(html: bool) -> Environment:
         environment.filters[name] = getattr(quantity, name)
     environment.filters["cell"] = lambda value: " ".join(str(value).replace("|", " ").split())
     return environment
-
-
-def _rows(store: Store, name: str) -> list[dict[str, float]]:
-    data = store.read_or_none(name)
-    return [json.loads(line) for line in (data or b"").decode().splitlines() if line]
 
 
 def _charts(rows: Sequence[Mapping[str, float]], shown: Any, best: Standing | None = None) -> list[Chart]:
