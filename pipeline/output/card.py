@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipeline import metrics as known_metrics
 from pipeline import quantity
 from pipeline.job_record import JobRecord
+from pipeline.markdown import cell, code, one_line
 from pipeline.output.report.survival import Survival
 from pipeline.output.summary import RowCounts, RunSummary
 from pipeline.paths import DATA, INDEX, MERGED_INDEX
@@ -130,7 +131,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(quantity, name) for name in ("count", "measured", "share")}
-    environment.filters |= {"cell": _cell, "code": _code, "py": _literal, "quoted": _quoted}
+    environment.filters |= {"cell": cell, "code": code, "py": _literal, "quoted": _quoted}
     return environment
 
 
@@ -147,7 +148,7 @@ def _front_matter(record: JobRecord, rows: RowCounts, index: str) -> str:
     if rows.attempted and not (is_tar and data):
         table = {"config_name": "index", "data_files": [{"split": "train", "path": index}]}
     tree: dict[str, Any] = {
-        "pretty_name": _line(spec.name),
+        "pretty_name": one_line(spec.name),
         "tags": ["sceneshift", "image-to-image-translation", spec.method.name],
         "task_categories": ["image-to-image"],
         "size_categories": [next((name for limit, name in (*_SIZES, *_LARGER) if rows.ok < limit), "n>1T")],
@@ -232,23 +233,6 @@ def _literal(value: Any) -> str:
         return "{" + ", ".join(f"{_literal(key)}: {_literal(each)}" for key, each in value.items()) + "}"
     # A JSON string is a Python literal.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _line(text: str) -> str:
-    return " ".join(str(text).split())
-
-
-def _cell(text: Any) -> str:
-    """Text inside a Markdown table or line: one line, nothing that is read as markup."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", _line(text))
-
-
-def _code(text: Any) -> str:
-    """Text as a code span, also inside a table."""
-    text = _line(text).replace("|", "\\|")
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    pad = " " if "`" in text else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
 
 
 def _quoted(text: Any) -> str:

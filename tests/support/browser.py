@@ -28,12 +28,15 @@ class Tab:
 
     Attributes:
         problems: what the page's script threw and what the console was given as an error or a warning.
+        requests: addresses that the page asked for, itself and its data URIs left out.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, loop: asyncio.AbstractEventLoop) -> None:
         self._socket, self._loop = socket, loop
         self._numbers = itertools.count(1)
         self.problems: list[str] = []
+        self.requests: list[str] = []
+        self._page = ""
         self._loaded = False
 
     def open(self, page: Path, width: int, *, dark: bool = False, height: int = 900) -> None:
@@ -43,7 +46,9 @@ class Tab:
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self._call("Emulation.setEmulatedMedia", features=features)
         self._loaded = False
-        self._call("Page.navigate", url=page.resolve().as_uri())
+        self._page = page.resolve().as_uri()
+        self.requests.clear()
+        self._call("Page.navigate", url=self._page)
         until = time.monotonic() + _SECONDS
         while not self._loaded and time.monotonic() < until:
             self._call("Runtime.evaluate", expression="0")
@@ -67,7 +72,7 @@ class Tab:
 
     def start(self) -> None:
         """Begin to hear of problems."""
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
     def _call(self, method: str, **params: Any) -> dict[str, Any]:
@@ -93,6 +98,10 @@ class Tab:
             self.problems.append(str(params["args"]))
         elif kind == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
             self.problems.append(params["entry"]["text"])
+        elif kind == "Network.requestWillBeSent":
+            address = params["request"]["url"]
+            if address != self._page and not address.startswith("data:"):
+                self.requests.append(address)
         elif kind == "Page.javascriptDialogOpening":
             self.problems.append(f"a dialog: {params['message']}")
 

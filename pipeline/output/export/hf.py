@@ -13,6 +13,7 @@ import yaml
 
 from pipeline.labels.export import closed_polygons, coco_box
 from pipeline.labels.records import Annotation
+from pipeline.markdown import cell
 from pipeline.output.export.shapes import has_shape
 from pipeline.output.export.writers import Picture, Plan, mask_file
 
@@ -85,7 +86,9 @@ class HuggingFaceWriter:
         files = [{"split": _SPLITS.get(split, split), "path": f"{split}/**"} for split in filled]
         configs = {"configs": [{"config_name": "default", "data_files": files}]} if filled else {}
         matter = yaml.safe_dump({"pretty_name": self._plan.name, **configs}, sort_keys=False, allow_unicode=True)
-        text = f"---\n{matter}---\n\n# {self._plan.name}\n\nPictures with labels, written by `sceneshift export`.\n"
+        text = (
+            f"---\n{matter}---\n\n# {cell(self._plan.name)}\n\nPictures with labels, written by `sceneshift export`.\n"
+        )
         yield "README.md", text.encode()
 
     def _flush(self, split: str) -> None:

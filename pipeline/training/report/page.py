@@ -22,6 +22,7 @@ from methods.train.journal import LOG, VALIDATION
 from methods.train.loop import BEST
 from methods.train.selection import Standing, standing
 from pipeline import quantity
+from pipeline.markdown import cell, fenced
 from pipeline.storage import Store, redact
 from pipeline.training.folder import rows_of
 from pipeline.training.record import TrainingRecord
@@ -96,7 +97,8 @@ def write_training_report(
 def _environment(html: bool) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("pipeline", "training/report"), PackageLoader("pipeline", "output/report")]),
-        # names and settings are foreign text: on the page everything is escaped that is not made here
+        # names and settings are foreign text: on the page everything is escaped that is not made here, in the card
+        # what goes through `cell` and `fenced`
         autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -104,7 +106,7 @@ def _environment(html: bool) -> Environment:
     )
     for name in ("count", "measured", "share", "size", "duration"):
         environment.filters[name] = getattr(quantity, name)
-    environment.filters["cell"] = lambda value: " ".join(str(value).replace("|", " ").split())
+    environment.filters |= {"cell": cell, "fenced": fenced}
     return environment
 
 

@@ -87,6 +87,7 @@ def test_a_page_fits_and_runs_nothing_of_the_data(browser: Tab, pages, name: str
     text = browser.run("document.body.textContent")
     assert HOSTILE in text
     assert (HOSTILE_KEY in text) == (name == "report")
+    assert browser.requests == []
     light = browser.run("getComputedStyle(document.body).backgroundColor")
     assert (light == "rgb(18, 20, 23)") == dark
     browser.run("document.querySelector('#theme').click()")
