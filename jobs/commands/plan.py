@@ -66,7 +66,7 @@ def plan_command(
     console.result(tree)
     approx = "" if amount.exact else "about "
     rows = [
-        ("source", f"{len(plan.files)} {_format(job)} files, {approx}{amount.samples} samples"),
+        ("source", f"{_files(job, len(plan.files))}, {approx}{amount.samples} samples"),
         ("pictures", _pictures(job)),
         ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
@@ -130,6 +130,13 @@ def _labels(job: Job) -> str:
         return f"{redact(job.spec.source.labels.uri or '')} ({table.info.format}), of {len(table)} pictures"
     finally:
         table.close()
+
+
+def _files(job: Job, number: int) -> str:
+    """``3 parquet files``; loose pictures are a folder, however many groups a plan makes of them."""
+    if job.source_format == "folder":
+        return "loose pictures"
+    return f"{number} {_format(job)} file{'' if number == 1 else 's'}"
 
 
 def _format(job: Job) -> str:

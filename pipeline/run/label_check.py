@@ -11,6 +11,7 @@ from pipeline import codec
 from pipeline.job import Job
 from pipeline.labels import Labels, LabelTable
 from pipeline.labels.outside import guess_size
+from pipeline.labels.unread import text_format
 from pipeline.plan import Plan
 from pipeline.records import Sample
 from pipeline.sources import open_source
@@ -41,7 +42,7 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
                 f"{redact(job.spec.source.uris[0])}: source.labels.required is set, but the samples have no labels and "
                 "source.labels.uri names none"
             )
-        return []
+        return list(_unread(job, plan))
     try:
         samples = list(_first_samples(job, plan))
         labelled = _check_size(job, samples, table)
@@ -56,6 +57,24 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
     finally:
         if table is not None:
             table.close()
+
+
+def _unread(job: Job, plan: Plan) -> Iterator[str]:
+    """Texts of the first samples that look like labels, where the job reads none."""
+    if job.layout.caption is None and not job.layout.carry:
+        return
+    said: set[str] = set()
+    for sample in _first_samples(job, plan):
+        for name, text in {(job.layout.caption or ""): sample.caption, **sample.passthrough}.items():
+            format = text_format(text) if isinstance(text, str | bytes) else None
+            if format is None or name in said:
+                continue
+            said.add(name)
+            role = "is taken for the caption" if name == job.layout.caption else "passes through unchanged"
+            yield (
+                f"'{name}' of {sample.key} looks like {format} labels, but {role}: boxes are not read and will not "
+                f"follow the pictures; put these files in a folder and name it with source.labels.uri"
+            )
 
 
 def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:

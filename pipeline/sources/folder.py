@@ -10,6 +10,7 @@ from functools import partial
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.findings import Finding, merge
+from pipeline.labels.formats import FORMATS
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Wanted, assemble, cut_shards, every_part
 from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED, UNREAD_PICTURES, ending, is_known
@@ -157,6 +158,8 @@ class FolderSource:
                 yield Finding("file", kind, "pictures of this kind cannot be read", 1, (path,))
             elif ending(path) in IMAGE_SUFFIXES:
                 yield Finding("file", kind, f"not the picture that source.image names ({self.spec.image})", 1, (path,))
+            elif self._read_with_labels(posixpath.join(found.base, path)):
+                continue
             elif is_known(path) or f"{found.base}/{path}" == self.spec.labels.uri:
                 yield Finding("file", kind, "belongs to no picture", 1, (path,))
             elif protocol_of(found.base) != "file" or looked >= _SNIFFED:
@@ -169,3 +172,11 @@ class FolderSource:
                 if picture is not None:
                     reason = f"holds a {picture} picture, but its ending says nothing; rename it"
                 yield Finding("file", kind, reason, 1, (path,))
+
+    def _read_with_labels(self, uri: str) -> bool:
+        """Whether a file names the classes of labels that lie in the same folder."""
+        labels = self.spec.labels
+        if labels.uri is None or labels.format == "auto":
+            return False
+        folder, _, name = uri.rpartition("/")
+        return name in FORMATS[labels.format].beside and f"{labels.uri.rstrip('/')}/".startswith(f"{folder}/")

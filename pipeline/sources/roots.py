@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from methods.errors import InputError
@@ -17,10 +18,15 @@ from pipeline.labels import bdd100k, cityscapes, yolo
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import FormatName, recognise
 from pipeline.labels.names import IMAGE_ENDINGS
+from pipeline.labels.unread import ENDINGS, TextFormat, text_format
+from pipeline.labels.yolo import NAME_FILES
 from pipeline.spec import SourceSpec
 from pipeline.storage import filesystem, redact
 
 RootName = Literal["yolo", "voc", "cityscapes", "bdd100k", "coco", "kitti"]
+
+_TEXTS = 20
+"""Texts beside pictures that are read to tell labels from captions."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Root:
     """What a recognised root consists of.
 
     Attributes:
-        folders: where the pictures are, relative to the root.
+        folders: where the pictures are, relative to the root; none where they lie in the root itself.
         labels: place of the labels, relative to the root, and their format.
     """
 
@@ -55,19 +61,21 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
             raise InputError(f"{redact(source.uris[0])}: source.layout {wanted} needs the root folder of a data set")
         return done, None
     names = [wanted] if wanted != "auto" else list(_KNOWN)
-    for name in names:
-        root = _KNOWN[name](files)
+    layouts = [_KNOWN[name] for name in names] + [partial(_beside, name) for name in ENDINGS if name in names]
+    for find in layouts:
+        root = find(files)
         if root is None:
             continue
         labels = source.labels.model_copy(
             update={"uri": source.labels.uri or files.uri(root.labels).rstrip("/"), "format": root.format}
         )
         says = (
-            f"{redact(files.base)}: taken for a {name} data set, pictures in {', '.join(root.folders)}, "
-            f"labels in {root.labels or 'the same folder'} ({root.format}){_elsewhere(files, root)}"
+            f"{redact(files.base)}: taken for a {root.format} data set, pictures in "
+            f"{', '.join(root.folders) or 'the folder itself'}, labels in {root.labels or 'the same folder'}"
+            f"{_elsewhere(files, root)}"
         )
         found: dict[str, object] = {"layout": "none", "labels": labels, "folders": list(root.folders)}
-        if root.format == "yolo" and source.caption == "auto":
+        if ENDINGS.get(root.format) == ".txt" and source.caption == "auto":
             # The text beside a picture is its boxes.
             found["caption"] = None
         return source.model_copy(update=found), says
@@ -81,7 +89,7 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
 
 def _elsewhere(files: LabelFiles, root: Root) -> str:
     """What to say of pictures of the root that are not taken for photos, such as label maps."""
-    tops = tuple(f"{folder}/" for folder in root.folders)
+    tops = tuple(f"{folder}/" for folder in root.folders) or ("",)
     others = [name for name in files.sizes if _is_picture(name) and not name.startswith(tops)]
     if not others:
         return ""
@@ -113,21 +121,34 @@ def _under(files: LabelFiles, folder: str, *endings: str) -> list[str]:
 
 
 def _yolo(files: LabelFiles) -> Root | None:
-    """``images/...`` beside ``labels/...``, at the top or in each split; or Darknet's ``obj_train_data`` with both."""
-    pictures = {posixpath.splitext(name)[0]: name for name in files.sizes if _is_picture(name)}
-    texts = [name for name in yolo.label_files(files) if yolo.picture_of(name) in pictures]
-    apart = [name for name in texts if "labels" in name.split("/")[:-1]]
-    beside = [name for name in texts if name not in set(apart)]
-    chosen = apart or (beside if any(posixpath.basename(name) in yolo.NAME_FILES for name in files.sizes) else [])
-    if not chosen or _format_of(files.only(chosen)) != "yolo":
+    """``images/...`` beside ``labels/...``, at the top or in each split."""
+    pictures = {posixpath.splitext(name)[0] for name in files.sizes if _is_picture(name)}
+    texts = [name for name in yolo.label_files(files) if "labels" in name.split("/")[:-1]]
+    texts = [name for name in texts if yolo.picture_of(name) in pictures]
+    if not texts or _format_of(files.only(texts)) != "yolo":
         return None
-    if apart:
-        folders = {re.match(r"(.*?\bimages)/", f"{posixpath.dirname(yolo.picture_of(name))}/") for name in apart}
-        images = sorted({found.group(1) for found in folders if found})
-        tops = {image.removesuffix("images") for image in images}
-        return Root(tuple(images), f"{tops.pop()}labels" if len(tops) == 1 else "", "yolo") if images else None
-    found = tuple(sorted({posixpath.dirname(name) for name in beside}))
-    return Root(found, found[0] if len(found) == 1 else "", "yolo") if "" not in found else None
+    folders = {re.match(r"(.*?\bimages)/", f"{posixpath.dirname(yolo.picture_of(name))}/") for name in texts}
+    images = sorted({found.group(1) for found in folders if found})
+    tops = {image.removesuffix("images") for image in images}
+    return Root(tuple(images), f"{tops.pop()}labels" if len(tops) == 1 else "", "yolo") if images else None
+
+
+def _beside(format: TextFormat, files: LabelFiles) -> Root | None:
+    """A text of labels beside each picture, as labelImg and Darknet's ``obj_train_data`` have them.
+
+    Their content decides, since captions have the same names. Every picture below the root is taken.
+    """
+    pictures = {posixpath.splitext(name)[0] for name in files.sizes if _is_picture(name)}
+    texts = [
+        name
+        for name in files.named(ENDINGS[format])
+        if posixpath.splitext(name)[0] in pictures and files.sizes[name] and posixpath.basename(name) not in NAME_FILES
+    ]
+    try:
+        found = {text_format(files.text(name)) for name in texts[:_TEXTS]}
+    except ValueError:
+        return None
+    return Root((), "", format) if found == {format} else None
 
 
 def _voc(files: LabelFiles) -> Root | None:
@@ -205,9 +226,9 @@ _KNOWN: Mapping[str, Callable[[LabelFiles], Root | None]] = {
 }
 _EXPECTED = {
     "cityscapes": "it needs leftImg8bit/ and gtFine/",
-    "voc": "it needs JPEGImages/ and Annotations/",
-    "kitti": "it needs image_2/ and label_2/",
-    "yolo": "it needs images/ and labels/ with a text file per picture",
+    "voc": "it needs JPEGImages/ and Annotations/, or an XML file beside each picture",
+    "kitti": "it needs image_2/ and label_2/, or a text file beside each picture",
+    "yolo": "it needs images/ and labels/ with a text file per picture, or each beside its picture",
     "bdd100k": "it needs images/ and labels/ with JSON files or bitmasks",
     "coco": "it needs annotations/*.json and folders of pictures",
 }

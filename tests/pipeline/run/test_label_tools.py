@@ -12,7 +12,7 @@ from pipeline.labels import TableSource, open_table
 from pipeline.run.driver import run_job
 from pipeline.sources.roots import resolve_root
 from pipeline.spec import SourceSpec
-from tests.support.datasets import encoded, picture
+from tests.support.datasets import encoded, picture, write_tar
 from tests.support.jobs import index_rows, job
 from tests.support.label_files import write_files
 
@@ -83,6 +83,12 @@ LABEL_STUDIO_COCO: dict[str, Any] = {
 }
 LINE = "0 0.208333 0.281250 0.208333 0.312500\n"
 BOX = [10.0, 8.0, 20.0, 20.0]
+KITTI = "Car 0.00 0 -1.58 10.00 8.00 30.00 28.00 1.5 1.6 3.9 1.0 1.5 9.0 -1.6\n"
+VOC = (
+    "<annotation><filename>a.png</filename><size><width>96</width><height>64</height><depth>3</depth></size>"
+    "<object><name>car</name><bndbox><xmin>11</xmin><ymin>9</ymin><xmax>30</xmax><ymax>28</ymax></bndbox></object>"
+    "</annotation>"
+)
 EXPORTS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]] = {
     "CVAT COCO 1.0": (
         {
@@ -113,6 +119,22 @@ EXPORTS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]] = 
         },
         {"images/train/frame_000000": ("car", BOX)},
     ),
+    "labelImg YOLO, beside the pictures": (
+        {
+            "a.png": PNG,
+            "a.txt": LINE,
+            "more/b.jpg": JPG,
+            "more/b.txt": LINE,
+            "more/empty.jpg": JPG,
+            "classes.txt": "car",
+        },
+        {"a": ("car", BOX), "more/b": ("car", BOX)},
+    ),
+    "AnyLabeling YOLO, without class names": ({"a.png": PNG, "a.txt": LINE}, {"a": ("0", BOX)}),
+    "labelImg Pascal VOC, beside the pictures": (
+        {"a.png": PNG, "a.xml": VOC, "b.png": PNG},
+        {"a": ("car", BOX)},
+    ),
     "Label Studio COCO": (
         {
             "result.json": LABEL_STUDIO_COCO,
@@ -133,7 +155,7 @@ EXPORTS: dict[str, tuple[dict[str, Any], dict[str, tuple[str, list[float]]]]] = 
     "KITTI": (
         {
             "training/image_2/000000.png": PNG,
-            "training/label_2/000000.txt": "Car 0.00 0 -1.58 10.00 8.00 30.00 28.00 1.5 1.6 3.9 1.0 1.5 9.0 -1.6\n",
+            "training/label_2/000000.txt": KITTI,
             "training/calib/000000.txt": "P0: 7.2e+02 0 6.1e+02 0 0 7.2e+02 1.7e+02 0 0 0 1 0\n",
             "testing/image_2/000000.png": PNG,
             "testing/calib/000000.txt": "P0: 7.2e+02 0 6.1e+02 0 0 7.2e+02 1.7e+02 0 0 0 1 0\n",
@@ -201,3 +223,26 @@ def test_what_a_root_leaves_aside_is_said(tmp_path: Path) -> None:
     (tmp_path / "training/label_2/000000.txt").unlink()
     with pytest.raises(InputError, match="not laid out as kitti: it needs image_2/ and label_2/"):
         resolve_root(SourceSpec(uri=str(tmp_path), layout="kitti"))
+
+
+def test_class_names_beside_labels_are_not_called_unread(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {"a.png": PNG, "a.txt": LINE, "classes.txt": "car", "b.txt": "0 1"})
+    outcome = run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
+    assert [each.examples for each in outcome.findings if each.kind == "file"] == [("b.txt",)]
+
+
+@pytest.mark.parametrize(("text", "format"), [(LINE, "yolo"), (VOC, "voc"), (KITTI, "kitti")])
+@pytest.mark.parametrize("member", ["txt", "boxes"])
+def test_labels_that_nothing_reads_are_said(tmp_path: Path, text: str, format: str, member: str) -> None:
+    """In a tar no label of these formats is read: as a caption or a column it would pass unnoticed."""
+    write_tar(tmp_path / "in/0.tar", {"a": {"png": PNG, member: text.encode()}})
+    said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
+    role = "is taken for the caption" if member == "txt" else "passes through unchanged"
+    assert [line for line in said if f"'{member}' of a looks like {format} labels, but {role}" in line]
+
+
+def test_captions_beside_pictures_stay_captions(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {"a.png": PNG, "a.txt": "2 cars at 0.5 to 0.7 miles", "b.png": PNG, "b.txt": "1 2"})
+    outcome = run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
+    assert {row["caption"] for row in index_rows(tmp_path / "out")} == {"2 cars at 0.5 to 0.7 miles", "1 2"}
+    assert not outcome.warnings
