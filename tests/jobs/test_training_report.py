@@ -173,7 +173,7 @@ def test_the_report_and_the_card_say_how_it_went(trained: Path) -> None:
     assert yaml.safe_load(matter)["pipeline_tag"] == "image-to-image"
     assert "(report.html)" in text
     assert r"# inverse \| test" in text
-    assert "| psnr_target |" in text
+    assert "| `psnr_target` |" in text
     block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert block["method"] == {"name": "pix2pix", "weights": str(trained / "out" / "best.safetensors")}
 

@@ -22,7 +22,7 @@ from methods.train.journal import LOG, VALIDATION
 from methods.train.loop import BEST
 from methods.train.selection import Standing, standing
 from pipeline import quantity
-from pipeline.markdown import cell, fenced
+from pipeline.markdown import cell, code, fenced
 from pipeline.storage import Store, redact
 from pipeline.training.folder import rows_of
 from pipeline.training.record import TrainingRecord
@@ -106,7 +106,7 @@ def _environment(html: bool) -> Environment:
     )
     for name in ("count", "measured", "share", "size", "duration"):
         environment.filters[name] = getattr(quantity, name)
-    environment.filters |= {"cell": cell, "fenced": fenced}
+    environment.filters |= {"cell": cell, "code": code, "fenced": fenced}
     return environment
 
 
