@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from methods.errors import InputError
+
 _SPAN = 1 << 64
 _SCANNED = 4096
 """Up to this size the keys are looked at and exactly the wanted number is held out; above it, that share of them."""
@@ -24,20 +26,30 @@ class HeldOut:
         return _hash(key) < self.threshold
 
 
-def hold_out(count: int, size: int, keys: Callable[[], Iterable[str]]) -> HeldOut:
-    """The rule that holds out ``count`` of ``size`` samples; every reader of the set finds the same one.
+def hold_out(count: int, size: int, keys: Callable[[], Iterable[str]], per_key: int = 1) -> HeldOut:
+    """The rule that holds out ``count`` of a set's keys; every reader of the set finds the same one.
 
-    A set of more than 4,096 samples is not read for it: there about ``count`` are held out.
+    A set of more than 4,096 keys is not read for it: there about ``count`` are held out.
 
     Args:
-        count: how many; below ``size``.
+        count: how many.
         size: samples in the set.
-        keys: their keys, asked for only where the set is small.
+        keys: their keys, asked for only where the set is small. Several samples may have one: variants of a picture.
+        per_key: how many samples of one key there are at most; some may be missing.
+
+    Raises:
+        InputError: nothing would be left.
     """
-    if size > _SCANNED:
-        return HeldOut(count * _SPAN // size)
+    # the least: a set of which much is missing has more keys than that, and holds a few more of them out
+    known = -(-size // per_key)
+    if known > _SCANNED and count < known:
+        return HeldOut(count * _SPAN // known)
     ordered = sorted({_hash(key) for key in keys()})
-    return HeldOut(ordered[count] if count < len(ordered) else _SPAN)
+    if count >= len(ordered):
+        raise InputError(
+            f"{len(ordered)} samples, of which validation.count holds out {count}: none are left to train on"
+        )
+    return HeldOut(ordered[count])
 
 
 def _hash(key: str) -> int:

@@ -84,19 +84,20 @@ class Stream:
         self._lock = threading.Lock()
         self.variants = self.layout.variants or 1
         self.chosen = chosen_keys(spec, where) if where is not None else None
-        usable = (self.size if self.chosen is None else len(self.chosen)) // self.variants
-        if hold_out_count >= usable:
-            raise InputError(
-                f"{self.where}: {usable} samples, of which validation.count holds out {hold_out_count}: none are "
-                "left to train on"
-            )
         self.held_out_count = hold_out_count
         self.held_out = HeldOut()
         if hold_out_count:
-            keys = (self.picture_of(sample.key) for sample in self.first())
-            self.held_out = hold_out(hold_out_count, usable, lambda: keys)
+            self.held_out = self._hold_out(hold_out_count)
         if balance is not None and all(value_of(sample, balance) is None for sample in islice(self.first(), WINDOW)):
             raise InputError(f"{self.where}: balance: no sample has '{balance}', neither as a column nor in its labels")
+
+    def _hold_out(self, count: int) -> HeldOut:
+        usable = self.size if self.chosen is None else min(self.size, len(self.chosen))
+        keys = (self.picture_of(sample.key) for sample in self.first())
+        try:
+            return hold_out(count, usable, lambda: keys, self.variants)
+        except InputError as error:
+            raise InputError(f"{self.where}: {error}") from None
 
     def _known(self, counts: list[int | None]) -> list[int]:
         return [

@@ -66,3 +66,20 @@ def test_a_long_stretch_without_a_chosen_sample_is_passed_over(tmp_path: Path, m
     walked = Counter(next(stream.near(position)).key for position in range(24 * 4))
     assert set(walked) == chosen
     assert stream.chosen == chosen
+
+
+def test_pictures_of_which_variants_are_missing_count_as_pictures(tmp_path: Path) -> None:
+    write_tar(tmp_path / "in" / "a.tar", {f"{n}": {"png": as_bytes(picture(n, (16, 16)), "PNG")} for n in range(4)})
+    out = tmp_path / "out"
+    run_job(job(tmp_path / "in", out, method={"name": "noisy"}, variants=3, metrics=["psnr"]), local=True)
+    ranked = sorted(index_rows(out), key=lambda row: -row["metric.psnr"])
+    # as few as are of two pictures
+    last = next(n for n, row in enumerate(ranked) if row["key"] != ranked[0]["key"])
+    where = f"psnr >= {ranked[last]['metric.psnr']}"
+    stream = Stream(SourceSpec(uri=str(out)), 0, 1, where=where)
+    held = {stream.picture_of(sample.key) for sample in stream.kept(12)}
+    trained_on = {stream.picture_of(next(stream.near(position)).key) for position in range(12)}
+    assert len(held) == len(trained_on) == 1
+    assert held | trained_on == {ranked[0]["key"], ranked[last]["key"]}
+    with pytest.raises(InputError, match=r"out: 2 samples, of which validation.count holds out 2: none are left"):
+        Stream(SourceSpec(uri=str(out)), 0, 2, where=where)
