@@ -37,6 +37,7 @@ from methods.train.workers import agree_on, alone, any_of, average_gradients, sa
 
 BEST = "best.safetensors"
 """The weights of the best validation, beside the last ones; the ending is that of what the objective writes."""
+_CANDIDATE = ".candidate.safetensors"
 
 Batches = Callable[[int], Streams]
 """Batch number n (from 0), a function of that number alone: a resumed run gets what it would have."""
@@ -315,9 +316,8 @@ class _Fit:
             with self.average.swapped_in() if self.average is not None else contextlib.nullcontext():
                 found = self.objective.validate(config.validation)
         candidate: Path | None = None
-        if config.evaluate is not None or config.selection is not None:
-            candidate = self._written(config.folder / ".candidate.safetensors", step)
-        if config.evaluate is not None and candidate is not None:
+        if config.evaluate is not None:
+            candidate = self._written(config.folder / _CANDIDATE, step)
             more = config.evaluate(candidate)
             found = Validation({**found.metrics, **more.metrics}, {**more.pictures, **found.pictures})
         selection = config.selection
@@ -326,12 +326,13 @@ class _Fit:
             raise InputError(f"validation.best: no value '{selection.metric}' in the validation, it has: {values}")
         self.journal.validation(step, found)
         best = self._best() == step
-        if candidate is not None:
-            if best:
-                place = (config.folder / BEST).with_suffix(candidate.suffix)
-                shutil.move(candidate, place)
-                self.published(place)
-            candidate.unlink(missing_ok=True)
+        if best:
+            candidate = candidate or self._written(config.folder / _CANDIDATE, step)
+            place = (config.folder / BEST).with_suffix(candidate.suffix)
+            shutil.move(candidate, place)
+            self.published(place)
+        elif candidate is not None:
+            candidate.unlink()
         return best
 
     def _best(self) -> int | None:

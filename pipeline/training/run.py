@@ -248,8 +248,7 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         if rank == 0 and wanted:
             apart = {name: Stream(source, 0) for name, source in spec.validation.data.items()}
             validation = {
-                name: validation_samples(objective, name, stream, wanted, of_training_data=not apart)
-                for name, stream in (apart or streams).items()
+                name: validation_samples(objective, name, stream, wanted) for name, stream in (apart or streams).items()
             }
             if spec.validation.metrics:
                 evaluate = Evaluation(spec, apart or streams)

@@ -7,6 +7,7 @@ was interrupted and gets what it would have got.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ class Stream:
             self.held_out = self._hold_out(hold_out_count)
         if balance is not None and all(value_of(sample, balance) is None for sample in islice(self.first(), WINDOW)):
             raise InputError(f"{self.where}: balance: no sample has '{balance}', neither as a column nor in its labels")
+        self._unseen: list[Sample] = []
+        self._to_come = (sample for sample in self.first() if not self.held_out or self.holds_out(sample))
 
     def _hold_out(self, count: int) -> HeldOut:
         usable = self.size if self.chosen is None else min(self.size, len(self.chosen))
@@ -122,10 +125,21 @@ class Stream:
         """Whether a sample is kept from training."""
         return self.picture_of(sample.key) in self.held_out
 
+    def unseen(self) -> Iterator[Sample]:
+        """The samples that training never sees, in the order of the source: all where it does not read this stream.
+
+        They stay in memory as far as they were asked for: to find those that are held out, most of the source is read.
+        """
+        for number in itertools.count():
+            if number == len(self._unseen) and (following := next(self._to_come, None)) is not None:
+                self._unseen.append(following)
+            if number == len(self._unseen):
+                return
+            yield self._unseen[number]
+
     def kept(self, count: int) -> list[Sample]:
-        """The first ``count`` samples that training never sees: all of them where it does not read this stream."""
-        found = (sample for sample in self.first() if not self.held_out or self.holds_out(sample))
-        return list(islice(found, count))
+        """The first ``count`` of :meth:`unseen`."""
+        return list(islice(self.unseen(), count))
 
     def near(self, position: int) -> Iterator[Sample]:
         """The sample at ``position`` of the endless order, then the others of its window: stand-ins for a bad one.
@@ -273,28 +287,21 @@ class Loader:
         return batch
 
 
-def validation_samples(
-    objective: Objective, name: str, stream: Stream, count: int, *, of_training_data: bool
-) -> list[TrainingSample]:
-    """The first ``count`` usable samples of a stream, transformed with fixed random numbers.
-
-    Args:
-        of_training_data: take those alone that the stream holds out from training.
+def validation_samples(objective: Objective, name: str, stream: Stream, count: int) -> list[TrainingSample]:
+    """The first ``count`` usable samples that training never sees, transformed with fixed random numbers.
 
     Raises:
         InputError: there is none.
     """
     found: list[TrainingSample] = []
-    for number, sample in enumerate(stream.first()):
+    for number, sample in enumerate(stream.unseen()):
         if len(found) == count:
             break
-        if of_training_data and not stream.holds_out(sample):
-            continue
         try:
             found.append(objective.transform(name, decoded(sample), np.random.default_rng(_seed("held out", number))))
         except BadSample:
             continue
     if not found:
-        where = "data" if of_training_data else "validation.data"
-        raise InputError(f"{where}.{name}: {stream.where}: not one held-out sample can be used")
+        block = "data" if stream.held_out else "validation.data"
+        raise InputError(f"{block}.{name}: {stream.where}: not one held-out sample can be used")
     return found

@@ -112,6 +112,36 @@ def test_a_resume_on_an_object_store_keeps_the_best_checkpoint(tmp_path: Path) -
     assert steps_of(names) == [1, 4, 5]
 
 
+def test_held_out_samples_are_searched_once_and_weights_written_when_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs(tmp_path / "in")
+    searches: list[Stream] = []
+    whole = Stream.first
+    monkeypatch.setattr(Stream, "first", lambda self: searches.append(self) or whole(self))
+    exported: list[Path] = []
+    build = registry.build
+
+    def built(*args: Any) -> Any:
+        objective = build(*args)
+        export = objective.export
+        objective.export = lambda path, *more: exported.append(path) or export(path, *more)  # type: ignore[method-assign]
+        return objective
+
+    monkeypatch.setattr(registry, "build", built)
+    run_training(TrainSpec.parse(paired(tmp_path)))
+    # by whom samples are held out, and by whom they are taken
+    assert len(searches) == 2
+    measured = [path.name for path in exported]
+    assert measured == [".candidate.safetensors"] * 4 + ["model.safetensors"]
+    exported.clear()
+    by_loss = {"count": 3, "best": "l1"}
+    run_training(TrainSpec.parse(paired(tmp_path, validation=by_loss, output={"uri": str(tmp_path / "by_loss")})))
+    found = rows(tmp_path / "by_loss" / "validation.jsonl")[1:]
+    better = [row for n, row in enumerate(found) if all(row["l1"] < before["l1"] for before in found[:n])]
+    assert len(exported) == len(better) + 1
+
+
 def test_the_grid_shows_source_output_and_target(trained: Path) -> None:
     grid = np.asarray(Image.open(trained / "out" / "validation" / "step-00000006" / "samples.png"))
     assert grid.shape == (3 * (192 + 4) - 4, 3 * (256 + 4) - 4, 3)
