@@ -82,6 +82,8 @@ class Stream:
         if not self.size:
             raise InputError(f"{self.where}: no samples to train on")
         self._windows: OrderedDict[tuple[int, int], list[Sample]] = OrderedDict()
+        self._further: dict[tuple[int, int], int] = {}
+        """(epoch, window) without a sample to train on -> a later one, which may have some."""
         self._lock = threading.Lock()
         self.variants = self.layout.variants or 1
         self.chosen = chosen_keys(spec, where) if where is not None else None
@@ -148,16 +150,25 @@ class Stream:
         """
         epoch, place = divmod(position, self.size)
         number, offset = divmod(place, WINDOW)
-        windows = -(-self.size // WINDOW)
-        for further in range(windows):
-            window = self._window(epoch, (number + further) % windows)
-            found = False
-            for sample in (*window[offset:], *window[:offset]):
-                if self._trains_on(sample):
-                    found = True
-                    yield sample
-            if found:
-                return
+        window = self._window_with_samples(epoch, number)
+        yield from (sample for sample in (*window[offset:], *window[:offset]) if self._trains_on(sample))
+
+    def _window_with_samples(self, epoch: int, number: int) -> list[Sample]:
+        """The window ``number`` of an epoch, or the next one with a sample to train on; empty where there is none.
+
+        A window without any is read once, however many positions lead to it.
+        """
+        first, windows = number, -(-self.size // WINDOW)
+        for _ in range(windows):
+            if (epoch, number) not in self._further:
+                window = self._window(epoch, number)
+                if any(map(self._trains_on, window)):
+                    if number != first:
+                        self._further[epoch, first] = number
+                    return window
+                self._further[epoch, number] = (number + 1) % windows
+            number = self._further[epoch, number]
+        return []
 
     def _trains_on(self, sample: Sample) -> bool:
         return not self.holds_out(sample) and (self.chosen is None or sample.key in self.chosen)
@@ -169,6 +180,7 @@ class Stream:
                 self._windows[key] = self._read(epoch, number) if self.size > WINDOW else list(self._all())
                 while len(self._windows) > _KEPT_WINDOWS:
                     self._windows.popitem(last=False)
+                self._further = {at: to for at, to in self._further.items() if at[0] >= epoch - 1}
             samples = self._windows[key]
         rng = np.random.default_rng(_seed(self.seed, epoch, number))
         if self.balance is not None:

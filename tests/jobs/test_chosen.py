@@ -66,6 +66,14 @@ def test_a_long_stretch_without_a_chosen_sample_is_passed_over(tmp_path: Path, m
     walked = Counter(next(stream.near(position)).key for position in range(24 * 4))
     assert set(walked) == chosen
     assert stream.chosen == chosen
+    # each of the six windows is read once an epoch, and one again to which the last ones lead back
+    reads: list[tuple[int, int]] = []
+    read = stream._read
+    monkeypatch.setattr(stream, "_read", lambda *which: reads.append(which) or read(*which))
+    for position in range(24 * 4, 24 * 6):
+        next(stream.near(position))
+    assert set(reads) == {(epoch, number) for epoch in (4, 5) for number in range(6)}
+    assert len(reads) <= 2 * 7
 
 
 def test_pictures_of_which_variants_are_missing_count_as_pictures(tmp_path: Path) -> None:
