@@ -13,6 +13,8 @@ from methods.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+_STEP = "step"
+
 LoggerName = Literal["tensorboard", "wandb"]
 
 
@@ -46,7 +48,8 @@ def open_logger(name: LoggerName, folder: Path, run: str, identity: str, start: 
         folder: the training's.
         run: the training's name.
         identity: tells trainings apart; an interrupted one goes on under it.
-        start: iterations done; what an earlier attempt logged past them is dropped.
+        start: iterations done. What an earlier attempt logged past them is dropped by TensorBoard, and logged again in
+            Weights & Biases, which deletes nothing: there, steps that were done twice have two equal values.
     """
     check_logger(name)
     return TensorBoard(folder, start) if name == "tensorboard" else WeightsAndBiases(folder, run, identity)
@@ -91,11 +94,14 @@ class WeightsAndBiases:
             resume="allow",
             dir=str(folder),
         )
+        # Its own count of steps only goes up, and drops what comes with an earlier one, as after a resume.
+        for values in ("train/*", "validation/*"):
+            self._run.define_metric(values, step_metric=_STEP)
 
     def log(self, step: int, values: Mapping[str, float], pictures: Mapping[str, np.ndarray]) -> None:
         """See :class:`Logger`."""
         images = {name: self._wandb.Image(pixels) for name, pixels in pictures.items()}
-        self._run.log({**values, **images}, step=step)
+        self._run.log({**values, **images, _STEP: step})
 
     def flush(self) -> None:
         """Weights & Biases sends by itself."""

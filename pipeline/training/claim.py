@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from typing import Any
 
 from methods.errors import InputError
@@ -41,8 +42,10 @@ def check_claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
         )
 
 
-def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
+def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> str:
     """Write down whose output this is; with ``fresh``, throw away what an earlier training left there first.
+
+    Returns 16 hex digits that stand for this training from its first attempt to its last, and for no other.
 
     Raises:
         InputError: as :func:`check_claim`.
@@ -52,8 +55,17 @@ def claim(store: Store, spec: TrainSpec, *, fresh: bool = False) -> None:
         for entry in store.list():
             if entry.path != LOCK_FILE:
                 store.delete(entry.path)
-    now = {"version": _VERSION, "fingerprint": spec.fingerprint, "shaping": spec.shaping(), "spec": spec.as_tree()}
+    before = None if fresh else stored_training(store)
+    identity = str((before or {}).get("identity") or secrets.token_hex(8))
+    now = {
+        "version": _VERSION,
+        "identity": identity,
+        "fingerprint": spec.fingerprint,
+        "shaping": spec.shaping(),
+        "spec": spec.as_tree(),
+    }
     store.put(TRAIN_FILE, json.dumps(now, indent=1).encode())
+    return identity
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -32,7 +32,6 @@ from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
-from pipeline.spec import fingerprint
 from pipeline.storage import Store, redact
 from pipeline.training.claim import check_claim, claim, differences, stored_training
 from pipeline.training.evaluation import Evaluation
@@ -84,9 +83,11 @@ def train(
     with contextlib.ExitStack() as open_things:
         # Everything that can be refused is refused here, before the output is touched.
         ready = open_things.enter_context(prepared(spec, rank, device, resuming=not fresh and resumes(store)))
+        # only the first worker has loggers to tell it to
+        identity = ""
         if rank == 0:
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
-            claim(store, spec, fresh=fresh)
+            identity = claim(store, spec, fresh=fresh)
         logs = logs or RunLogs(store, new_run(), spec.name)
         record = open_things.enter_context(logs.recording(DRIVER if world == 1 else f"worker-{rank}"))
         open_things.enter_context(failure_logged(logs.uri))
@@ -107,7 +108,7 @@ def train(
             selection=spec.validation.selection,
             loggers=spec.loggers,
             name=spec.name,
-            identity=fingerprint({"shaping": spec.shaping(), "output": redact(store.uri())}),
+            identity=identity,
             metadata=_metadata(spec),
             rank=rank,
             world=world,

@@ -257,14 +257,3 @@ def test_standings() -> None:
     assert standing(values, Selection("x", higher=True)) == Standing(2, 5.0, 3)
     assert standing(values, Selection("x", higher=False)) == Standing(1, 3.0, 4)
     assert standing(values, Selection("y", higher=True)) is None
-
-
-def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    folder_of(tmp_path / "in", 4)
-    run_training(TrainSpec.parse(tree(tmp_path, steps=2, validation={"count": 1}, loggers=["wandb"])))
-    (run,) = (tmp_path / "out" / "wandb").glob("offline-run-*")
-    assert next(run.glob("*.wandb")).stat().st_size > 0
-    assert not (tmp_path / "out" / "tensorboard").exists()
