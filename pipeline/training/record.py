@@ -28,6 +28,7 @@ class TrainingRecord:
         workers: processes that trained together.
         host: where the first of them ran.
         memory: peak bytes on the device; ``None`` on a CPU.
+        began: iterations that were done before this training, by the one that it goes on from.
     """
 
     step: int
@@ -39,6 +40,7 @@ class TrainingRecord:
     workers: int = 1
     host: str = ""
     memory: int | None = None
+    began: int = 0
 
     @property
     def finished(self) -> bool:

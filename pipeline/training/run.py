@@ -92,8 +92,6 @@ def train(
         record = open_things.enter_context(logs.recording(DRIVER if world == 1 else f"worker-{rank}"))
         open_things.enter_context(failure_logged(logs.uri))
         folder = open_things.enter_context(training_folder(store))
-        if ready.predecessor is not None and not saved_steps(folder):
-            save_checkpoint(folder, ready.predecessor)
         config = FitConfig(
             folder=folder,
             steps=spec.total_steps,
@@ -113,9 +111,11 @@ def train(
             rank=rank,
             world=world,
         )
+        before = TrainingRecord.read(store) or TrainingRecord(0, "running")
         about = TrainingRecord(
             step=0,
             ended="running",
+            began=before.began if ready.predecessor is None else ready.predecessor.step,
             parameters={
                 name: sum(value.numel() for value in network.parameters())
                 for name, network in ready.objective.networks().items()
@@ -128,6 +128,11 @@ def train(
             workers=world,
             host=socket.gethostname(),
         )
+        if ready.predecessor is not None and not saved_steps(folder):
+            # first: who comes after this attempt finds a checkpoint, and no predecessor
+            if rank == 0:
+                about.put(store)
+            save_checkpoint(folder, ready.predecessor)
 
         def note(progress: Progress) -> None:
             losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())

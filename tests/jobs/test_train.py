@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from jobs.cli import app
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import saved_steps
+from pipeline.quantity import measured
 from pipeline.spec import SourceSpec
 from pipeline.training.run import train
 from pipeline.training.spec import TrainSpec
@@ -164,9 +166,14 @@ def test_a_run_begins_with_another_one_s_checkpoint(tmp_path: Path) -> None:
     second = tree(tmp_path, continue_from=str(tmp_path / "first"))
     assert train(TrainSpec.parse(second)).started_at == 3
     assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "out" / "model.safetensors")
+    # its pace is that of its own three steps of two pictures
+    seconds = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])["seconds"]
+    tile = rf"<strong>{re.escape(measured(3 * 2 / seconds))}</strong><span>images/s, mean"
+    assert re.search(tile, (tmp_path / "out" / "report.html").read_text())
     # it goes on by itself afterwards: the first one is not asked again
     (tmp_path / "first" / "checkpoints").rename(tmp_path / "gone")
     assert train(TrainSpec.parse({**second, "steps": 7})).started_at == 6
+    assert json.loads((tmp_path / "out" / "_sceneshift" / "training.json").read_text())["began"] == 3
 
 
 def test_nothing_to_begin_with_is_said(tmp_path: Path) -> None:

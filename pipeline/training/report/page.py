@@ -183,7 +183,7 @@ def _facts(spec: TrainSpec, store: Store, record: TrainingRecord, seconds: float
 def _pace(log: Sequence[Mapping[str, float]], spec: TrainSpec, record: TrainingRecord) -> float | None:
     if not log or not log[-1]["seconds"]:
         return None
-    return log[-1]["step"] * spec.worker_batch * spec.accumulate * record.workers / log[-1]["seconds"]
+    return (log[-1]["step"] - record.began) * spec.worker_batch * spec.accumulate * record.workers / log[-1]["seconds"]
 
 
 def _method_block(spec: TrainSpec, store: Store, record: TrainingRecord) -> str | None:
