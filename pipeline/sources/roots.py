@@ -75,7 +75,7 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
             f"{_elsewhere(files, root)}"
         )
         found: dict[str, object] = {"layout": "none", "labels": labels, "folders": list(root.folders)}
-        if ENDINGS.get(root.format) == ".txt" and source.caption == "auto":
+        if root.format in ("yolo", "kitti") and source.caption == "auto":
             # The text beside a picture is its boxes.
             found["caption"] = None
         return source.model_copy(update=found), says
