@@ -2,9 +2,9 @@
 
     python -m benchmarks.label_survival [--data FOLDER] [--scenes 48] [--detector bundled://street-detector]
 
-The same scenes by day, translated to night (``street_day_to_night``), and by true night, all seen by one detector with
-the defaults of ``labels.check``. What it loses in true nights is its own fault; what it loses beyond that is the
-translation's.
+The same scenes by day, translated to night (``street_day_to_night``), by true night, and by day with all labelled boxes
+painted black, all seen by one detector with the defaults of ``labels.check``. What it loses in true nights is its own
+fault; what it loses beyond that is the translation's. Of what is painted over nothing may be held.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 
 import torch
 
 from benchmarks.augmentation import scenes, translated
 from jobs.streets.dataset import write_dataset
+from methods.base import Inputs
 from methods.nn.detection.load import load_detector
 from pipeline.labels import Labels
 from pipeline.labels.arrow import to_arrow_value
@@ -47,7 +50,13 @@ def main() -> None:
             write_dataset(str(data), asked.scenes, 128, ["day", "night"], 3_300_000, "webdataset")
         days, nights = scenes(data / "day", asked.scenes), scenes(data / "night", asked.scenes)
     result = {"scenes": len(days), "detector": asked.detector}
-    for name, others in (("unchanged", days), ("translated night", translated(days)), ("true night", nights)):
+    conditions = {
+        "unchanged": days,
+        "translated night": translated(days),
+        "true night": nights,
+        "labels painted black": [painted_black(day) for day in days],
+    }
+    for name, others in conditions.items():
         table = SurvivalTable()
         for day, other in zip(days, others, strict=True):
             assert day.image is not None
@@ -64,6 +73,15 @@ def main() -> None:
         result[name] = table.as_tree()
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def painted_black(day: Inputs) -> Inputs:
+    """The scene with every labelled box black, to the pixels that it touches."""
+    assert day.image is not None
+    image = day.image.copy()
+    for _, (x, y, width, height) in day.columns["boxes"]:
+        image[max(0, floor(y)) : ceil(y + height), max(0, floor(x)) : ceil(x + width)] = 0
+    return replace(day, image=image)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -59,13 +58,12 @@ def test_what_is_painted_over_is_lost_and_what_was_not_there_is_invented(scenes:
     days, _, labels = scenes
     empty = []
     for day, own in zip(days, labels, strict=True):
-        hole = np.zeros(day.shape[:2], np.uint8)
+        painted = day.copy()
         for each in own.annotations if own is not None else ():
             assert each.bbox is not None
             x, y, width, height = (round(side) for side in each.bbox)
-            hole[max(0, y - 2) : y + height + 2, max(0, x - 2) : x + width + 2] = 255
-        # a plain black box would not do: such a small detector takes it for a dark vehicle
-        empty.append(cv2.inpaint(day, hole, 3, cv2.INPAINT_TELEA))
+            painted[max(0, y) : y + height, max(0, x) : x + width] = 0
+        empty.append(painted)
     lost = measured(days, empty, labels)
     assert total(lost, "held") <= 0.1 * total(lost, "found_before")
     gained = measured(empty, days, [None] * len(days))
