@@ -20,7 +20,6 @@ from pipeline.job_record import JobRecord, stored_job
 from pipeline.labels.record import to_record
 from pipeline.map_ahead import map_ahead
 from pipeline.output.duplicates import DuplicateFinder, digest
-from pipeline.output.finalise import MERGE_LIMIT
 from pipeline.output.summary import RowCounts
 from pipeline.output.view import read_view
 from pipeline.paths import DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, SUCCESS_FILE, data_path, part_path
@@ -336,7 +335,7 @@ def _check_summaries(store: Store, verdict: Verdict, checksum: int, finished: bo
         verdict.merged = _merged_agrees(store, checksum)
         if not verdict.merged:
             verdict.blame(f"{MERGED_INDEX}: does not say the same as the parts in {INDEX}/; {_REMEDY}")
-    elif 0 < verdict.rows <= MERGE_LIMIT:
+    elif verdict.rows and _was_merged(store):
         verdict.blame(f"{MERGED_INDEX}: is missing; {_REMEDY}")
     counts = RowCounts(verdict.rows, verdict.ok, verdict.filtered, verdict.rejected)
     for name in (METRICS_FILE, SUCCESS_FILE):
@@ -347,6 +346,14 @@ def _check_summaries(store: Store, verdict: Verdict, checksum: int, finished: bo
             continue
         if rows != counts:
             verdict.blame(f"{name}: its counts are not those of the index parts; {_REMEDY}")
+
+
+def _was_merged(store: Store) -> bool:
+    """Whether the summaries were made with a merged index: without, keys that occur twice are not counted."""
+    try:
+        return json.loads(store.read(METRICS_FILE))["duplicate_keys"] is not None
+    except (InputError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _merged_agrees(store: Store, checksum: int) -> bool:

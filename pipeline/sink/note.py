@@ -44,6 +44,10 @@ class PartNote:
 
 def read_note(data: bytes) -> PartNote:
     """The note in an index part's footer."""
-    metadata = pq.read_schema(io.BytesIO(data)).metadata or {}
-    tree = json.loads(metadata[META])
+    return note_in(pq.read_schema(io.BytesIO(data)).metadata)
+
+
+def note_in(metadata: Mapping[bytes, bytes] | None) -> PartNote:
+    """The note among the metadata of an index part's schema. Raises KeyError or ValueError where there is none."""
+    tree = json.loads((metadata or {})[META])
     return PartNote(**tree | {"findings": tuple(map(Finding.from_dict, tree.get("findings", ())))})
