@@ -12,6 +12,14 @@ from methods.nn.image_prep_names import ImagePrep
 from methods.uris import WeightsUri
 
 Task = Literal["image_to_image", "instruct", "inpaint", "controlnet"]
+_TASK_OF: dict[str, Task] = {
+    "mask": "inpaint",
+    "controlnet": "controlnet",
+    "control": "controlnet",
+    "control_scale": "controlnet",
+    "canny": "controlnet",
+}
+"""Parameters that do something in one task alone."""
 
 
 class LoraFile(MethodParams):
@@ -86,12 +94,11 @@ class DiffusersParams(MethodParams):
     def _fits_together(self) -> DiffusersParams:
         if self.task == "inpaint" and self.mask is None:
             raise ValueError("task inpaint needs mask: the column of the source that says what to paint anew")
-        if self.task != "inpaint" and self.mask is not None:
-            raise ValueError(f"mask is for task inpaint, not for {self.task}")
         if self.steps is not None and self.strength is not None and self.steps * self.strength < 1:
             raise ValueError(f"strength {self.strength} of {self.steps} steps is less than one step: raise either")
-        if self.task != "controlnet":
-            for name in ("controlnet", "control_scale"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} is for task controlnet, not for {self.task}")
+        for name, task in _TASK_OF.items():
+            if self.task != task and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is for task {task}, not for {self.task}")
+        if self.control != "canny" and self.canny != type(self).model_fields["canny"].default:
+            raise ValueError(f"canny holds the thresholds of control: canny, and control is {self.control}")
         return self

@@ -160,6 +160,9 @@ def fit(
 def check_recipe(objective: Objective, recipe: Recipe) -> None:
     """Raises InputError for a setting that would do nothing to a built objective."""
     name = objective.info.name
+    for setting, why in objective.info.refuses.items():
+        if getattr(recipe, setting) != Recipe.model_fields[setting].default:
+            raise InputError(f"{setting}: objective '{name}' does not take it ({why}): leave it out")
     groups = [group for optimizer in objective.optimizers().values() for group in optimizer.param_groups]
     if recipe.betas is not None and not any("betas" in group for group in groups):
         raise InputError(f"betas: objective '{name}' has no Adam optimizer: leave them out")
@@ -176,7 +179,10 @@ def equip(objective: Objective, recipe: Recipe) -> None:
         if recipe.checkpointing:
             checkpoint_blocks(network)
         if recipe.compile:
-            network.compile()
+            # Of some networks parts alone are called, such as an autoencoder's encoder. What is not called is not
+            # compiled, and a part is compiled with the whole where that is called.
+            for module in (network, *network.children()):
+                module.compile()
     prescribe(objective.optimizers(), recipe)
 
 

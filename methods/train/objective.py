@@ -57,6 +57,7 @@ class ObjectiveInfo:
             samples carry the true counterpart as target. ``both``: two streams, one for each domain, with the
             counterparts as targets, where its parameters are ``paired``. ``condition``: one stream of outputs, with
             what they are made from in a mask column that its parameter ``column`` names.
+        refuses: settings of the recipe that would do nothing, each with the reason.
         steps, batch_size: published defaults.
         schedule: share of the learning rates, in (0, 1], at an iteration (from 0): (params, iteration, steps) -> share.
     """
@@ -68,6 +69,7 @@ class ObjectiveInfo:
     params: type[ObjectiveParams]
     streams: Mapping[str, str]
     pairs: Literal["target", "both", "condition"] | None = None
+    refuses: Mapping[str, str] = field(default_factory=dict)
     steps: int = 10_000
     batch_size: int = 4
     schedule: Callable[[Any, int, int], float] = _constant

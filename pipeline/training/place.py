@@ -36,7 +36,7 @@ def run_training(
     store = Store(spec.output.uri, spec.output.storage)
     if not fresh and (done := finished(store, spec)) is not None:
         return done
-    if spec.compute.worker_range[1] > 1 or spec.compute.address:
+    if spec.compute.on_ray:
         from pipeline.training.ray import train_on_ray
 
         return train_on_ray(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from methods.errors import InputError
 from methods.train import registry
@@ -49,7 +50,8 @@ class ValidationSpec(_Block):
     metrics: list[MetricEntry] = []
     """Metrics of ``sceneshift run``, measured on what the method makes of the held-out samples."""
     method: MethodSpec | None = None
-    """The method that runs the weights for ``metrics``, with its parameters; ``null`` for that of the objective's name.
+    """The method that runs the weights, with its parameters, for ``metrics`` and in the model card; ``null`` for that
+    of the objective's name.
     """
     variants: Every = 1
     """Outputs per held-out sample, for methods that draw random numbers; all are measured and shown."""
@@ -61,6 +63,13 @@ class ValidationSpec(_Block):
     """Which values of ``best`` are better; ``auto``: higher for PSNR, SSIM and shares of right answers, else lower."""
     patience: Every | None = None
     """Validations without a better ``best`` after which the training ends; ``null`` for never."""
+
+    @field_validator("method")
+    @classmethod
+    def _without_weights(cls, value: MethodSpec | None) -> MethodSpec | None:
+        if value is not None and value.weights is not None:
+            raise ValueError("weights are those that are trained: leave them out")
+        return value
 
     @property
     def selection(self) -> Selection | None:
@@ -112,6 +121,18 @@ class TrainComputeSpec(_Block):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a group of workers that lost one is started again from the last checkpoint."""
 
+    @field_validator("workers")
+    @classmethod
+    def _ordered(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and value[0] > value[1]:
+            raise ValueError(f"[least, most] needs least <= most, got {list(value)}")
+        return value
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether Ray does the work: several workers, or a cluster."""
+        return self.worker_range[1] > 1 or bool(self.address)
+
     @property
     def worker_range(self) -> tuple[int, int]:
         """The least and the most processes."""
@@ -149,6 +170,32 @@ class TrainingRunSpec(Recipe):
     """How training samples are varied."""
     compute: TrainComputeSpec = TrainComputeSpec()
     """Where the work is done."""
+
+
+_NO_SAMPLES = (
+    "there is nothing to validate on: name held-out data under validation.data, or give validation.count to hold "
+    "samples of the training data out"
+)
+_NO_RAY = "it is for workers on Ray, and this is one worker without: leave it out"
+_NO_BEST = "name under validation.best what is to get better"
+_NEEDS = (
+    ("validation.metrics", "validation.samples", _NO_SAMPLES),
+    ("validation.best", "validation.samples", _NO_SAMPLES),
+    ("validate_every", "validation.samples", _NO_SAMPLES),
+    ("validation.variants", "validation.metrics", "name under validation.metrics what is measured on them"),
+    ("validation.direction", "validation.best", _NO_BEST),
+    ("validation.patience", "validation.best", _NO_BEST),
+    ("compute.cpus", "compute.on_ray", _NO_RAY),
+    ("compute.max_failures", "compute.on_ray", _NO_RAY),
+)
+"""A setting, what it does nothing without, and what to do."""
+
+
+def _given(spec: BaseModel, setting: str) -> bool:
+    """Whether a setting (dotted) has another value than its default."""
+    block, _, name = setting.rpartition(".")
+    holder = attrgetter(block)(spec) if block else spec
+    return getattr(holder, name) != type(holder).model_fields[name].get_default(call_default_factory=True)
 
 
 class TrainSpec(TrainingRunSpec):
@@ -192,22 +239,14 @@ class TrainSpec(TrainingRunSpec):
     def parse(cls, tree: Mapping[str, Any], where: str = "spec") -> TrainSpec:
         """Validate a mapping, the objective's own parameters and streams included."""
         spec = validated(cls, tree, where)
-        wanted = spec.validation
-        asked = [name for name, value in (("metrics", wanted.metrics), ("best", wanted.best)) if value]
-        asked = [f"validation.{name}" for name in asked]
-        asked += ["validate_every"] if spec.validate_every != "auto" else []
-        if asked and not wanted.samples:
-            raise InputError(
-                f"{where}: {asked[0]}: there is nothing to validate on: name held-out data under validation.data, "
-                "or give validation.count to hold samples of the training data out"
-            )
+        for setting, other, advice in _NEEDS:
+            if _given(spec, setting) and not attrgetter(other)(spec):
+                raise InputError(f"{where}: {setting}: {advice}")
         for name in spec.loggers:
             check_logger(name)
         for key, named in (("where", spec.where), ("balance", spec.balance)):
             if unknown := [name for name in named if name not in spec.data]:
                 raise InputError(f"{where}: {key}: no stream '{unknown[0]}', it can name: {', '.join(spec.data)}")
-        if wanted.patience is not None and wanted.best is None:
-            raise InputError(f"{where}: validation.patience: name under validation.best what is to get better")
         try:
             info, _ = registry.resolve(spec.objective.name, spec.objective.params)
         except InputError as error:

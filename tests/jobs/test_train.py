@@ -132,6 +132,15 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
         ({"precision": "float8"}, "precision: "),
         ({"ema": 1.5}, "ema: "),
         ({"steps": 0}, "steps: "),
+        ({"compute__workers": [4, 1]}, r"compute.workers: .*least <= most, got \[4, 1\]"),
+        ({"compute__cpus": 2}, "compute.cpus: it is for workers on Ray"),
+        ({"compute__max_failures": 0}, "compute.max_failures: it is for workers on Ray"),
+        ({"validation": {"count": 1, "variants": 2}}, "validation.variants: name under validation.metrics what"),
+        ({"validation": {"count": 1, "direction": "lower"}}, "validation.direction: name under validation.best what"),
+        (
+            {"validation": {"count": 1, "method": {"name": "pix2pix", "weights": "x"}}},
+            "validation.method: .*weights are those that are trained",
+        ),
     ],
 )
 def test_wrong_specs_are_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

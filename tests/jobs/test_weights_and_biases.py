@@ -34,7 +34,7 @@ def records(path: Path) -> Iterator[Any]:
         at += 7 + size
         kept += data[at - size : at]
         if kind in (_WHOLE, _LAST):
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
             record.ParseFromString(kept)
             kept = b""
             yield record

@@ -48,6 +48,11 @@ INFO = ObjectiveInfo(
     implementation="methods.train.detector.objective:DetectorTraining",
     params=DetectorTrainParams,
     streams={"labelled": "pictures of one size with boxes in their own label record (BDD100K, COCO, ...)"},
+    refuses={
+        "precision": "the detector and its losses are one network of torchvision, which trains in float32",
+        "compile": "the detector's own code between its few layers would run as before",
+        "checkpointing": "the detector's activations are small beside its pictures",
+    },
     steps=3000,
     batch_size=16,
     schedule=_schedule,

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from methods.errors import InputError
-from methods.train import registry
+from methods.train import blocks, registry
 from methods.train.blocks import blocks_of, checkpoint_blocks
 from methods.train.checkpoint import checkpoint_path, load_checkpoint
-from methods.train.loop import FitConfig, check_recipe, fit
+from methods.train.loop import FitConfig, check_recipe, equip, fit
 from methods.train.objective import Objective, Streams
 from methods.train.recipe import Recipe
 from methods.train.updates import Rates, Updates, prescribe
@@ -46,6 +48,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     },
     "pix2pix": {"width": 8, "levels": 2, "discriminator_width": 8},
     "clip": {"size": 16, "patch": 8, "vision_width": 64, "vision_layers": 1, "text_layers": 1, "warm_up": 1},
+    "detector": {"classes": ["vehicle"], "width": 8, "side": 64},
     "cyclegan_turbo": {**TURBO, "caption_a": "day", "caption_b": "night", "lambda_idt": 0, "lambda_idt_lpips": 0},
     "pix2pix_turbo": {**TURBO, "caption": "day", "lambda_clipsim": 0},
     "asyrp_delta": {
@@ -82,6 +85,10 @@ def batch(name: str, number: int) -> Streams:
     if name == "clip":
         ids = torch.randint(0, 200, (2, 77), generator=draw)
         return {"captioned": {"image": images(16, 0), "ids": ids, "caption": ["a", "b"]}}
+    if name == "detector":
+        boxes = torch.full((2, 64, 5), -1.0)
+        boxes[:, 0] = torch.tensor([4.0, 4.0, 30.0, 30.0, 0.0])
+        return {"labelled": {"image": images(64, 0), "boxes": boxes}}
     if name == "cyclegan_turbo":
         return {"a": {"image": images(32)}, "b": {"image": images(32)}}
     if name == "pix2pix_turbo":
@@ -268,6 +275,57 @@ def test_what_an_objective_cannot_take_is_refused() -> None:
     toy.optimizer = torch.optim.SGD(toy.networks()["toy"].parameters(), lr=0.1)  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="betas: objective 'toy_colour' has no Adam"):
         check_recipe(toy, Recipe(betas=(0.5, 0.9)))
+
+
+class Dtypes(TorchDispatchMode):
+    """Which types operators give inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        self.seen |= {each.dtype for each in tree_leaves(found) if isinstance(each, torch.Tensor)}
+        return found
+
+
+@pytest.mark.parametrize("setting", ["compile", "precision", "checkpointing"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(OBJECTIVES)]
+)
+def test_a_setting_is_refused_or_does_something(name: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.model_validate({setting: "bfloat16" if setting == "precision" else True})
+    objective = build(name, getattr(torch, recipe.precision))
+    refused = ""
+    try:
+        check_recipe(objective, recipe)
+    except InputError as error:
+        refused = str(error)
+    if refused:
+        assert refused.startswith(f"{setting}: ")
+        return
+    done: list[str] = []
+
+    def compiled(module: nn.Module) -> None:
+        # stands where torch.compile puts what it makes
+        whole = module._call_impl
+        module._compiled_call_impl = lambda *args, **kwargs: done.append("compile") or whole(*args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "compile", compiled)
+    again = blocks.checkpoint
+    monkeypatch.setattr(blocks, "checkpoint", lambda *args, **kw: done.append("checkpointing") or again(*args, **kw))
+    equip(objective, recipe)
+    with Dtypes() as dtypes:
+        objective.step(batch(name, 0), 0, torch.Generator().manual_seed(0), Updates())
+    assert setting in done or (setting == "precision" and torch.bfloat16 in dtypes.seen)
+
+
+def test_the_autoencoder_s_stage_is_compiled_by_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(type(module).__name__))
+    equip(build("text_to_image"), Recipe(compile=True))
+    assert {"Encoder", "Decoder", "AutoencoderKL"} <= set(compiled)
 
 
 def test_a_later_stage_trains_with_its_own_rate(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ INFO = ObjectiveInfo(
     implementation="sceneshift_try.toy:ToyColour",
     params=ToyParams,
     streams={"a": "pictures"},
+    refuses={"precision": "its two convolutions compute in float32"},
     steps=10,
     batch_size=2,
 )
