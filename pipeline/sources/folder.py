@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,6 +60,7 @@ class FolderSource:
                 )
             names.update(samples)
             fresh = [key for key, parts in samples.items() if not taken & set(parts.values())]
+            findings += _late(samples, taken)
             passed_over.update(key for key in fresh if found.passed_over >= set(samples[key].values()))
             fresh = [key for key in fresh if key not in passed_over]
             for first in range(0, len(fresh), self.group_size):
@@ -103,10 +104,9 @@ class FolderSource:
         return file.samples
 
     def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
-        """The group's one shard."""
-        return cut_shards(
-            file, self._pending(file, layout), max(shard_size, file.samples or 0), wanted, self.spec.limit
-        )
+        """The group's one shard, with a row also for each file that is refused as a second picture of a key."""
+        pending = list(self._pending(file, layout))
+        return cut_shards(file, pending, max(shard_size, len(pending)), wanted, self.spec.limit)
 
     def _groups(self, paths: Iterable[str]) -> Groups:
         spec = self.spec
@@ -180,3 +180,12 @@ class FolderSource:
             return False
         folder, _, name = uri.rpartition("/")
         return name in FORMATS[labels.format].beside and f"{labels.uri.rstrip('/')}/".startswith(f"{folder}/")
+
+
+def _late(samples: Mapping[str, Mapping[str, str]], taken: Collection[str]) -> Iterator[Finding]:
+    """Files that came to a picture of an earlier plan: its group stays as it was, so nothing of theirs is read."""
+    reason = "came after what is called like it was planned; it is not read, --fresh begins anew"
+    for parts in samples.values():
+        late = [path for path in parts.values() if path not in taken]
+        if len(late) < len(parts):
+            yield from (Finding("file", f".{ending(path)}", reason, 1, (path,)) for path in late)

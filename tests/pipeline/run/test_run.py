@@ -339,3 +339,40 @@ def test_names_that_are_no_utf8_cost_no_picture(tmp_path):
     assert run_job(job(tmp_path / "in", tmp_path / "out"), local=True).state == "done"
     assert [row["status"] for row in index_rows(tmp_path / "out")] == ["ok"]
     assert data_rows(tmp_path / "out")["a/0"]["t\\xe4st"] == b"x"
+
+
+def test_refused_second_pictures_cost_no_other_picture_of_their_group(tmp_path, monkeypatch):
+    """A group of loose images is one shard, however many rows it has: cut off between two shards it would lose one."""
+    import pipeline.sink.commit as sink
+
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(4):
+        (source / f"a{number}.jpg").write_bytes(encoded(picture(number)))
+    (source / "a0.png").write_bytes(encoded(picture(9), "PNG"))
+    real, left = sink.commit, [1]
+
+    def once(job, shard):
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("power cut")
+        return real(job, shard)
+
+    monkeypatch.setattr(sink, "commit", once)
+    run_job(job(source, tmp_path / "out", output__shard_size=4), local=True)
+    rows = {row["key"]: row["status"] for row in index_rows(tmp_path / "out")}
+    assert rows == {"a0": "ok", "a0.png": "rejected", "a1": "ok", "a2": "ok", "a3": "ok"}
+
+
+def test_files_that_come_to_a_translated_picture_are_named(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(encoded(picture(1)))
+    spec = job(source, tmp_path / "out")
+    assert run_job(spec, local=True).findings == ()
+    (source / "a.json").write_text('{"annotations": []}')
+    (source / "a.png").write_bytes(encoded(picture(2), "PNG"))
+    outcome = run_job(spec, local=True)
+    assert outcome.state == "nothing_to_do"
+    found = {(each.name, each.examples) for each in outcome.findings if "came after" in each.reason}
+    assert found == {(".json", ("a.json",)), (".png", ("a.png",))}
