@@ -54,7 +54,7 @@ def check_model(params: DiffusersParams, folder: PipelineFolder) -> Choice:
         net = store.fetch(params.controlnet)
         if not (net / "config.json").exists():
             raise InputError(f"method.params.controlnet: {params.controlnet}: no config.json, expected a ControlNet")
-        check_weights(net, net)
+        check_weights(net)
     for each in params.loras:
         check_lora(lora_path(each.file), each.file, folder.denoiser, folder.text_width)
     return choice

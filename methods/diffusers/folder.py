@@ -112,7 +112,7 @@ class PipelineFolder:
                 f"{self.path}: {name} missing, which its model_index.json names ({self.parts[name][1]}): copy or "
                 "download the whole model"
             )
-        check_weights(folder, folder)
+        check_weights(folder)
 
     def _check_text(self, unused: frozenset[str]) -> None:
         """Stable Diffusion and SDXL: the widths of all text encoders together are what the UNet reads."""
@@ -134,7 +134,7 @@ class PipelineFolder:
             )
 
 
-def check_weights(folder: Path, shown: Path) -> None:
+def check_weights(folder: Path) -> None:
     """Check that a network's folder has its weights as safetensors. Folders without weights (tokenizers) pass.
 
     Raises:
@@ -148,10 +148,10 @@ def check_weights(folder: Path, shown: Path) -> None:
     pickles = [name for name in files if name.endswith(_PICKLES)]
     if pickles:
         raise InputError(
-            f"{shown}: the weights are a pickle ({pickles[0]}), which may hold code: save the model as safetensors "
+            f"{folder}: the weights are a pickle ({pickles[0]}), which may hold code: save the model as safetensors "
             "(save_pretrained(..., safe_serialization=True))"
         )
-    raise InputError(f"{shown}: no full-precision safetensors weights, expected {_WEIGHTS[0]}.safetensors or the like")
+    raise InputError(f"{folder}: no full-precision safetensors weights, expected {_WEIGHTS[0]}.safetensors or the like")
 
 
 def _json(path: Path) -> dict[str, Any]:

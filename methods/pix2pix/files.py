@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from methods.errors import InputError, first_line
-from methods.nn.tensor_file import check_format, fill, read_safetensors, write_tensors
+from methods.nn.described import read_described, write_described
 from methods.pix2pix.network import UNetGenerator
 
 FORMAT = "sceneshift-pix2pix-1"
@@ -19,12 +17,7 @@ def save_generator(
     path: Path, generator: UNetGenerator, tensors: Mapping[str, Tensor], about: Mapping[str, str]
 ) -> Path:
     """Write ``tensors`` (the generator's own or averaged ones) with what the network is built from."""
-    metadata = {
-        "format": FORMAT,
-        "config": json.dumps({"width": generator.width, "levels": generator.levels}),
-        "about": json.dumps(dict(about), sort_keys=True),
-    }
-    return write_tensors(path, tensors, metadata)
+    return write_described(path, FORMAT, {"width": generator.width, "levels": generator.levels}, tensors, about)
 
 
 def load_generator(path: Path) -> UNetGenerator:
@@ -33,12 +26,6 @@ def load_generator(path: Path) -> UNetGenerator:
     Raises:
         InputError: not such a file, or tensors that do not fit the network it describes.
     """
-    tensors, metadata = read_safetensors(path, expected="a pix2pix file of ours")
-    check_format(path, metadata, FORMAT, "pix2pix file")
-    try:
-        config = json.loads(metadata["config"])
-        generator = UNetGenerator(int(config["width"]), int(config["levels"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its configuration cannot be read ({first_line(error)})") from None
-    fill(generator, tensors, str(path))
-    return generator
+    return read_described(
+        path, FORMAT, "pix2pix file", lambda config: UNetGenerator(int(config["width"]), int(config["levels"]))
+    )

@@ -23,7 +23,7 @@ from methods.files import write_text
 from methods.uris import StorageOptions, split
 from methods.weights.address import redacted
 from methods.weights.download import Origin
-from methods.weights.entry import Entry
+from methods.weights.entry import Entry, FileSum
 from methods.weights.mirror import Mirror
 
 _RECORD = "record.json"
@@ -45,7 +45,7 @@ class Cached:
         return [
             self.file(name)
             for name, wanted in self.entry.files.items()
-            if not self.file(name).is_file() or sum_of(self.file(name)) != wanted.sha256
+            if not self.file(name).is_file() or FileSum.of(self.file(name)) != wanted
         ]
 
 
@@ -125,19 +125,13 @@ def kept_sum(path: Path) -> str:
     try:
         return kept.read_text()
     except OSError:
-        found = sum_of(path)
+        found = FileSum.of(path).sha256
     try:
         write_text(kept, found)
     except OSError:
         # a cache that cannot be written costs time, not correctness
         return found
     return found
-
-
-def sum_of(path: Path) -> str:
-    """The file's SHA-256, read now."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _from_origin(bare: str, target: Path, options: StorageOptions, wanted: str | None, missing: str) -> Entry:

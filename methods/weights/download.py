@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -70,7 +69,7 @@ class Origin:
                     if wait is None or is_missing(error):
                         raise
                     time.sleep(wait)
-        found = FileSum(part.stat().st_size, _sum(part))
+        found = FileSum.of(part)
         _note(part).unlink(missing_ok=True)
         if sha256 is not None and found.sha256 != sha256:
             part.unlink()
@@ -121,8 +120,3 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

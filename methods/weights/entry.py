@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -13,6 +15,17 @@ class FileSum:
 
     size: int
     sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileSum:
+        """That of a local file, read now."""
+        with path.open("rb") as file:
+            return cls(path.stat().st_size, sum_of(file))
+
+
+def sum_of(file: Any) -> str:
+    """The SHA-256, in hex, of what an open binary file still holds."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

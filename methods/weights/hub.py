@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from methods.errors import InputError, first_line
+from methods.weights.entry import FileSum
 
 _SECONDS = 5.0
 _HUB = re.compile(r"(?:hf://)?([\w.-]+/[\w.-]+?)(?:@([\w./-]+?))?(?:/(?P<file>[\w./-]+))?")
@@ -127,8 +128,7 @@ def is_damaged(path: Path) -> bool:
     """
     name = path.resolve().name
     if re.fullmatch(r"[0-9a-f]{64}", name):
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() != name
+        return FileSum.of(path).sha256 != name
     if re.fullmatch(r"[0-9a-f]{40}", name):
         data = path.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() != name

@@ -20,7 +20,7 @@ from methods.errors import InputError
 from methods.uris import StorageOptions, resolved_uri, split
 from methods.weights.address import redacted
 from methods.weights.download import Origin
-from methods.weights.entry import Entry
+from methods.weights.entry import Entry, sum_of
 from methods.weights.stores import is_missing, open_store, plain_errors
 
 VARIABLE = "SCENESHIFT_MIRROR"
@@ -129,8 +129,11 @@ class Mirror:
         with plain_errors(self._label):
             for name, each in entry.files.items():
                 blob = f"{root}/blobs/{each.sha256}"
-                if not store.exists(blob) or _sum(store, blob) != each.sha256:
-                    wrong.append(name)
+                if store.exists(blob):
+                    with store.open(blob, "rb") as file:
+                        if sum_of(file) == each.sha256:
+                            continue
+                wrong.append(name)
         return wrong
 
     @property
@@ -154,11 +157,3 @@ def _index_name(uri: str) -> str:
     address = f"{bare}\0{json.dumps(given, sort_keys=True)}"
     shown = re.sub(r"[^\w.@-]+", "-", redacted(bare))[-60:].strip("-.")
     return f"index/{shown}-{hashlib.sha256(address.encode()).hexdigest()[:16]}.json"
-
-
-def _sum(store: Any, path: str) -> str:
-    total = hashlib.sha256()
-    with store.open(path, "rb") as file:
-        while data := file.read(1 << 22):
-            total.update(data)
-    return total.hexdigest()

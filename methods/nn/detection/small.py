@@ -6,10 +6,10 @@ pyramid of two levels, 8 and 16 pixels apart.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,9 +20,8 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import FeaturePyramidNetwork
 
-from methods.errors import InputError, first_line
+from methods.nn.described import read_described, write_described
 from methods.nn.detection.base import Detections
-from methods.nn.tensor_file import check_format, fill, read_safetensors, write_tensors
 
 FORMAT = "sceneshift-detector-1"
 _PYRAMID = 64
@@ -116,8 +115,7 @@ class SmallDetector(nn.Module):
     def save(self, path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> Path:
         """Write ``tensors`` (its own or averaged ones) with what the network is built from."""
         config = {"classes": self.classes, "aliases": self.aliases, "width": self.width, "side": self.side}
-        metadata = {"format": FORMAT, "config": json.dumps(config), "about": json.dumps(dict(about), sort_keys=True)}
-        return write_tensors(path, tensors, metadata)
+        return write_described(path, FORMAT, config, tensors, about)
 
 
 def load_small(path: Path) -> SmallDetector:
@@ -126,13 +124,8 @@ def load_small(path: Path) -> SmallDetector:
     Raises:
         InputError: not such a file, or tensors that do not fit the network it describes.
     """
-    tensors, metadata = read_safetensors(path, expected="a detector of ours")
-    check_format(path, metadata, FORMAT, "detector")
-    try:
-        config = json.loads(metadata["config"])
-        names, aliases = config["classes"], config["aliases"]
-        detector = SmallDetector(names, aliases, int(config["width"]), int(config["side"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: its configuration cannot be read ({first_line(error)})") from None
-    fill(detector, tensors, str(path))
-    return detector.eval().requires_grad_(False)
+
+    def build(config: Mapping[str, Any]) -> SmallDetector:
+        return SmallDetector(config["classes"], config["aliases"], int(config["width"]), int(config["side"]))
+
+    return read_described(path, FORMAT, "detector", build).eval().requires_grad_(False)
