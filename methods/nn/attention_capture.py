@@ -53,6 +53,7 @@ def read(
     layers: Sequence[str],
     features: Sequence[str] = (),
     stop_early: bool = False,
+    added: dict[str, Tensor] | None = None,
 ) -> Reading:
     """One call of a UNet that :func:`make_readable` has seen.
 
@@ -64,6 +65,7 @@ def read(
         layers: attention layers whose maps are wanted.
         features: modules (``mid_block``, ``up_blocks.2``) whose outputs are wanted.
         stop_early: leave the network as soon as everything wanted is there; the output is then ``None``.
+        added: the added conditions of SDXL.
 
     Raises:
         AttributeError: a block that the UNet does not have.
@@ -80,6 +82,7 @@ def read(
             timestep,
             encoder_hidden_states,
             cross_attention_kwargs={"recorder": recorder},
+            added_cond_kwargs=added,
             return_dict=False,
         )[0]
     except _AllThere:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -44,6 +44,11 @@ class ModelFolder:
         except (ValueError, TypeError) as error:
             raise InputError(f"{self.folder / 'scheduler'}: no noise schedule that is known ({error})") from None
 
+    @property
+    def index(self) -> dict[str, Any]:
+        """``model_index.json``; empty where there is none, as in our own single files."""
+        return self.config("", "model_index.json") if (self.folder / "model_index.json").exists() else {}
+
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
         """A part's JSON file."""
         path = self.folder / part / name
@@ -62,9 +67,9 @@ class ModelFolder:
         """The VAE, float32, on the CPU."""
         return self._network(AutoencoderKL, "vae", torch.float32)
 
-    def text(self, device: torch.device) -> TextEncoder:
-        """Tokenizer and text encoder, float32."""
-        return TextEncoder(self.folder, device)
+    def text(self, device: torch.device, suffix: Literal["", "_2"] = "") -> TextEncoder:
+        """Tokenizer and text encoder, float32; ``_2`` are SDXL's second ones."""
+        return TextEncoder(self.folder, device, suffix)
 
     def _network(self, kind: Any, part: str, dtype: torch.dtype) -> Any:
         if not (self.folder / part / "config.json").exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methods.base import MethodInfo
+from methods.base import MethodInfo, Preset
 from methods.nn.captioner_files import captioner_uris
 from methods.self_guidance.params import SelfGuidanceParams
 
@@ -17,10 +17,28 @@ def _weight_uris(params: SelfGuidanceParams, weights: str | None) -> Sequence[st
 
 INFO = MethodInfo(
     name="self_guidance",
-    summary="Move, resize, keep or borrow things named in the caption, on a frozen Stable Diffusion.",
+    summary="Move, resize, keep or borrow things named in the caption, on a frozen Stable Diffusion or SDXL.",
     paper="https://arxiv.org/abs/2306.00986",
     implementation="methods.self_guidance.method:SelfGuidance",
     params=SelfGuidanceParams,
+    presets={
+        "sdxl_notebook": Preset(
+            "the author's public notebook: SDXL, 300 ancestral steps; set edits and strength (hundreds to thousands)",
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            {
+                "mode": "generated",
+                "formulas": "notebook",
+                "sampler": "ddpm",
+                "steps": 300,
+                "guidance_scale": 5.0,
+                "schedule": "all",
+                "layers": [f"up_blocks.0.attentions.1.transformer_blocks.{number}.attn2" for number in (1, 2, 3)],
+                "feature": "up_blocks.2",
+                "resolution": 64,
+                "image_prep": "resize_1024x1024",
+            },
+        ),
+    },
     inputs=("image", "caption"),
     shard_size=32,
     batch_size=(4, 8),

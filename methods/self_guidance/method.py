@@ -18,7 +18,7 @@ from methods.nn.captioner import Captioner
 from methods.nn.captions import CaptionSource
 from methods.nn.ddim import ancestral_plan, ddim_step, inversion_of, sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
-from methods.nn.stable_diffusion import StableDiffusion
+from methods.nn.stable_diffusion import Embedded, StableDiffusion
 from methods.plugins import nearest
 from methods.self_guidance.energy import Term
 from methods.self_guidance.info import INFO
@@ -59,11 +59,12 @@ class SelfGuidance:
             self.steps = plan(model.scheduler_config, params.steps)
         except ValueError as error:
             raise InputError(f"method.params.steps: {error}") from None
-        negative = "" if params.negative_prompt is None and params.mode == "generated" else params.negative_prompt
-        self.negative = None if negative is None else _embedded(model, negative)
+        self.negative = None if params.negative_prompt is None else _embedded(model, params.negative_prompt)
+        if self.negative is None and params.mode == "generated":
+            self.negative = model.no_prompt()
         self.reference_captions = {name: each.caption for name, each in params.references.items()}
-        self.reference_embeddings = {
-            name: _embedded(model, caption) for name, caption in self.reference_captions.items()
+        self.reference_prompts = {
+            name: _prompt(_embedded(model, caption)) for name, caption in self.reference_captions.items()
         }
         self.reference_starts: dict[tuple[int, int], dict[str, Tensor]] = {}
         if params.caption is not None:
@@ -92,7 +93,7 @@ class SelfGuidance:
             raise InputError(
                 "self_guidance needs a text-to-image model: set method.weights (CompVis/stable-diffusion-v1-4)"
             )
-        model = StableDiffusion(weights, device, dtype)
+        model = StableDiffusion(weights, device, dtype, sdxl=True)
         captioner = Captioner(params.captioner, device) if params.captioner else None
         pictures = {name: _picture(each.image) for name, each in params.references.items()}
         return cls(model, CaptionSource(model.text, params.caption, captioner), pictures, params)
@@ -128,20 +129,20 @@ class SelfGuidance:
             height, width = images.shape[-2:]
             captions = self.captions(images, batch.captions)
             terms = [self._bound_or_refused(caption) for caption in captions]
-            embeddings = self.model.text.embed(captions)
+            embedded = self.model.embed(captions)
             noise = batch.noise(self.model.latent_shape(height, width), "latent").clone()
-            negative = None if self.negative is None else self.negative.expand(len(batch), -1, -1)
-            prompt, source_prompt, start = Prompt(embeddings, negative), None, noise
+            alone = _prompt(embedded)
+            prompt, source_prompt, start = _prompt(embedded, self.negative), None, noise
             noised = None
             if self.params.mode == "real" and self.params.real_source == "noising":
                 levels = batch.noise((len(self.steps), *noise.shape[1:]), "source_steps").clone()
                 noised = Noised(self.model.encode(images, noise), levels)
                 start = batch.noise(noise.shape[1:], "start").clone()
-                source_prompt = None if negative is None else Prompt(embeddings)
+                source_prompt = None if self.negative is None else alone
             elif self.params.mode == "real":
-                start = self._inverted(self.model.encode(images, noise), embeddings)
+                start = self._inverted(self.model.encode(images, noise), alone)
                 # the source is the picture itself: its inversion walked back under its caption alone
-                source_prompt = None if negative is None else Prompt(embeddings)
+                source_prompt = None if self.negative is None else alone
             latents = start
             for step in guided_sampling(
                 self.model,
@@ -165,9 +166,9 @@ class SelfGuidance:
             return None
         return batch.noise((len(self.steps), *shape), "steps").clone()
 
-    def _inverted(self, latents: Tensor, embeddings: Tensor) -> Tensor:
+    def _inverted(self, latents: Tensor, prompt: Prompt) -> Tensor:
         for step in inversion_of(self.steps):
-            noise = self.model.noise(latents, step.timestep, embeddings)
+            noise = self.model.noise(latents, step.timestep, prompt.caption, prompt.pooled)
             latents = ddim_step(latents, noise, step.alpha_from, step.alpha_to)
         return latents
 
@@ -179,10 +180,10 @@ class SelfGuidance:
                 image = to_tensor(prepare_image(picture, f"resize_{width}x{height}"), signed=True)[None]
                 shape = (1, *self.model.latent_shape(height, width))
                 latents = self.model.encode(image.to(self.device), torch.zeros(shape, device=self.device))
-                starts[name] = self._inverted(latents, self.reference_embeddings[name])
+                starts[name] = self._inverted(latents, self.reference_prompts[name])
             self.reference_starts[height, width] = starts
         starts = self.reference_starts[height, width]
-        return {name: Reference(start, self.reference_embeddings[name]) for name, start in starts.items()}
+        return {name: Reference(start, self.reference_prompts[name]) for name, start in starts.items()}
 
     def _bound(self, caption: str) -> Sequence[Term]:
         return [bind(self.model.text, term, caption, self.reference_captions) for term in self.terms]
@@ -206,7 +207,10 @@ def _watch(model: StableDiffusion, params: SelfGuidanceParams) -> Watch:
         raise InputError(f"method.params.feature: the model has no block '{feature}': {nearest(feature, blocks)}")
     resolution = params.resolution
     if resolution is None and params.formulas == "notebook":
-        resolution = int(model.unet.config["sample_size"])
+        # the largest map: SDXL has no attention at its first level
+        levels = list(model.unet.config["down_block_types"])
+        first = next((number for number, kind in enumerate(levels) if "CrossAttn" in kind), 0)
+        resolution = int(model.unet.config["sample_size"]) >> first
     return Watch(
         layers=tuple(sorted(layers, key=known.index)),
         feature=feature,
@@ -218,9 +222,18 @@ def _watch(model: StableDiffusion, params: SelfGuidanceParams) -> Watch:
     )
 
 
-def _embedded(model: StableDiffusion, text: str) -> Tensor:
+def _embedded(model: StableDiffusion, text: str) -> Embedded:
     model.text.check(text)
-    return model.text.embed([text])
+    return model.embed([text])
+
+
+def _prompt(caption: Embedded, negative: Embedded | None = None) -> Prompt:
+    """The prompt of captions, under one negative prompt for all of them."""
+    if negative is None:
+        return Prompt(caption.states, pooled=caption.pooled)
+    count = len(caption.states)
+    pooled = None if negative.pooled is None else negative.pooled.expand(count, -1)
+    return Prompt(caption.states, negative.states.expand(count, -1, -1), caption.pooled, pooled)
 
 
 def _picture(uri: str) -> np.ndarray:

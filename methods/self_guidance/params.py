@@ -192,7 +192,7 @@ class SelfGuidanceParams(MethodParams):
     """A BLIP model that captions each image: hub id, folder or URI."""
     negative_prompt: str | None = None
     """Prompt of the unconditional pass. None: no classifier-free guidance for real images, which preserves what no
-    edit touches, and an empty prompt for generated ones."""
+    edit touches, and an empty prompt for generated ones (SDXL: zeros, as its own pipeline has it)."""
     sampler: Literal["ddim", "ddpm"] = "ddim"
     """``ddim`` adds no noise; ``ddpm`` adds each step's noise again, as the paper's and the notebook's sampler do; the
     source shares it."""

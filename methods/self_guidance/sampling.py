@@ -45,17 +45,22 @@ class Watch:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Embeddings (B, 77, D) that a run is sampled under; without ``negative`` there is no classifier-free guidance."""
+    """Embeddings (B, 77, D) that a run is sampled under; without ``negative`` there is no classifier-free guidance.
+
+    ``pooled`` and ``negative_pooled``, (B, P), are what SDXL takes beside them.
+    """
 
     caption: Tensor
     negative: Tensor | None = None
+    pooled: Tensor | None = None
+    negative_pooled: Tensor | None = None
 
 
 class Reference(NamedTuple):
-    """A picture that lends its properties: where its inversion ended, (1, C, h, w), and its caption, (1, 77, D)."""
+    """A picture that lends its properties: where its inversion ended, (1, C, h, w), and its caption."""
 
     latents: Tensor
-    caption: Tensor
+    prompt: Prompt
 
 
 class Noised(NamedTuple):
@@ -134,7 +139,7 @@ def guided_sampling(
         guided = number in watch.guided
         lenders: dict[str, Observation] = {}
         for name, state in lent.items():
-            reading, noise = _read(model, state, step, Prompt(references[name].caption), 1.0, watch)  # type: ignore[index]
+            reading, noise = _read(model, state, step, references[name].prompt, 1.0, watch)  # type: ignore[index]
             lenders[name] = _observe(reading, watch, state)
             lent[name] = ddim_step(state, noise, step.alpha_from, step.alpha_to)
         loss = gradient = None
@@ -144,7 +149,7 @@ def guided_sampling(
             reading, source_noise = _read(model, source, step, source_prompt, guidance_scale, watch)
             theirs = None if same else _observe(reading, watch, source)
         if guided:
-            reading, loss, gradient = _gradient(model, latents, step, prompt.caption, terms, watch, theirs, lenders)
+            reading, loss, gradient = _gradient(model, latents, step, prompt, terms, watch, theirs, lenders)
             noise = _guided(model, latents, step, prompt, guidance_scale, reading)
         else:
             noise = _noise(model, latents, step, prompt, guidance_scale)
@@ -168,9 +173,12 @@ def _next(x: Tensor, noise: Tensor, step: Step, drawn: Tensor | None, number: in
 
 def _noise(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float) -> Tensor:
     if prompt.negative is None:
-        return model.noise(latents, step.timestep, prompt.caption)
+        return model.noise(latents, step.timestep, prompt.caption, prompt.pooled)
     doubled, embeddings = latents.repeat(2, 1, 1, 1), torch.cat([prompt.negative, prompt.caption])
-    unconditional, conditional = model.noise(doubled, step.timestep, embeddings).chunk(2)
+    pooled = None
+    if prompt.pooled is not None and prompt.negative_pooled is not None:
+        pooled = torch.cat([prompt.negative_pooled, prompt.pooled])
+    unconditional, conditional = model.noise(doubled, step.timestep, embeddings, pooled).chunk(2)
     return unconditional + scale * (conditional - unconditional)
 
 
@@ -182,7 +190,7 @@ def _guided(
     conditional = model.as_noise(latents, reading.output.detach(), step.timestep)
     if prompt.negative is None:
         return conditional
-    unconditional = model.noise(latents, step.timestep, prompt.negative)
+    unconditional = model.noise(latents, step.timestep, prompt.negative, prompt.negative_pooled)
     return unconditional + scale * (conditional - unconditional)
 
 
@@ -190,18 +198,19 @@ def _read(
     model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float, watch: Watch
 ) -> tuple[Reading, Tensor]:
     with torch.no_grad():
-        reading = _call(model, latents, step, prompt.caption, watch)
+        reading = _call(model, latents, step, prompt, watch)
         return reading, _guided(model, latents, step, prompt, scale, reading)
 
 
-def _call(model: StableDiffusion, latents: Tensor, step: Step, caption: Tensor, watch: Watch) -> Reading:
+def _call(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, watch: Watch) -> Reading:
     return read(
         model.unet,
         latents.to(model.dtype),
         step.timestep,
-        caption.to(model.dtype),
+        prompt.caption.to(model.dtype),
         watch.layers,
         features=[watch.feature],
+        added=model.added(latents, prompt.pooled),
     )
 
 
@@ -219,7 +228,7 @@ def _gradient(
     model: StableDiffusion,
     latents: Tensor,
     step: Step,
-    caption: Tensor,
+    prompt: Prompt,
     terms: Sequence[Sequence[Term]],
     watch: Watch,
     source: Observation | None,
@@ -232,7 +241,7 @@ def _gradient(
         groups.setdefault(tuple(mine), []).append(row)
     with torch.enable_grad():
         x = latents.detach().clone().requires_grad_()
-        reading = _call(model, x, step, caption, watch)
+        reading = _call(model, x, step, prompt, watch)
         seen = _observe(reading, watch, latents)
         loss = torch.zeros(len(latents), device=latents.device)
         targets = seen.detached() if source is None else source

@@ -79,7 +79,7 @@ def test_a_moved_thing_lies_further_right(tiny: str) -> None:
         noise = batch.noise((4, 8, 12), "latent")
         embeddings = method.model.text.embed(["a cat"] * 2)
         assert method.negative is not None
-        prompt = Prompt(embeddings, method.negative.expand(2, -1, -1))
+        prompt = Prompt(embeddings, method.negative.states.expand(2, -1, -1))
         terms = [method._bound("a cat")] * 2
         steps = list(guided_sampling(method.model, noise, prompt, method.steps, 7.5, terms, method.watch))
         last = method.steps[-1]
