@@ -30,8 +30,10 @@ Kind = Literal["job", "train", "distill"]
 def run(
     spec: Spec,
     set_: Set = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")] = None,
-    local: Annotated[bool, typer.Option("--local", help="Work in this process, without Ray.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; overrides compute.workers. With --local: 1 by default.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="Work on this machine, without Ray.")] = False,
     part: Annotated[
         str | None, typer.Option(metavar="N/M", help="With --local: make only the N-th of M parts of the job.")
     ] = None,
@@ -60,7 +62,15 @@ def run(
     run_safely(
         Console(json),
         lambda console: run_command(
-            console, spec, overrides, local=local, part=part, fresh=fresh, steal_lock=steal_lock, if_busy=if_busy
+            console,
+            spec,
+            overrides,
+            local=local,
+            processes=(workers or 1) if local else 1,
+            part=part,
+            fresh=fresh,
+            steal_lock=steal_lock,
+            if_busy=if_busy,
         ),
     )
 

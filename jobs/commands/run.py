@@ -28,6 +28,7 @@ def run_command(
     local: bool,
     fresh: bool,
     steal_lock: bool,
+    processes: int = 1,
     part: str | None = None,
     if_busy: Literal["fail", "skip"] = "fail",
 ) -> int:
@@ -37,7 +38,16 @@ def run_command(
     """
     try:
         piece = WHOLE if part is None else Part.parse(part)
-        return _run(console, path, overrides, local=local, part=piece, fresh=fresh, steal_lock=steal_lock)
+        return _run(
+            console,
+            path,
+            overrides,
+            local=local,
+            processes=processes,
+            part=piece,
+            fresh=fresh,
+            steal_lock=steal_lock,
+        )
     except Busy as error:
         if if_busy == "fail":
             raise
@@ -47,7 +57,15 @@ def run_command(
 
 
 def _run(
-    console: Console, path: Path, overrides: list[str], *, local: bool, part: Part, fresh: bool, steal_lock: bool
+    console: Console,
+    path: Path,
+    overrides: list[str],
+    *,
+    local: bool,
+    processes: int,
+    part: Part,
+    fresh: bool,
+    steal_lock: bool,
 ) -> int:
     spec = JobSpec.load(path, overrides)
     if not local:
@@ -64,6 +82,7 @@ def _run(
             outcome = run_job(
                 spec,
                 local=local,
+                processes=processes,
                 part=part,
                 fresh=fresh,
                 steal_lock=steal_lock,

@@ -64,6 +64,7 @@ def run_job(
     spec: JobSpec,
     *,
     local: bool = False,
+    processes: int = 1,
     part: Part = WHOLE,
     fresh: bool = False,
     steal_lock: bool = False,
@@ -74,7 +75,8 @@ def run_job(
     """Translate a dataset, or what is left of it.
 
     Args:
-        local: work in this process, without Ray.
+        local: work on this machine, without Ray.
+        processes: with ``local``, how many work: one is this process itself, more are processes of their own.
         part: make only this part of the job; with ``local`` alone. Who ends last summarises the output.
         fresh: throw away what an earlier run with another spec left in the output.
         steal_lock: take over the output's lock even if its holder seems alive.
@@ -89,6 +91,8 @@ def run_job(
     found = Found.of(Store(spec.output.uri, spec.output.storage))
     if not part.whole and (fresh or not local):
         raise InputError("a part of a job is made with --local and without --fresh, which concerns the whole output")
+    if processes > 1 and not local:
+        raise InputError("processes are of a local run; on a cluster compute.workers says how many workers there are")
     job, plan = resolve(spec, fresh=fresh)
     share, before = part.of(plan), Progress(before=part.of(plan).committed)
     if not share.pending and not share.changed:
@@ -99,7 +103,7 @@ def run_job(
             return Outcome(state, job, "", before, RunSummary(), notes, findings, left, summarised=False)
     mismatches = check_labels(job, plan)
     logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
-    executor = LocalExecutor(job) if local or not plan.pending else RayExecutor(job, logs)
+    executor = _executor(job, plan, logs, local=local, processes=processes)
     say(f"working {executor.where}" + ("" if part.whole else f" on part {part}: {len(share.files)} source files"))
     try:
         outcome = _locked_run(job, plan, found, logs, executor, _Order(part, fresh, steal_lock, watch, say))
@@ -108,6 +112,16 @@ def run_job(
     counted = label_warnings(outcome.summary.labels, matched=not mismatches) if outcome.summarised else []
     outcome.warnings[:0] = [*job.notes, *mismatches, *counted, *outcome.summary.dataset_notes]
     return outcome
+
+
+def _executor(job: Job, plan: Plan, logs: RunLogs, *, local: bool, processes: int) -> Executor:
+    if not local and plan.pending:
+        return RayExecutor(job, logs)
+    if processes > 1 and plan.pending:
+        from pipeline.run.processes import ProcessExecutor
+
+        return ProcessExecutor(job, processes, logs)
+    return LocalExecutor(job)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class LocalExecutor:
         self._failed: set[str] = set()
         self._closed = False
 
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+    def work(self, files: Iterable[FilePlan]) -> Iterator[Receipt | Failure]:
         """One file after the other; nothing more of a file that failed."""
         self._failed.clear()
         shards = self._shards(files)
@@ -103,7 +103,7 @@ class LocalExecutor:
             if written is not None:
                 yield written.result()
 
-    def _shards(self, files: Sequence[FilePlan]) -> Iterator[Shard | Failure]:
+    def _shards(self, files: Iterable[FilePlan]) -> Iterator[Shard | Failure]:
         from pipeline.run.steps import read_file
 
         for plan in files:
@@ -226,8 +226,9 @@ class RayExecutor:
     ) -> tuple[FilePlan, ...]:
         """Walk through the suspects in processes that may die, as many at a time as there are workers."""
         from pipeline.run.isolate import find_poison
+        from pipeline.run.ray_probes import RayProbes
 
-        return find_poison(self.job, plans, suspects, self.workers, say)
+        return find_poison(plans, suspects, RayProbes(self.job, self.workers), say)
 
     def check_alive(self) -> None:
         """Raise JobFailed when the node's own processes are gone, if the cluster was started here."""

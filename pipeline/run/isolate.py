@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.job import Job
 from pipeline.plan import FilePlan
-from pipeline.records import Rejection, Shard
+from pipeline.records import Rejection
+from pipeline.run.probe import Ending, Probes
 
 DEATHS = 2
 """How often a sample takes its process down, alone, before it is called the culprit."""
@@ -27,74 +27,43 @@ _SAY_EVERY = 10.0
 _MESSAGE = "the worker process died while translating this sample alone, twice"
 
 
-class _Probe:
-    """An expendable translator that holds one shard."""
-
-    def __init__(self, job: Job) -> None:
-        from pipeline.translate.translator import Translator
-
-        self.job = job
-        # One at a time, alone in the device: whoever is inside when the process dies did it.
-        self.translator = Translator(replace(job, batch_size=1))
-        self.shard: Shard | None = None
-
-    def node(self) -> str:
-        """The node that the process is on."""
-        import ray
-
-        return ray.get_runtime_context().get_node_id()
-
-    def hold(self, plan: FilePlan) -> int:
-        """Read the one shard of the plan that is missing; returns its number of samples, 0 where there is none."""
-        from pipeline.run.steps import read_file
-
-        self.shard = next(iter(read_file(self.job, plan)), None)
-        return 0 if self.shard is None else len(self.shard.samples)
-
-    def try_one(self, sample: int) -> None:
-        """Translate one sample of the shard that is held."""
-        from pipeline.translate.shard import translate_shard
-
-        assert self.shard is not None
-        translate_shard(self.translator, replace(self.shard, samples=(self.shard.samples[sample],)))
-
-
 @dataclass
 class _Walk:
-    """One shard on its way through a probe: ``next`` is the sample to try, ``size`` their number once it is read."""
+    """One shard on its way through probes: ``next`` is the sample to try, ``size`` their number once it is read.
+
+    ``held`` says whether the probe of the moment has read it.
+    """
 
     file: str
     part: int
     next: int = 0
     size: int | None = None
     deaths: Counter[int] = field(default_factory=Counter)
-    probe: Any = None
-    node: str = ""
+    held: bool = False
 
 
 def find_poison(
-    job: Job, plans: Sequence[FilePlan], suspects: Mapping[str, Sequence[int]], probes: int, say: Callable[[str], None]
+    plans: Sequence[FilePlan], suspects: Mapping[str, Sequence[int]], probes: Probes, say: Callable[[str], None]
 ) -> tuple[FilePlan, ...]:
     """The same file plans with every sample that kills its process on its own noted as poison.
 
     Args:
         suspects: by the files' relative names, the parts to walk through.
-        probes: how many to walk through at a time.
+        probes: the processes that may die.
         say: called with a line about the progress, every ten seconds.
     """
-    return _Search(job, plans, suspects, probes, say).result()
+    return _Search(plans, suspects, probes, say).result()
 
 
 class _Search:
     def __init__(
         self,
-        job: Job,
         plans: Sequence[FilePlan],
         suspects: Mapping[str, Sequence[int]],
-        probes: int,
+        probes: Probes,
         say: Callable[[str], None],
     ) -> None:
-        self.job, self.probes, self.say = job, max(1, probes), say
+        self.probes, self.say = probes, say
         self.plans = {plan.file.relative: plan for plan in plans}
         self.waiting = [_Walk(file, part) for file, parts in suspects.items() for part in parts]
         self.working: dict[Any, _Walk] = {}
@@ -103,47 +72,34 @@ class _Search:
 
     def result(self) -> tuple[FilePlan, ...]:
         """Walk through all suspects, or until the budget is used up."""
-        import ray
-
         try:
             while self.working or (self.waiting and self.deaths < BUDGET):
-                while self.waiting and len(self.working) < self.probes and self.deaths < BUDGET:
+                while self.waiting and len(self.working) < self.probes.most and self.deaths < BUDGET:
                     self._begin(self.waiting.pop(0))
-                ready, _ = ray.wait(list(self.working), timeout=1.0)
-                for reference in ready:
-                    self._go_on(self.working.pop(reference), reference)
+                for probe, answer in self.probes.wait(1.0):
+                    walk = self.working.pop(probe)
+                    if isinstance(answer, str):
+                        self._ended(walk, answer)
+                    else:
+                        self._go_on(probe, walk, answer)
                 if time.monotonic() - self.said > _SAY_EVERY:
                     self._report()
         finally:
-            for walk in self.working.values():
-                ray.kill(walk.probe)
+            for probe in self.working:
+                self.probes.end(probe)
         self._report()
         return tuple(self.plans.values())
 
     def _begin(self, walk: _Walk) -> None:
         """A fresh process for a shard: it reads the shard, and then tries what is next."""
-        import ray
+        probe = self.probes.begin()
+        self.working[probe] = walk
+        walk.held = False
+        self.probes.call(probe, "hold", self._one(walk))
 
-        compute = self.job.spec.compute
-        expendable: Any = ray.remote(max_restarts=0, num_cpus=compute.cpus, num_gpus=compute.gpus)(_Probe)
-        walk.probe, walk.node = expendable.remote(self.job), ""
-        self.working[walk.probe.node.remote()] = walk
-
-    def _go_on(self, walk: _Walk, reference: Any) -> None:
-        import ray
-        from ray.exceptions import ActorDiedError, ActorUnavailableError
-
-        try:
-            answer: Any = ray.get(reference)
-        except (ActorDiedError, ActorUnavailableError):
-            self._died(walk)
-            return
-        if not walk.node:
-            walk.node = answer
-            self.working[walk.probe.hold.remote(self._one(walk))] = walk
-            return
-        if answer is not None:
-            walk.size = answer
+    def _go_on(self, probe: Any, walk: _Walk, answer: int | None) -> None:
+        if not walk.held:
+            walk.held, walk.size = True, answer
         else:
             walk.next += 1
             self.tried += 1
@@ -152,15 +108,16 @@ class _Search:
             walk.next += 1
         if walk.size is None or walk.next >= walk.size or self.deaths >= BUDGET:
             self.walked += 1
-            ray.kill(walk.probe)
+            self.probes.end(probe)
             return
-        self.working[walk.probe.try_one.remote(walk.next)] = walk
+        self.working[probe] = walk
+        self.probes.call(probe, "try_one", walk.next)
 
-    def _died(self, walk: _Walk) -> None:
-        if walk.node and _is_alive(walk.node):
+    def _ended(self, walk: _Walk, how: Ending) -> None:
+        if how == "died":
             self.deaths += 1
             # Before the shard is read, sample -1 stands for reading it: nothing of it can be found out here.
-            at = -1 if walk.size is None else walk.next
+            at = walk.next if walk.held else -1
             walk.deaths[at] += 1
             if walk.deaths[at] >= DEATHS:
                 if at < 0:
@@ -186,9 +143,3 @@ class _Search:
             f"searching {self.total} shards that took their worker process down twice: {self.walked} walked through, "
             f"{self.tried} samples tried, {self.found} culprits found"
         )
-
-
-def _is_alive(node: str) -> bool:
-    import ray
-
-    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
