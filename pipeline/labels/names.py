@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -30,7 +31,11 @@ class PictureName:
 
     @classmethod
     def parse(cls, name: str) -> PictureName:
-        """Take apart a path, a file name or a sample key; backslashes count as slashes."""
+        """Take apart a path, a file name or a sample key; backslashes count as slashes.
+
+        An accent is one character with its letter: macOS writes it as one of its own, label files mostly do not.
+        """
+        name = unicodedata.normalize("NFC", name)
         parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
         foreign = bool(_ABSOLUTE.match(name)) or ".." in parts
         *folders, base = [part for part in parts if part != ".."] or [""]

@@ -26,7 +26,7 @@ from pipeline.labels.table import LabelTable, TableInfo, TableWriter
 from pipeline.paths import LABEL_INFO_FILE, OWN
 from pipeline.storage import StorageOptions, Store, explained
 
-_VERSION = 2
+_VERSION = 3
 _KEEP_SECONDS = 3 * 24 * 3600
 
 

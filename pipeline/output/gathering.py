@@ -161,7 +161,10 @@ def _measure(found: Gathered, note: PartNote, table: pa.Table) -> None:
     found.counts["ok"] += good.num_rows - note.ok
     for name, summary in found.columns.items():
         if METRIC + name in table.column_names:
-            summary.add(good[METRIC + name].drop_null().to_pylist())
+            column = good[METRIC + name]
+            summary.add(column.drop_null().to_pylist())
+            # What the index holds of a value that is no number.
+            summary.nan_count += column.null_count
     if found.ranks is not None:
         keys = good.select(["key", "variant"]).to_pylist()
         found.ranks |= {rank(each["key"], each["variant"]) for each in keys}

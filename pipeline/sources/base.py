@@ -111,8 +111,15 @@ def assemble(
         problem = Rejection("read", "no_image", said)
         return Sample(key=key, source_uri=uri, problem=problem), ()
     target = _bytes(values.get(layout.target)) if layout.target else None
-    labels = values.get(layout.labels) if layout.labels else None
     findings: list[Finding] = []
+
+    def text(name: str | None) -> str | None:
+        try:
+            return _text(values.get(name)) if name else None
+        except UnicodeDecodeError:
+            findings.append(Finding("value", str(name), "not UTF-8 text; it is left empty", 1, (key,)))
+            return None
+
     passthrough: dict[str, Any] = {}
     doubtful = layout.carry if doubtful is None else doubtful
     for name, kind in layout.carry.items():
@@ -132,8 +139,8 @@ def assemble(
         source_uri=uri,
         image=image,
         target=target if isinstance(target, bytes) else None,
-        caption=_text(values.get(layout.caption)) if layout.caption else None,
-        labels_raw=_text(labels),
+        caption=text(layout.caption),
+        labels_raw=text(layout.labels),
         masks={name: mask for name in layout.masks if isinstance(mask := _bytes(values.get(name)), bytes)},
         passthrough=passthrough,
     )
@@ -154,8 +161,12 @@ def _bytes(value: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
+    """A member or cell as text; of a list of captions the first. Raises UnicodeDecodeError for other bytes."""
+    if isinstance(value, list):
+        value = next((each for each in value if each), None)
     if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace").rstrip("\n")
+        # What editors add: a mark at the beginning, line ends.
+        return value.decode("utf-8-sig").rstrip("\r\n")
     return None if value is None else str(value)
 
 
@@ -176,9 +187,22 @@ def typed(value: Any, kind: Kind) -> Any:
             raise ValueError("not UTF-8 text") from None
     type = type_of(kind)
     try:
-        return pa.scalar(value, type.value_type if pa.types.is_dictionary(type) else type).as_py()
+        found = pa.scalar(value, type.value_type if pa.types.is_dictionary(type) else type).as_py()
+        if _same(value, found):
+            return found
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        raise ValueError(f"a value ({str(value)[:40]}) that is no {kind}, as the first source file has it") from None
+        pass
+    raise ValueError(f"a value ({str(value)[:40]}) that is no {kind}, as the first source file has it")
+
+
+def _same(value: Any, found: Any) -> bool:
+    """Whether Arrow, which cuts 1.5 off to 1 and drops fields and time zones, has kept all of a value."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return all(each is None or _same(each, found.get(name)) for name, each in value.items())
+    if isinstance(value, list | tuple) and isinstance(found, list | tuple):
+        return len(value) == len(found) and all(map(_same, value, found))
+    # Fewer digits are what a type of fewer bits means.
+    return isinstance(found, float) or bool(value == found)
 
 
 def cut_shards(

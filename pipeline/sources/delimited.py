@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from methods.errors import InputError, first_line
@@ -17,6 +18,8 @@ from pipeline.sources.columns import type_of
 _DELIMITERS = (",", ";", "\t", "|")
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _LINES = 20
+# Of a whole process: the 128 KiB that Python allows are too little for a cell of polygons.
+csv.field_size_limit(1 << 26)
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ def read_delimited(data: bytes, types: Mapping[str, str], where: str) -> Delimit
         types: column -> type of what is not to stay text (``int64``, ``double``, ``bool``, ``timestamp``).
 
     Raises:
-        InputError: not UTF-8 text, a type that is none, a column that is not there, or a value of another type.
+        InputError: not UTF-8 text, a quotation mark that does not fit, a type that is none, a column that is not
+            there, or a value of another type.
         pa.ArrowInvalid: rows of different lengths.
     """
     try:
@@ -42,7 +46,9 @@ def read_delimited(data: bytes, types: Mapping[str, str], where: str) -> Delimit
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: byte {error.start} is not UTF-8 text; save the file as CSV UTF-8") from None
     delimiter = find_delimiter(text)
-    names = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    _check_quotes(text, delimiter, where)
+    written = next(csv.reader(io.StringIO(text), delimiter=delimiter), [])
+    names = [name.strip() for name in written]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{where}: the column '{twice[0]}' is there twice")
@@ -51,14 +57,34 @@ def read_delimited(data: bytes, types: Mapping[str, str], where: str) -> Delimit
         if name not in columns:
             raise InputError(f"{where}: source.types names '{name}', but there is only {listed(sorted(names), 24)}")
         columns[name] = type_of(kind)
-    as_text = dict.fromkeys(names, pa.string())
+    as_text = dict.fromkeys(written, pa.string())
     text_table = pa_csv.read_csv(
         io.BytesIO(text.encode()),
         parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(column_types=as_text, strings_can_be_null=False),
     )
-    arrays = [_as(text_table.column(n), columns[name], name, where) for n, name in enumerate(names)]
+    texts = text_table.columns
+    if names != written:
+        # Written with a blank after each comma, which belongs to no value.
+        texts = [pc.utf8_trim_whitespace(column) for column in texts]  # type: ignore[attr-defined]
+    arrays = [_as(column, columns[name], name, where) for column, name in zip(texts, names, strict=True)]
     return Delimited(pa.table(arrays, names=names), _NAMES[delimiter])
+
+
+def _check_quotes(text: str, delimiter: str, where: str) -> None:
+    """Refuse a value whose quotation mark is never closed: it would swallow the rows that follow, all of them."""
+    if '"' not in text:
+        return
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error:
+        raise InputError(
+            f"{where}: line {line}: a value that begins with a quotation mark is not closed, or goes on after it; "
+            'put the whole value in quotation marks and write "" for each within it'
+        ) from None
 
 
 def find_delimiter(text: str) -> str:

@@ -19,6 +19,17 @@ def holds_labels(texts: Iterable[bytes | str]) -> bool:
     return any(_is_record(text) for text in texts)
 
 
+def may_hold_labels(text: str) -> bool:
+    """Whether a text where others are records of labels may have been one: damaged, or with the signs of one.
+
+    Other JSON is metadata, and what is blank says nothing.
+    """
+    try:
+        return _means_to(parse_text(text)[0])
+    except ValueError:
+        return bool(text.strip())
+
+
 def _is_record(text: bytes | str) -> bool:
     try:
         parse_sample(text, "auto")
@@ -26,9 +37,12 @@ def _is_record(text: bytes | str) -> bool:
     except BadSample:
         pass
     try:
-        record = parse_text(text)[0]
+        return _means_to(parse_text(text)[0])
     except ValueError:
         return False
+
+
+def _means_to(record: object) -> bool:
     return isinstance(record, dict) and any(_objects(record.get(sign)) for sign in _SIGNS)
 
 

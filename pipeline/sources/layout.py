@@ -112,10 +112,12 @@ def choose(spec: SourceSpec, seen: Peeked, where: str) -> Layout:
     if image is None:
         raise InputError(f"{where}: no picture found among {listed(sorted(kinds), MOST_NAMES)}; {seen.hint}")
     target = _pick(spec.target, [own.target or ""] if own else TARGET_NAMES, kinds, "target", where)
-    caption = _pick(spec.caption, [own.caption or ""] if own else CAPTION_NAMES, kinds, "caption", where)
+    usual = [own.caption or ""] if own else [name for name in CAPTION_NAMES if _is_text(kinds.get(name, ""))]
+    caption = _pick(spec.caption, usual, kinds, "caption", where)
     labels = None if spec.labels.uri else _labels(spec, seen)
     beside = own.labels_source if own and labels else None
-    taken = {image, target, caption, labels, beside}
+    # Of a list of captions the first is taken for the caption, and the list passes through.
+    taken = {image, target, None if caption and kinds[caption].startswith("list<") else caption, labels, beside}
     if spec.masks == "auto":
         usual = own.masks if own else [name for name in sorted(kinds) if name in MASK_NAMES and kinds[name] == "binary"]
         masks = tuple(name for name in usual if name not in taken)
@@ -149,6 +151,12 @@ def choose(spec: SourceSpec, seen: Peeked, where: str) -> Layout:
         delimiter=seen.delimiter,
         left_out=dict(sorted(seen.left_out.items())),
     )
+
+
+def _is_text(kind: Kind) -> bool:
+    """Whether a member or column of this kind may be a caption, or a list of them."""
+    inner = kind.removeprefix("list<").removeprefix("dictionary<")
+    return inner.startswith(("string", "text", "binary"))
 
 
 def _labels(spec: SourceSpec, seen: Peeked) -> str | None:

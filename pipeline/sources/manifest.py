@@ -83,7 +83,7 @@ class ManifestSource:
         """The whole manifest, and the delimiter of a CSV file."""
         with Store(file.uri, self.spec.storage).open("") as raw:
             if file.relative.lower().endswith(LINE_SUFFIXES):
-                return pa_json.read_json(io.BytesIO(raw.read()), pa_json.ReadOptions(block_size=_BLOCK)), ""
+                return _read_lines(raw.read()), ""
             if not file.relative.lower().endswith(TEXT_SUFFIXES):
                 return pq.read_table(raw), ""
             read = read_delimited(raw.read(), self.spec.types, redact(file.uri))
@@ -127,6 +127,27 @@ class ManifestSource:
             problem = Rejection("read", error.reason, str(error))
             return Sample(key=key, source_uri=redact(uri), problem=problem), ()
         return assemble(key, redact(uri), {**reader.values(row), "image": data}, reader.layout, reader.doubtful)
+
+
+def _read_lines(data: bytes) -> pa.Table:
+    """A JSON Lines file, with text as text: Arrow takes what looks like a date for one, and drops how it is written."""
+    options = pa_json.ReadOptions(block_size=_BLOCK)
+    table = pa_json.read_json(io.BytesIO(data), options)
+    schema = pa.schema([(field.name, _with_text(field.type)) for field in table.schema])
+    if schema.equals(table.schema):
+        return table
+    return pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=schema))
+
+
+def _with_text(type: pa.DataType) -> pa.DataType:
+    """The type that Arrow found in JSON, with text in place of times."""
+    if pa.types.is_timestamp(type):
+        return pa.string()
+    if isinstance(type, pa.ListType):
+        return pa.list_(_with_text(type.value_type))
+    if isinstance(type, pa.StructType):
+        return pa.struct([(type.field(n).name, _with_text(type.field(n).type)) for n in range(type.num_fields)])
+    return type
 
 
 def _resolved(folder: str, value: str) -> str:

@@ -207,7 +207,8 @@ class RowReader:
         found = row.get(self.layout.key) if self.layout.key is not None else None
         if found is None:
             return None
-        return variant_key(str(found), row.get("variant") or 0, self.layout.variants or 1)
+        name = found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else str(found)
+        return variant_key(name, row.get("variant") or 0, self.layout.variants or 1)
 
     def values(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row's parts by name, with labels as text."""

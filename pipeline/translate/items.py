@@ -38,6 +38,14 @@ class Prepared:
     label_record: int | None
     tensor: torch.Tensor
     sha256: str
+    label_problem: str | None = None
+
+    @property
+    def label_problems(self) -> tuple[str, ...]:
+        """Why labels of the sample, or single annotations of them, are left out."""
+        if self.labels is not None:
+            return self.labels.problems
+        return () if self.label_problem is None else (self.label_problem,)
 
     def findings(self) -> tuple[Finding, ...]:
         """What a user should look at in this sample."""

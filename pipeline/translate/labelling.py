@@ -18,6 +18,7 @@ from pipeline.labels.outside import without_outside
 from pipeline.labels.source import fetched
 from pipeline.labels.table import Record
 from pipeline.records import Sample
+from pipeline.sources.evidence import may_hold_labels
 from pipeline.spec import LabelsSpec, SourceSpec
 from pipeline.storage import Store
 
@@ -33,11 +34,13 @@ class SampleLabels:
         labels: in coordinates of the upright picture; ``None`` where there are none.
         record: number of the picture in the label table, where one of it was found.
         masks: label maps that the table names for this picture, as files.
+        problem: why labels that the sample brings could not be read.
     """
 
     labels: Labels | None = None
     record: int | None = None
     masks: Mapping[str, bytes] = field(default_factory=dict)
+    problem: str | None = None
 
 
 def job_table(job: Job) -> LabelTable | None:
@@ -70,19 +73,20 @@ def label_sample(
     """The sample's labels, from the table or from its own JSON.
 
     A JSON that nobody declared to be labels (format ``auto``) and that is none is left alone: it stays in
-    ``labels_raw``.
+    ``labels_raw``. One that was to be labels, and is damaged, costs its picture the labels and is a ``problem``.
 
     Args:
         keep_outside: leave annotations in that lie wholly outside the picture.
 
     Raises:
-        BadSample: declared labels that cannot be read; with ``labels.strict`` also for a single annotation.
+        BadSample: declared labels that cannot be read; with ``labels.strict`` also others, and a single annotation.
     """
     upright = upright_size(decoded)
     record: Record | None = None
     labels: Labels | None = None
     masks: dict[str, bytes] = {}
     relative = False
+    problem: str | None = None
     if table is not None:
         record = find_record(sample, table)
         if record is not None:
@@ -91,22 +95,27 @@ def label_sample(
             labels = with_drawn(parse_record(record.text, upright, table.info), maps, upright, table.info)
             relative = table.info.format in _OF_ANY_SIZE
     elif sample.labels_raw is not None:
-        labels = _own_labels(sample.labels_raw, source.labels)
+        labels, problem = _own_labels(sample.labels_raw, source.labels)
     if labels is not None:
         labels = _aligned(labels, None if relative else source.labels.size, decoded)
         labels = labels if keep_outside else without_outside(labels, upright)
         if labels.problems and source.labels.strict and not keep_outside:
             raise BadSample("bad_labels", f"labels: {labels.problems[0]}")
-    return SampleLabels(labels, None if record is None else record.number, masks)
+    return SampleLabels(labels, None if record is None else record.number, masks, problem)
 
 
-def _own_labels(text: str, spec: LabelsSpec) -> Labels | None:
+def _own_labels(text: str, spec: LabelsSpec) -> tuple[Labels | None, str | None]:
+    """The labels, or why they cannot be read; neither of what was not meant to be labels."""
     try:
-        return parse_sample(text, spec.format)
-    except BadSample:
+        return parse_sample(text, spec.format), None
+    except BadSample as error:
         if spec.format != "auto":
             raise
-        return None
+        if not may_hold_labels(text):
+            return None, None
+        if spec.strict:
+            raise
+        return None, str(error)
 
 
 def _aligned(labels: Labels, made_for: tuple[int, int] | None, decoded: codec.Decoded) -> Labels:

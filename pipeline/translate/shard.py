@@ -280,7 +280,7 @@ class ShardTranslation:
             labels=labels,
             labels_raw=prepared.labels.raw if prepared.labels else sample.labels_raw,
             label_record=prepared.label_record,
-            label_problems=prepared.labels.problems if prepared.labels else (),
+            label_problems=prepared.label_problems,
             masks=masks,
             passthrough=sample.passthrough,
             metrics=measured.values,

@@ -104,7 +104,7 @@ class Translator:
             target = None if target is None else cut_to(target, window, upright)
             labels = None if labels is None else Transform.crop(upright, window).apply(labels)
         sha256 = hashlib.sha256(image).hexdigest()
-        return Prepared(sample, decoded, window, target, labels, found.record, tensor, sha256)
+        return Prepared(sample, decoded, window, target, labels, found.record, tensor, sha256, found.problem)
 
     def _window(self, decoded: codec.Decoded) -> Window | None:
         crop = getattr(self.method, "window", None)

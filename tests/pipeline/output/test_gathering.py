@@ -57,6 +57,13 @@ def test_beyond_a_limit_the_parts_are_the_index(made: Job, monkeypatch, limit: s
     assert verify(made.store).sound
 
 
+def test_values_that_are_no_numbers_are_counted(made: Job) -> None:
+    """The index holds them as nulls: without a target there is no distance to one."""
+    columns = metrics(made)["columns"]
+    assert (columns["psnr"]["count"], columns["psnr"]["nan_count"]) == (15, 0)
+    assert (columns["psnr_target"]["count"], columns["psnr_target"]["nan_count"]) == (0, 15)
+
+
 def test_tables_are_joined_without_a_change_of_order(made: Job, monkeypatch) -> None:
     rows = index_rows(Path(made.store.path()))
     assert [row["key"] for row in rows] == sorted(row["key"] for row in rows)
