@@ -32,7 +32,7 @@ def reference_features(job: Job, set_metrics: Sequence[Any]) -> list[np.ndarray 
     if is_statistics(reference.uri):
         found = Statistics.read(reference.uri, reference.storage)
     else:
-        found = _kept(job, where)
+        found = _kept(job, where, asking)
         if found is None:
             source = SourceSpec(uri=reference.uri, storage=reference.storage)
             found = dataset_statistics(source, asking, job.metric_weights)
@@ -45,8 +45,8 @@ def _features(found: Statistics, metric: Any, job: Job, where: str) -> np.ndarra
     return found.of(params.set_name(), job.metric_weights[params.weights()], params.sample, where, metric.name)
 
 
-def _kept(job: Job, where: str) -> Statistics | None:
-    """The statistics that an earlier run kept, if they are of this reference."""
+def _kept(job: Job, where: str, asking: Sequence[Any]) -> Statistics | None:
+    """The statistics that an earlier run kept, if they are of this reference, for all metrics that ask for them."""
     data = job.store.read_or_none(REFERENCE_FILE)
     if data is None:
         return None
@@ -55,4 +55,5 @@ def _kept(job: Job, where: str) -> Statistics | None:
     except InputError:
         # damaged: made anew
         return None
-    return found if found.source == where else None
+    wanted = {metric.params.set_name(): job.metric_weights[metric.params.weights()] for metric in asking}
+    return found if found.source == where and wanted.items() <= found.networks.items() else None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipeline import metrics
 from pipeline.job import Job
-from pipeline.metrics.set_features import RANK
+from pipeline.metrics.set_features import RANK, FeatureReader
 from pipeline.output.reference import reference_features
 from pipeline.paths import FEATURES
 from pipeline.storage import Store
@@ -27,29 +27,41 @@ def set_figures(job: Job, shards: Collection[str], kept: Collection[int] | None)
         InputError: the job's reference cannot be read any more.
     """
     stored = StoredFeatures(job.store, shards, kept)
-    if not stored.names:
-        return {}, []
+    return figures_of(job, stored, metrics.build(job.metric_entries, device="cpu")) if stored.names else ({}, [])
+
+
+def figures_of(job: Job, features: SetFeatures, built: Sequence[Any]) -> tuple[dict[str, float], list[str]]:
+    """As :func:`set_figures`, of features wherever they are, by metrics that are built."""
     figures: dict[str, float] = {}
     notes: list[str] = []
-    built = metrics.build(job.metric_entries, device="cpu")
-    of_sets: list[Any] = [metric for metric in built if hasattr(metric, "finish")]
+    of_sets = [metric for metric in built if hasattr(metric, "finish")]
     for metric, reference in zip(of_sets, reference_features(job, of_sets), strict=True):
-        found = metric.finish(stored, reference)
+        found = metric.finish(features, reference)
         figures.update(found.values)
         notes += found.notes
-    whole = {name: stored.all(name) for name in sorted(stored.unranked)}
+    ranked = {name.removesuffix(f"_{RANK}") for name in features.names if name.endswith(f"_{RANK}")}
+    unranked = [name for name in features.names if name not in ranked and not name.endswith(f"_{RANK}")]
+    whole = {name: features.all(name) for name in sorted(unranked)}
     for metric in built:
         figures.update(metric.combine(whole))
     return {name: float(value) for name, value in sorted(figures.items())}, notes
 
 
-class StoredFeatures:
-    """The features of an output's committed shards.
+class SetFeatures(FeatureReader, Protocol):
+    """Features of a set by name: those of metrics that take a sample, beside their pictures' ranks, and others."""
 
-    Attributes:
-        names: all there are.
-        unranked: those of metrics that take all of them.
-    """
+    @property
+    def names(self) -> Collection[str]:
+        """All there are."""
+        ...
+
+    def all(self, name: str) -> np.ndarray:
+        """(n, D): every row."""
+        ...
+
+
+class StoredFeatures:
+    """The features of an output's committed shards; ``names`` are all there are."""
 
     def __init__(self, store: Store, shards: Collection[str], kept: Collection[int] | None) -> None:
         self._store = store
@@ -61,9 +73,6 @@ class StoredFeatures:
             if file.removesuffix(".npy") in known:
                 self._paths.setdefault(name, []).append(entry.path)
         self.names = set(self._paths)
-        self.unranked = {
-            name for name in self.names if f"{name}_{RANK}" not in self.names and not name.endswith(f"_{RANK}")
-        }
 
     def all(self, name: str) -> np.ndarray:
         """(n, D): every row, in order of shards."""

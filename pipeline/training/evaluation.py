@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from methods.errors import BadSample, InputError
 from methods.train import registry
 from methods.train.objective import Validation
 from pipeline import codec, job
+from pipeline.metrics.set_features import RANK
 from pipeline.metrics.summary import Summary
+from pipeline.output.set_figures import figures_of
 from pipeline.records import Row, Sample, Shard
 from pipeline.spec import JobSpec
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 GRID = "samples"
 """Title of the picture with the fixed samples: source, output (or several), target."""
@@ -34,7 +40,7 @@ class Evaluation:
     With one stream a sample's target is its own; for objectives that learn pictures from conditions, the condition is
     translated and the picture is the target. With two unpaired streams, the samples of the first are translated, and
     the pictures of the second stand for the target domain: metrics of whole sets compare with them, those of single
-    pictures do not.
+    pictures do not. With ``validation.reference`` metrics of whole sets compare with that.
 
     Args:
         spec: what is trained; its ``validation`` names metrics and method.
@@ -59,7 +65,9 @@ class Evaluation:
                 for number, sample in enumerate(self._samples)
             ]
         self._tree = _job_tree(spec, names[0], column)
-        job.check(JobSpec.model_validate(self._tree))
+        self._said: set[str] = set()
+        with _as_validation():
+            job.check(JobSpec.model_validate(self._tree))
 
     def __call__(self, weights: Path) -> Validation:
         """Metrics by column (means) and set, and the grid of samples. Raises InputError when all are refused."""
@@ -67,7 +75,9 @@ class Evaluation:
         from pipeline.translate.translator import Translator
 
         tree = {**self._tree, "method": {**self._tree["method"], "weights": str(weights)}}
-        translator = Translator(job.prepare(JobSpec.model_validate(tree)))
+        with _as_validation():
+            ready = job.prepare(JobSpec.model_validate(tree))
+        translator = Translator(ready)
         try:
             shard = Shard("validation", "validation", 0, tuple(self._samples), last=True)
             rows = translate_shard(translator, shard).rows
@@ -78,11 +88,11 @@ class Evaluation:
                     f"validation: method '{self._tree['method']['name']}' refuses every held-out sample"
                     + (f": {why.error}: {why.message}" if why else "")
                 )
-            return Validation(self._measured(translator, done), {GRID: self._grid(rows)})
+            return Validation(self._measured(ready, translator.metrics, done), {GRID: self._grid(rows)})
         finally:
             translator.close()
 
-    def _measured(self, translator: Any, rows: Sequence[Row]) -> dict[str, float]:
+    def _measured(self, ready: job.Job, built: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
         sums: dict[str, Summary] = {}
         for row in rows:
             for column, value in row.metrics.items():
@@ -90,13 +100,13 @@ class Evaluation:
                 if not (self._unpaired and column.endswith("_target")):
                     sums.setdefault(column, Summary()).add([value])
         found = {column: each.mean for column, each in sums.items() if each.count}
-        features = {
-            name: np.stack([row.features[name] for row in rows if row.features.get(name) is not None])
-            for name in {name for row in rows for name in row.features}
-        }
-        for metric in translator.metrics:
-            found |= metric.combine(features)
-        return found
+        with _as_validation():
+            figures, notes = figures_of(ready, RowFeatures(rows), built)
+        for note in notes:
+            if note not in self._said:
+                self._said.add(note)
+                _log.warning("validation.metrics: %s; validation.count says how many", note)
+        return found | figures
 
     def _grid(self, rows: Sequence[Row]) -> np.ndarray:
         """(H, W, 3) uint8: a line per sample with its source, its outputs and its target (paired data)."""
@@ -116,6 +126,43 @@ class Evaluation:
                 top, left = y * high, x * wide
                 sheet[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
         return sheet
+
+
+class RowFeatures:
+    """The features of rows in memory, as :class:`pipeline.output.set_figures.SetFeatures`."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        kept: dict[str, list[np.ndarray]] = {}
+        for row in rows:
+            for name, value in row.features.items():
+                if value is not None:
+                    kept.setdefault(name, []).append(value)
+        self._kept = {name: np.stack(values) for name, values in kept.items()}
+
+    @property
+    def names(self) -> Collection[str]:
+        """All there are."""
+        return self._kept.keys()
+
+    def all(self, name: str) -> np.ndarray:
+        """(n, D): every row, in the order of the samples."""
+        return self._kept[name]
+
+    def sample(self, name: str, count: int) -> np.ndarray | None:
+        """As :class:`pipeline.metrics.set_features.FeatureReader`."""
+        if name not in self._kept:
+            return None
+        order = np.argsort(self._kept[f"{name}_{RANK}"][:, 0], kind="stable")
+        return self._kept[name][order[:count]]
+
+
+@contextlib.contextmanager
+def _as_validation() -> Iterator[None]:
+    """What a job calls its reference has another name here."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace("metrics_reference:", "validation.reference:")) from None
 
 
 def _cell(data: bytes | None) -> np.ndarray:
@@ -168,6 +215,7 @@ def _job_tree(spec: TrainSpec, stream: str, column: str | None) -> dict[str, Any
         "method": {"name": name, **({} if method is None else {"preset": method.preset, "params": method.params})},
         "output": {"uri": spec.output.uri, "pairs": True, "image": {"format": "png"}},
         "metrics": list(wanted.metrics),
+        "metrics_reference": None if wanted.reference is None else wanted.reference.model_dump(mode="json"),
         "variants": wanted.variants,
         "compute": {"gpus": spec.compute.gpus, "torch_threads": spec.compute.torch_threads},
         "seed": spec.seed,

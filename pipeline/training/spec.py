@@ -15,14 +15,16 @@ from methods.train import registry
 from methods.train.loggers import LoggerName, check_logger
 from methods.train.recipe import Recipe
 from methods.train.selection import Selection
-from pipeline.spec import MethodSpec, SourceSpec, fingerprint, read_tree, validated
+from pipeline.metrics.direction import better
+from pipeline.spec import MethodSpec, ReferenceSpec, SourceSpec, fingerprint, read_tree, validated
 from pipeline.storage import StorageOptions
 from pipeline.training.augment import AugmentSpec
 
 Every = Annotated[int, Field(ge=1)]
 MetricEntry = str | dict[str, dict[str, Any] | None]
 """A metric's name, or its name with parameters, as in a job."""
-_HIGHER = re.compile(r"psnr|ssim|top1|accuracy")
+_HIGHER = re.compile(r"top1|accuracy|recall|precision")
+"""What objectives say of themselves; metrics know it of their columns."""
 
 
 class _Block(BaseModel):
@@ -53,6 +55,10 @@ class ValidationSpec(_Block):
     """The method that runs the weights, with its parameters, for ``metrics`` and in the model card; ``null`` for that
     of the objective's name.
     """
+    reference: ReferenceSpec | None = None
+    """What ``fid`` and other metrics of whole sets compare with: a dataset of the target domain, or a file of its
+    statistics (``sceneshift stats``); ``null`` for the targets of the held-out samples.
+    """
     variants: Every = 1
     """Outputs per held-out sample, for methods that draw random numbers; all are measured and shown."""
     best: str | None = None
@@ -60,7 +66,9 @@ class ValidationSpec(_Block):
     checkpoint are kept beside the newest.
     """
     direction: Literal["auto", "higher", "lower"] = "auto"
-    """Which values of ``best`` are better; ``auto``: higher for PSNR, SSIM and shares of right answers, else lower."""
+    """Which values of ``best`` are better; ``auto``: higher for PSNR, SSIM, CLIP's scores and shares of right answers,
+    else lower.
+    """
     patience: Every | None = None
     """Validations without a better ``best`` after which the training ends; ``null`` for never."""
 
@@ -76,7 +84,8 @@ class ValidationSpec(_Block):
         """How validations are compared; ``None`` where no best one is kept."""
         if self.best is None:
             return None
-        higher = bool(_HIGHER.search(self.best)) if self.direction == "auto" else self.direction == "higher"
+        known = better(self.best) or ("higher" if _HIGHER.search(self.best) else "lower")
+        higher = (known if self.direction == "auto" else self.direction) == "higher"
         return Selection(self.best, higher, self.patience)
 
     @property
@@ -182,6 +191,7 @@ _NEEDS = (
     ("validation.metrics", "validation.samples", _NO_SAMPLES),
     ("validation.best", "validation.samples", _NO_SAMPLES),
     ("validate_every", "validation.samples", _NO_SAMPLES),
+    ("validation.reference", "validation.metrics", "name under validation.metrics what is compared with it"),
     ("validation.variants", "validation.metrics", "name under validation.metrics what is measured on them"),
     ("validation.direction", "validation.best", _NO_BEST),
     ("validation.patience", "validation.best", _NO_BEST),

@@ -169,6 +169,53 @@ def test_unpaired_sets_are_compared_as_sets(trained: Path, tmp_path: Path) -> No
     assert found.pictures["samples"].shape[1] == 2 * (256 + 4) - 4
 
 
+@pytest.mark.parametrize("reference", [False, True])
+def test_distances_of_sets_are_those_of_a_run(
+    trained: Path, tmp_path: Path, reference: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder_of(tmp_path / "others", 5)
+    beside = {"uri": str(tmp_path / "others")} if reference else None
+    weights = str(trained / "out" / "model.safetensors")
+    metrics = ["psnr", {"cmmd": {"model": "bundled://street-clip"}}]
+    changes = {"source__image": "png", "source__target": "target.png", "metrics_reference": beside}
+    method = {"name": "pix2pix", "weights": weights}
+    run_job(job(trained / "in", tmp_path / "run", method=method, metrics=metrics, **changes), local=True)
+    measured = json.loads((tmp_path / "run" / "metrics.json").read_text())["dataset"]
+    tree = paired(trained, output={"uri": str(tmp_path / "out")})
+    tree["validation"] = {"data": tree["data"], "metrics": metrics, "reference": beside}
+    spec = TrainSpec.parse(tree)
+    evaluation = Evaluation(spec, {"pairs": Stream(spec.data["pairs"], 0)})
+    found = evaluation(Path(weights)).metrics
+    distances = {name: value for name, value in found.items() if name.startswith("cmmd")}
+    assert len(distances) == 4
+    for name, value in distances.items():
+        assert value == pytest.approx(measured[name], rel=1e-6), name
+    assert (tmp_path / "out" / "_sceneshift").exists() == reference
+    evaluation(Path(weights))
+    said = [record.message for record in caplog.records if record.message.startswith("validation.metrics: cmmd")]
+    assert len(said) == 1
+    assert "says little" in said[0]
+
+
+def test_a_reference_that_nothing_uses_is_refused(trained: Path, tmp_path: Path) -> None:
+    tree = paired(trained, output={"uri": str(tmp_path / "out")})
+    tree["validation"] = {"count": 2, "metrics": ["psnr"], "reference": {"uri": str(trained / "in")}}
+    with pytest.raises(InputError, match=r"^validation.reference: no metric uses it"):
+        run_training(TrainSpec.parse(tree))
+    tree["validation"] = {"count": 2, "reference": {"uri": str(trained / "in")}}
+    with pytest.raises(InputError, match=r"validation.reference: name under validation.metrics"):
+        TrainSpec.parse(tree)
+
+
+@pytest.mark.parametrize(
+    ("best", "higher"), [("psnr_target", True), ("clip_score", True), ("recall", True), ("fid", False), ("l1", False)]
+)
+def test_which_values_are_better(tmp_path: Path, best: str, higher: bool) -> None:
+    selection = TrainSpec.parse(paired(tmp_path, validation={"count": 2, "best": best})).validation.selection
+    assert selection is not None
+    assert selection.higher == higher
+
+
 def test_a_condition_is_translated_and_the_picture_is_the_target(tmp_path: Path) -> None:
     samples = {
         f"{n}": {"png": encoded(picture(n, (32, 24)), "PNG"), "seg.png": label_map(n, (32, 24))} for n in range(3)
