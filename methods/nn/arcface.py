@@ -12,6 +12,7 @@ from methods.nn.tensor_file import fill, read_tensors
 
 _STAGES = ((64, 3), (128, 4), (256, 14), (512, 3))
 _INPUT = 112
+_ALIGNED = 256
 
 
 class _SqueezeExcite(nn.Module):
@@ -69,7 +70,12 @@ class ArcFace(nn.Module):
         return F.normalize(self.output_layer(self.body(self.input_layer(faces))), dim=-1)
 
     def of_aligned(self, images: Tensor) -> Tensor:
-        """(B, 512) of (B, 3, 256, 256) pictures aligned as FFHQ: the middle of the face, pooled to 112 x 112."""
+        """(B, 512) of (B, 3, H, W) pictures aligned as FFHQ: the middle of the face, pooled to 112 x 112.
+
+        The middle is measured at 256 x 256; pictures of other sizes are pooled to that first.
+        """
+        if images.shape[-2:] != (_ALIGNED, _ALIGNED):
+            images = F.adaptive_avg_pool2d(images, _ALIGNED)
         return self(F.adaptive_avg_pool2d(images[..., 35:223, 32:220], _INPUT))
 
 

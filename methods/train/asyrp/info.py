@@ -49,6 +49,11 @@ class AsyrpDeltaParams(ObjectiveParams):
     """Weight of the directional CLIP loss."""
     l1_weight: float = Field(default=3.0, ge=0)
     """Weight of the L1 distance to the unedited prediction; the cosine of the texts multiplies it too."""
+    id_weight: float = Field(default=0.0, ge=0)
+    """Weight of the face identity loss: one minus the cosine of the face features of edited and unedited prediction.
+    The release's own has no gradient, since it detaches the edited side; this one has."""
+    face_weights: WeightsUri | None = None
+    """URI of ``model_ir_se50.pth``, for ``id_weight`` (faces aligned as in FFHQ)."""
     strength: float = 1.0
     """Factor on the shift during training."""
     kept_pictures: int = Field(default=100, ge=0)
@@ -72,6 +77,10 @@ class AsyrpDeltaParams(ObjectiveParams):
     def _consistent(self) -> Self:
         if self.t_edit is None and self.lpips_x0 is None:
             raise ValueError("t_edit is not set: set it, or lpips_x0 to find it from")
+        if self.id_weight and self.face_weights is None:
+            raise ValueError("id_weight needs face_weights: the file of the face recogniser, model_ir_se50.pth")
+        if self.face_weights is not None and not self.id_weight:
+            raise ValueError("face_weights without id_weight does nothing: set id_weight, or leave face_weights out")
         if self.t_edit is not None and self.t_edit > self.t_0:
             raise ValueError(f"t_edit is {self.t_edit}, expected at most t_0 = {self.t_0}: nothing would be trained")
         return self

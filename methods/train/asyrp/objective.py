@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,7 +28,9 @@ from methods.asyrp.process import (
     update,
 )
 from methods.base import Inputs, to_uint8
+from methods.diffuseit.losses import identity_loss
 from methods.errors import BadSample, InputError
+from methods.nn.arcface import ArcFace, load_arcface
 from methods.nn.clip import Clip, load_clip, text_cosine, text_direction
 from methods.nn.ddpm_unet import DDPMUNet
 from methods.nn.guided_unet import GuidedUNet
@@ -40,11 +42,12 @@ from methods.train.updates import Updates
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Of one optimizer step: each a mean over the batch."""
+    """Of one optimizer step: each a mean over the batch; ``identity`` is 0 without face recogniser."""
 
     l1: float
     clip: float
     total: float
+    identity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,13 @@ class Known:
         latent: (3, H, W) the noise it comes from.
         plain: (T, 3, H, W) the unedited chain's predicted x0 at each trained timestep.
         features: (D,) CLIP's unit features of the picture.
+        faces: (T, 512) unit face features of ``plain``, with a face recogniser.
     """
 
     latent: Tensor
     plain: Tensor
     features: Tensor
+    faces: Tensor | None = None
 
 
 class AsyrpDelta:
@@ -72,6 +77,7 @@ class AsyrpDelta:
         cosine: CLIP cosine of the plain texts.
         direction: (1, D) unit text direction.
         t_edit: the lowest trained timestep.
+        face: the face recogniser of the identity loss, frozen, on the device.
     """
 
     info: ClassVar[ObjectiveInfo] = INFO
@@ -84,9 +90,10 @@ class AsyrpDelta:
         cosine: float,
         direction: Tensor,
         t_edit: int,
+        face: ArcFace | None = None,
     ) -> None:
         self.unet, self.clip, self.params = unet, clip, params
-        self.cosine, self.direction, self.t_edit = cosine, direction, t_edit
+        self.cosine, self.direction, self.t_edit, self.face = cosine, direction, t_edit, face
         self.device = direction.device
         self.alphas = linear_alphas(params.beta_start, params.beta_end)
         kind = DDPMDeltaBlock if isinstance(unet, DDPMUNet) else GuidedDeltaBlock
@@ -121,7 +128,8 @@ class AsyrpDelta:
             assert params.lpips_x0 is not None
             table = read_table(store.fetch(params.lpips_x0))
             t_edit = first_reaching(table, params.edit_threshold * cosine, params.lpips_x0)
-        return cls(unet.to(device).cast_torso(precision), clip, params, cosine, direction, t_edit)
+        face = None if params.face_weights is None else load_arcface(store.fetch(params.face_weights)).to(device)
+        return cls(unet.to(device).cast_torso(precision), clip, params, cosine, direction, t_edit, face)
 
     def networks(self) -> Mapping[str, nn.Module]:
         """The block alone is trained."""
@@ -142,18 +150,17 @@ class AsyrpDelta:
         images, keys = batch["images"]["image"], batch["images"]["key"]
         assert isinstance(images, Tensor)
         losses = self.descend(self._known_of(images, [str(key) for key in keys]), updates)
-        count = len(losses)
-        return {
-            "total": sum(loss.total for loss in losses) / count,
-            "clip": sum(loss.clip for loss in losses) / count,
-            "l1": sum(loss.l1 for loss in losses) / count,
-        }
+        names = ["total", "clip", "l1", *(["identity"] if self.face is not None else [])]
+        return {name: sum(getattr(loss, name) for loss in losses) / len(losses) for name in names}
 
     def descend(self, known: Sequence[Known], updates: Updates) -> list[StepLosses]:
         """Walk the edited chain from noise, with one optimizer step at each timestep."""
         x = torch.stack([one.latent for one in known]).to(self.device)
         plain = torch.stack([one.plain for one in known], dim=1).to(self.device)
         features = torch.stack([one.features for one in known]).to(self.device)
+        faces = [None] * len(self.plan)
+        if self.face is not None:
+            faces = torch.stack([one.faces for one in known if one.faces is not None], dim=1).to(self.device).unbind()
         losses = []
         for number, step in enumerate(self.plan):
             with torch.no_grad():
@@ -163,19 +170,24 @@ class AsyrpDelta:
             # only the decoder carries gradients: nothing trainable comes before it
             moved = type(encoded)(self.shift(encoded.bottleneck, embedding), encoded.skips)
             following, x0 = update(x, noise, self.unet.decode(moved, embedding)[:, :3], step)
-            found = self._losses(x0, plain[number], features)
+            found = self._losses(x0, plain[number], features, faces[number])
             updates.backward(found["total"])
             updates.step("block", self.optimizer, part=number)
             x = following.detach()
             losses.append(StepLosses(**{name: value.item() for name, value in found.items()}))
         return losses
 
-    def _losses(self, x0: Tensor, plain: Tensor, features: Tensor) -> dict[str, Tensor]:
+    def _losses(self, x0: Tensor, plain: Tensor, features: Tensor, faces: Tensor | None) -> dict[str, Tensor]:
         distance = directional_distance(self._unit_features(x0) - features, self.direction)
         clip = -torch.log((2 - distance) / 2)
         l1 = (x0 - plain).abs().flatten(1).mean(dim=1)
         total = self.params.clip_weight * clip + self.params.l1_weight * self.cosine * l1
-        return {"l1": l1.mean(), "clip": distance.mean(), "total": total.mean()}
+        found = {"l1": l1.mean(), "clip": distance.mean()}
+        if self.face is not None and faces is not None:
+            identity = identity_loss(self.face.of_aligned(x0), faces)
+            total = total + self.params.id_weight * identity
+            found["identity"] = identity.mean()
+        return {**found, "total": total.mean()}
 
     @torch.no_grad()
     def know(self, images: Tensor, latents: Tensor | None = None) -> list[Known]:
@@ -192,7 +204,11 @@ class AsyrpDelta:
         features = self._unit_features(images)
         # in host memory: kept for every picture, needed once a pass
         rows = zip(latents.cpu(), torch.stack(plain, dim=1).cpu(), features.cpu(), strict=True)
-        return [Known(*row) for row in rows]
+        known = [Known(*row) for row in rows]
+        if self.face is not None:
+            faces = torch.stack([self.face.of_aligned(x0) for x0 in plain], dim=1).cpu()
+            known = [replace(one, faces=row) for one, row in zip(known, faces, strict=True)]
+        return known
 
     def _known_of(self, images: Tensor, keys: Sequence[str]) -> list[Known]:
         new = [number for number, key in enumerate(keys) if key not in self._known]
@@ -212,7 +228,7 @@ class AsyrpDelta:
         images = [sample["image"] for sample in samples.get("images", ())]
         if not images:
             return Validation()
-        params, sums, shown = self.params, {"l1": 0.0, "clip": 0.0, "total": 0.0}, []
+        params, sums, shown = self.params, {}, []
         plan = reverse_plan(self.alphas, sequence(params.steps_train, params.t_0), self.t_edit, 0)
         for image in images:
             assert isinstance(image, Tensor)
@@ -221,8 +237,9 @@ class AsyrpDelta:
             latent = known.latent[None].to(self.device)
             edited = generate(self.unet, latent, plan, self.shift, _no_noise)
             features = known.features[None].to(self.device)
-            for name, value in self._losses(edited, picture, features).items():
-                sums[name] += value.item() / len(images)
+            faces = None if self.face is None else self.face.of_aligned(picture)
+            for name, value in self._losses(edited, picture, features, faces).items():
+                sums[name] = sums.get(name, 0.0) + value.item() / len(images)
             if len(shown) < 4:
                 shown.append(np.concatenate([*to_uint8(torch.cat([picture, edited]).clamp(-1, 1))], axis=1))
         return Validation(sums, {"source and edit": np.concatenate(shown)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 
 import methods
 from methods import BadSample, InputError, Inputs
+from methods.asyrp.process import noise_pair
 from methods.base import Batch
+from methods.nn.arcface import ArcFace
 from methods.train import registry
 from methods.train.asyrp.objective import AsyrpDelta
 from methods.train.updates import Updates
@@ -116,6 +119,43 @@ def test_training_lowers_the_loss_and_the_export_is_a_method(golden: Path, tmp_p
     assert float((edited[0] - shown).abs().max()) < 2 / 127.5
 
 
+def test_the_identity_loss_is_its_formula_and_reaches_the_block(
+    golden: Path, case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own restatement in float64; the release's code gives the same number, but detaches the side that is trained."""
+    torch.manual_seed(5)
+    network = ArcFace().eval().requires_grad_(False)
+    monkeypatch.setattr("methods.train.asyrp.objective.load_arcface", lambda path: network)
+    file = str(golden / "train_step" / "case.json")
+    plain = build(golden)
+    objective = build(golden, id_weight=2.0, face_weights=file)
+    recorded = case("train_step")
+    for one in (plain, objective):
+        prefix = "delta_init."
+        one.block.load_state_dict({n.removeprefix(prefix): v for n, v in recorded.inputs.items() if prefix in n})
+    known = plain.know(recorded.inputs["x0"][:1], recorded.inputs["x_lat"][:1])
+    (last,) = plain.descend(known, Updates())[:1]
+    found = objective.descend(objective.know(recorded.inputs["x0"][:1], recorded.inputs["x_lat"][:1]), Updates())
+    assert found[0].total == pytest.approx(last.total + 2 * found[0].identity, abs=1e-5)
+    moved = zip(objective.block.parameters(), plain.block.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in moved)
+
+    step, latent = objective.plan[0], recorded.inputs["x_lat"][:1]
+    fresh = build(golden)
+    fresh.block.load_state_dict({n.removeprefix(prefix): v for n, v in recorded.inputs.items() if prefix in n})
+    with torch.no_grad():
+        eps, shifted = noise_pair(fresh.unet, latent, step.timestep, fresh.shift)
+    precise = copy.deepcopy(network).double()
+
+    def face(noise: torch.Tensor) -> torch.Tensor:
+        x0 = (latent.double() - (1 - step.alpha_from) ** 0.5 * noise.double()) / step.alpha_from**0.5
+        whole = torch.nn.functional.adaptive_avg_pool2d(x0, 256)[..., 35:223, 32:220]
+        return precise(torch.nn.functional.adaptive_avg_pool2d(whole, 112))[0]
+
+    assert found[0].identity == pytest.approx(1 - float(face(eps) @ face(shifted)), abs=1e-4)
+    assert found[0].identity > 1e-3
+
+
 def test_wrong_parameters(golden: Path) -> None:
     with pytest.raises(InputError, match="there is no direction to train"):
         build(golden, target_text="face")
@@ -125,5 +165,9 @@ def test_wrong_parameters(golden: Path) -> None:
         build(golden, image_size=63)
     with pytest.raises(InputError, match="no parameter 'sorce_text': did you mean 'source_text'"):
         build(golden, sorce_text="face")
+    with pytest.raises(InputError, match="id_weight needs face_weights"):
+        build(golden, id_weight=1.0)
+    with pytest.raises(InputError, match="face_weights without id_weight does nothing"):
+        build(golden, face_weights="face.pth")
     with pytest.raises(BadSample):
         build(golden).transform("images", Inputs("k", None), np.random.default_rng(0))
