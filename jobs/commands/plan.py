@@ -68,6 +68,7 @@ def plan_command(
     rows = [
         ("source", f"{_files(job, len(plan.files))}, {approx}{amount.samples} samples"),
         ("pictures", _pictures(job)),
+        ("captions", f"'{job.layout.caption}'" if job.layout.caption else _captions(job)),
         ("labels", _labels(job)),
         ("carried", ", ".join([*job.layout.masks, *job.layout.carry]) or "nothing more"),
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
@@ -118,6 +119,11 @@ def _pictures(job: Job) -> str:
     where = {"folder": "the files themselves", "manifest": "the files that it names"}
     pictures = where.get(job.source_format) or f"'{job.layout.image}'"
     return pictures + (f", true target '{job.layout.target}'" if job.layout.target else "")
+
+
+def _captions(job: Job) -> str:
+    """Where captions come from that are none of the samples' own."""
+    return "none" if job.spec.source.labels.uri is None else "those of the labels, where they hold any"
 
 
 def _labels(job: Job) -> str:

@@ -35,7 +35,11 @@ LINE_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".parquet", ".pq")
 _BLOCK = 1 << 26
 """The longest line of a JSON Lines file, in bytes."""
-URI_NAMES = ("uri", "image_uri", "url", "image_url", "path", "image_path", "file_name", "file")
+URI_NAMES = (
+    *("uri", "image_uri", "url", "image_url", "path", "image_path", "file_name", "file"),
+    *("filename", "filepath", "file_path", "image_file", "image_filename", "img_path", "image", "img"),
+)
+"""Usual names of the column that names pictures, the clearest first."""
 
 
 def uri_column(names: Collection[str]) -> str | None:
@@ -58,17 +62,22 @@ class ManifestSource:
         return self.survey().files
 
     def peek(self, file: SourceFile) -> Peeked:
-        """Columns; ``image`` stands for what the URI points to."""
+        """Columns; ``image``, or the column that the spec names, stands for what the URI points to."""
         table, delimiter = self._table(file)
         uri = self._uri_column(file, table)
-        names = [name for name in table.column_names if name != uri]
+        picture = "image" if self.spec.image == "auto" else self.spec.image
+        names = [name for name in table.column_names if name not in (uri, picture)]
+        reason = f"called like the picture, which '{uri}' names; `source.image: {uri}` lets it pass"
+        beside = {picture: reason} if picture != uri else {}
         key = None if self.spec.key == uri else find_key(self.spec, names, table.column, redact(file.uri))
 
         def first(name: str) -> list[Any]:
             return [value for value in table.column(name).slice(0, LOOKED_AT).to_pylist() if value]
 
         seen = seen_columns(table.schema, carried(names, key), first)
-        return replace(seen, kinds={"image": "binary", **seen.kinds}, key=key, delimiter=delimiter)
+        left_out = seen.left_out | {name: why for name, why in beside.items() if name in table.column_names}
+        kinds = {picture: "binary", **seen.kinds}
+        return replace(seen, kinds=kinds, left_out=left_out, key=key, delimiter=delimiter)
 
     def count(self, file: SourceFile) -> int | None:
         """Rows of the manifest."""
@@ -90,7 +99,10 @@ class ManifestSource:
             return read.table, read.delimiter
 
     def _uri_column(self, file: SourceFile, table: pa.Table) -> str:
-        wanted = self.spec.image if self.spec.image not in ("auto", "image") else uri_column(table.column_names)
+        said = self.spec.image
+        # ``image`` also stands for the picture itself, whatever its column is called.
+        taken = said == "auto" or (said == "image" and said not in table.column_names)
+        wanted = uri_column(table.column_names) if taken else said
         if wanted is None or wanted not in table.column_names:
             raise InputError(
                 f"{redact(file.uri)}: no column with image URIs among {listed(table.column_names, MOST_NAMES)}; "
@@ -126,7 +138,8 @@ class ManifestSource:
         except BadSample as error:
             problem = Rejection("read", error.reason, str(error))
             return Sample(key=key, source_uri=redact(uri), problem=problem), ()
-        return assemble(key, redact(uri), {**reader.values(row), "image": data}, reader.layout, reader.doubtful)
+        values = {**reader.values(row), reader.layout.image: data}
+        return assemble(key, redact(uri), values, reader.layout, reader.doubtful)
 
 
 def _read_lines(data: bytes) -> pa.Table:

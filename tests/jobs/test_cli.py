@@ -118,7 +118,9 @@ def test_plan_touches_nothing(tmp_path):
     spec = job_file(tmp_path)
     tree = json.loads(cli("plan", spec, "--json").stdout)
     assert (tree["samples"], tree["shards"], tree["source_files"], tree["exact"]) == (18, 4, 2, True)
-    assert "18 samples" in cli("plan", spec).stdout
+    shown = " ".join(cli("plan", spec).stdout.split())
+    assert "18 samples" in shown
+    assert "captions 'txt'" in shown
     assert not (tmp_path / "out").exists()
 
 

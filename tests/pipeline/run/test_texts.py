@@ -123,3 +123,19 @@ def test_labels_find_names_whose_accents_are_written_otherwise(tmp_path):
     write_files(tmp_path, {f"in/{apart}.jpg": JPG, "labels.json": json.dumps(labels).encode()})
     _, rows = run(tmp_path, source__labels={"uri": str(tmp_path / "labels.json")})
     assert len(rows[apart]["labels"]["annotations"]) == 1
+
+
+@pytest.mark.parametrize(("column", "said"), [("image", {}), ("photo", {"source__image": "photo"})])
+def test_the_column_of_pictures_may_have_any_name(tmp_path, column, said):
+    write_files(tmp_path / "in", {"a.jpg": JPG, "m.csv": f"{column},caption\na.jpg,a dog\n".encode()})
+    _, rows = run(tmp_path, "m.csv", **said)
+    assert {key: row["caption"] for key, row in rows.items()} == {"a": "a dog"}
+
+
+def test_a_column_called_like_the_picture_is_named_or_passes(tmp_path):
+    write_files(tmp_path / "in", {"a.jpg": JPG, "m.csv": b"file_name,image\na.jpg,7\n"})
+    outcome, _ = run(tmp_path, "m.csv")
+    assert [each.name for each in outcome.findings] == ["image"]
+    spec = job(tmp_path / "in" / "m.csv", tmp_path / "said", method__name="null", source__image="file_name")
+    run_job(spec, local=True)
+    assert data_rows(tmp_path / "said")["a/0"]["source_image"] == "7"
