@@ -89,6 +89,10 @@ def plan(
     price_per_hour: Annotated[
         float | None, typer.Option(min=0, help="Price of an hour of one GPU; without GPUs, of one worker.")
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="GPU", help="With --calibrate: the GPU, as H100, whose most images/s are said."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show what a run would do: counts, shards, time, bytes and price. Touches nothing."""
@@ -98,7 +102,9 @@ def plan(
     overrides += window_override(since)
     run_safely(
         Console(json),
-        lambda console: plan_command(console, spec, overrides, samples=calibrate, like=like, price=price_per_hour),
+        lambda console: plan_command(
+            console, spec, overrides, samples=calibrate, like=like, price=price_per_hour, on=on
+        ),
     )
 
 

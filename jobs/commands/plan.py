@@ -10,17 +10,26 @@ from methods.errors import InputError
 from pipeline import quantity
 from pipeline.job import Job
 from pipeline.run.cluster import capacity
+from pipeline.run.devices import Device, Precision, device_named, recognised
 from pipeline.run.estimate import Estimate, estimate, recorded
 from pipeline.run.graph import demand_of
 from pipeline.run.label_check import check_labels
 from pipeline.run.resolving import resolve
+from pipeline.run.throughput import Throughput
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
 from pipeline.translate.labelling import job_table
 
 
 def plan_command(
-    console: Console, path: Path, overrides: list[str], *, samples: int | None, like: str | None, price: float | None
+    console: Console,
+    path: Path,
+    overrides: list[str],
+    *,
+    samples: int | None,
+    like: str | None,
+    price: float | None,
+    on: str | None = None,
 ) -> int:
     """Print what a run would do; writes nothing to the output.
 
@@ -28,8 +37,12 @@ def plan_command(
         samples: translate so many first, to know the speed.
         like: another output, whose runs tell the speed.
         price: of an hour of one device.
+        on: name of a GPU, by default that of this machine: how many images per second it can make at most is said.
     """
     spec = JobSpec.load(path, overrides)
+    device = None if on is None else device_named(on)
+    if device is not None and samples is None:
+        raise InputError("--on needs --calibrate, which counts the operations of a picture")
     job, plan = resolve(spec)
     room = capacity(demand_of(job))
     speed = None
@@ -37,6 +50,7 @@ def plan_command(
         from pipeline.run.calibrate import calibrate
 
         speed = calibrate(job, plan, samples)
+        device = device or _own_device(job)
     elif like is not None:
         speed = recorded(open_output(like)[0], f"the runs of {redact(like)}")
         if speed is None:
@@ -62,6 +76,7 @@ def plan_command(
         "warnings": warnings,
         "findings": [finding.as_dict() for finding in plan.findings],
         **guess.as_tree(),
+        "ceiling": _ceiling(speed, device, spec.compute.dtype),
     }
     console.result(tree)
     approx = "" if amount.exact else "about "
@@ -78,7 +93,7 @@ def plan_command(
         ("bytes to read", f"{approx}{quantity.size(guess.bytes_in)}"),
         ("fingerprint", job.fingerprint),
     ]
-    rows[-1:-1] = _cost(job, guess, price)
+    rows[-1:-1] = [*_cost(job, guess, price), *_operations(speed, device, spec.compute.dtype)]
     console.table(["", spec.name], rows)
     for warning in warnings:
         console.problem(f"note: {warning}")
@@ -112,6 +127,41 @@ def _cost(job: Job, guess: Estimate, price: float | None) -> list[tuple[str, str
     if guess.price is not None:
         rows[2] = ("cost", f"{rows[2][1]}, {guess.price:,.2f} at {price:g} an hour")
     return rows
+
+
+def _own_device(job: Job) -> Device | None:
+    """The GPU that the calibration ran on, if its figures are known."""
+    if job.device != "cuda":
+        return None
+    import torch
+
+    return recognised(torch.cuda.get_device_name())
+
+
+def _ceiling(speed: Throughput | None, device: Device | None, precision: Precision) -> float | None:
+    """Images per second that a device can make at most; ``None`` where nothing was counted or no device is named."""
+    if speed is None or speed.tflop_per_image is None or device is None:
+        return None
+    return device.peak(precision) / speed.tflop_per_image
+
+
+def _operations(speed: Throughput | None, device: Device | None, precision: Precision) -> list[tuple[str, str]]:
+    """What was counted for a picture, how fast that is here, and what a GPU could do."""
+    if speed is None or speed.tflop_per_image is None:
+        return []
+    said = f"{_flop(speed.tflop_per_image)} per image in convolutions, matrix products and attention"
+    if speed.tflops is not None:
+        said += f"; here {_flop(speed.tflops)}/s while the method works"
+    rows = [("operations", said)]
+    most = _ceiling(speed, device, precision)
+    if device is not None and most is not None:
+        peak = f"{device.peak(precision):,g} TFLOP/s in {precision}, of its data sheet"
+        rows.append(("at most", f"{quantity.measured(most)} images/s on one {device.name} ({peak})"))
+    return rows
+
+
+def _flop(tera: float) -> str:
+    return f"{quantity.measured(tera)} TFLOP" if tera >= 0.1 else f"{quantity.measured(1000 * tera)} GFLOP"
 
 
 def _pictures(job: Job) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from methods.base import Method
 from methods.errors import InputError
 from pipeline.job import Job
 from pipeline.plan import FilePlan, Plan
 from pipeline.records import Receipt
+from pipeline.run.flops import Counted
 from pipeline.run.steps import read_file
 from pipeline.run.throughput import Throughput
 from pipeline.sink.commit import commit
@@ -21,13 +24,15 @@ from pipeline.translate.translator import Translator
 def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
     """Translate the first samples of the source in this process, with this machine's device, and commit them nowhere.
 
-    A first batch, which allocates memory and compiles, is not measured.
+    A first batch, which allocates memory and compiles, is not measured; its floating point operations are counted,
+    unless they are inside of what is compiled.
 
     Raises:
         InputError: no sample of the source can be translated, or the method cannot be loaded.
     """
     translator = Translator(job)
     receipts: list[Receipt] = []
+    counted = Counted(translator.method)
     try:
         with tempfile.TemporaryDirectory(prefix="sceneshift-calibrate-") as folder:
             output = job.spec.output.model_copy(update={"uri": str(Path(folder)), "storage": StorageOptions()})
@@ -37,7 +42,11 @@ def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
                 for shard in read_file(job, FilePlan(each.file)):
                     if not warm:
                         warm = True
-                        translate_shard(translator, replace(shard, samples=shard.samples[: job.batch_size]))
+                        first = replace(shard, samples=shard.samples[: job.batch_size])
+                        if not job.params.get("compile"):
+                            translator.method = cast(Method, counted)
+                        translate_shard(translator, first)
+                        translator.method = counted.method
                     part = replace(shard, samples=shard.samples[:left])
                     receipts.append(commit(aside, translate_shard(translator, part)))
                     left -= len(part.samples)
@@ -61,4 +70,5 @@ def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
         write_seconds=sum(receipt.write_seconds for receipt in receipts),
         bytes_out=sum(receipt.bytes_out for receipt in receipts),
         origin=f"{images} images translated on this machine just now",
+        tflop_per_image=counted.tflop_per_image,
     )

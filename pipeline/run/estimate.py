@@ -99,6 +99,8 @@ class Estimate:
             "device_share": None if speed is None else speed.device_share,
             "workers_per_reader": None if speed is None else speed.fed_by_one_reader,
             "workers_per_writer": None if speed is None else speed.emptied_by_one_writer,
+            "tflop_per_image": None if speed is None else speed.tflop_per_image,
+            "tflops": None if speed is None else speed.tflops,
             "seconds": self.seconds,
             "device_hours": self.device_hours,
             "price": self.price,

@@ -19,6 +19,7 @@ class Throughput:
         read_seconds, write_seconds: of reading and committing, beside the workers; 0 where that was not recorded.
         bytes_out: data files and index parts.
         origin: where the figures come from, for a person.
+        tflop_per_image: 10^12 floating point operations of the method for one picture, where they were counted.
     """
 
     images: int
@@ -28,6 +29,7 @@ class Throughput:
     write_seconds: float
     bytes_out: int
     origin: str
+    tflop_per_image: float | None = None
 
     @classmethod
     def of(cls, shards: Iterable[Receipt | Mapping[str, Any]], origin: str) -> Throughput | None:
@@ -52,6 +54,13 @@ class Throughput:
     def images_per_second(self) -> float:
         """Of one worker."""
         return self.images / self.worker_seconds
+
+    @property
+    def tflops(self) -> float | None:
+        """10^12 floating point operations per second while the device works; ``None`` where they were not counted."""
+        if self.tflop_per_image is None or self.device_seconds <= 0:
+            return None
+        return self.tflop_per_image * self.images / self.device_seconds
 
     @property
     def bytes_per_image(self) -> float:

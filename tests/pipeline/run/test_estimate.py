@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from methods.base import Batch, Method
 from pipeline.run.calibrate import calibrate
+from pipeline.run.devices import recognised
 from pipeline.run.driver import run_job
 from pipeline.run.estimate import estimate
+from pipeline.run.flops import Counted
 from pipeline.run.resolving import resolve
 from pipeline.run.throughput import Throughput
 from tests.support.datasets import read_tree, write_tar, write_tars
@@ -123,3 +128,52 @@ def test_another_output_tells_the_speed(tmp_path):
     assert planned(tmp_path, "--like", str(tmp_path / "other"))["seconds"] > 0
     done = CliRunner().invoke(app, ["plan", str(tmp_path / "job.yaml"), "--like", str(tmp_path / "in")])
     assert done.exit_code == 2
+
+
+def test_operations_are_counted_as_they_are(tmp_path):
+    """A convolution of 3x3 over 8x8 pixels, 3 channels to 4, has 2 * 9 * 3 * 4 * 64 operations a picture."""
+    network = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    class Convolves:
+        def translate(self, batch: Batch) -> torch.Tensor:
+            return network(batch.inputs)
+
+    counted = Counted(cast("Method", Convolves()))
+    for pictures in (2, 3):
+        counted.translate(Batch(torch.zeros(pictures, 3, 8, 8), seeds=[0] * pictures))
+    assert counted.tflop_per_image == pytest.approx(2 * 9 * 3 * 4 * 64 / 1e12)
+
+
+def test_what_a_device_could_do(tmp_path):
+    write_tars(tmp_path / "in", 1, 6)
+    path = tmp_path / "job.yaml"
+    method = {"name": "cyclegan_turbo", "preset": "street_day_to_night"}
+    path.write_text(yaml.safe_dump(job(tmp_path / "in", tmp_path / "out", method=method).as_tree()))
+    done = CliRunner().invoke(app, ["plan", str(path), "--json", "--calibrate", "4", "--on", "h100"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert 0 < found["tflop_per_image"] < 0.1
+    assert found["ceiling"] == pytest.approx(67 / found["tflop_per_image"])
+    refused = CliRunner().invoke(app, ["plan", str(path), "--on", "H10", "--calibrate", "4"])
+    assert refused.exit_code == 2
+    assert "did you mean 'H100'?" in refused.stderr
+    assert CliRunner().invoke(app, ["plan", str(path), "--on", "H100"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "device"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA H100 PCIe", "H100 PCIe"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA L4", "L4"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("GeForce GTX 1080", None),
+    ],
+)
+def test_a_device_is_known_by_its_driver_s_name(name, device):
+    found = recognised(name)
+    assert (found and found.name) == device
