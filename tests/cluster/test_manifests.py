@@ -90,19 +90,43 @@ def test_promtool_takes_configuration_and_rules(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def airflow_environment(home: Path, dags: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+
+
+def test_airflow_tries_again_only_what_may_end_otherwise(tmp_path):
+    airflow = program("airflow")
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "bin").mkdir()
+    dag = ROOT / "deploy" / "airflow" / "sceneshift_nightly.py"
+    (tmp_path / "dags" / dag.name).write_text(dag.read_text())
+    command = tmp_path / "bin" / "sceneshift"
+    environment = airflow_environment(tmp_path, tmp_path / "dags") | {
+        "PATH": f"{command.parent}:/usr/bin:/bin",
+        "AIRFLOW_VAR_SCENESHIFT_JOB": "job.yaml",
+        "AIRFLOW_VAR_SCENESHIFT_HEAD": "http://head:8265",
+    }
+    assert run(airflow, "db", "migrate", env=environment).returncode == 0
+    for code, state in ((0, "success"), (1, "failed"), (2, "failed"), (3, "up_for_retry")):
+        command.write_text(f"#!/bin/bash\nexit {code}\n")
+        command.chmod(0o755)
+        done = run(airflow, "tasks", "test", "sceneshift_nightly", "submit", "2025-02-01", env=environment)
+        assert f"new_state={state} " in (done.stdout + done.stderr).replace("\n", " "), (code, done.stderr[-2000:])
+
+
 def test_airflow_lists_both_dags_without_import_errors(tmp_path):
     airflow = program("airflow")
     dags = tmp_path / "dags"
     dags.mkdir()
     for path in [*(ROOT / "deploy" / "airflow").glob("*.py"), *scheduled(tmp_path, "airflow").glob("*.py")]:
         (dags / path.name).write_text(path.read_text())
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(tmp_path),
-        "AIRFLOW_HOME": str(tmp_path / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }
+    environment = airflow_environment(tmp_path, dags)
     for words in (["db", "migrate"], ["dags", "reserialize"]):
         done = run(airflow, *words, env=environment)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -114,4 +138,5 @@ def test_airflow_lists_both_dags_without_import_errors(tmp_path):
     for name in ("sceneshift_nightly", "sceneshift_night"):
         details = run(airflow, "dags", "details", name, "--output", "json", env=environment).stdout
         (found,) = json.loads(details[details.index("[{") :])
-        assert (found["catchup"], found["max_active_runs"], found["has_import_errors"]) == ("False", "1", "False")
+        # that nights before now are not caught up with is tested in tests/deploy: it is not listed here
+        assert (found["max_active_runs"], found["has_import_errors"]) == ("1", "False")

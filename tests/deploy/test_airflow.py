@@ -45,6 +45,14 @@ def scheduled(tmp_path: Path) -> str:
     return module.read_text()
 
 
+class Failed(Exception):
+    """Stands for AirflowException: Airflow tries again."""
+
+
+class FailedForGood(Failed):
+    """Stands for AirflowFailException: it does not."""
+
+
 both = pytest.mark.parametrize("source", [nightly, scheduled])
 
 
@@ -62,14 +70,31 @@ def read(text: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], di
 
         def __exit__(self, *_: object) -> None: ...
 
+    class Bash:
+        """As the real one, which ``tests/cluster`` runs: the process stays known, another exit code than 0 raises."""
+
+        subprocess_hook = types.SimpleNamespace(sub_process=None)
+
+        def __init__(self, **arguments: Any) -> None:
+            self.arguments = arguments
+            tasks.append(arguments | {"operator": self})
+
+        def execute(self, context: Mapping[str, str]) -> str:
+            done = subprocess.run(["bash", "-c", self.arguments["bash_command"]], env=context)
+            self.subprocess_hook.sub_process = done
+            if done.returncode:
+                raise Failed(f"exit code {done.returncode}")
+            return ""
+
     modules: Mapping[str, Mapping[str, Any]] = {
         "pendulum": {"datetime": lambda *at, tz: (*at, tz)},
         "airflow": {},
         "airflow.sdk": {"DAG": Dag},
+        "airflow.sdk.exceptions": {"AirflowException": Failed, "AirflowFailException": FailedForGood},
         "airflow.providers": {},
         "airflow.providers.standard": {},
         "airflow.providers.standard.operators": {},
-        "airflow.providers.standard.operators.bash": {"BashOperator": lambda **arguments: tasks.append(arguments)},
+        "airflow.providers.standard.operators.bash": {"BashOperator": Bash},
     }
     for name, content in modules.items():
         module = types.ModuleType(name)
@@ -125,6 +150,21 @@ def test_the_command_is_one_of_this_version_and_its_exit_code_the_tasks(source, 
         assert found["if_busy"] == "skip"
     else:
         assert (found["wait"], found["stop_on_exit"], found["address"]) == (True, True, SUBMITTED["sceneshift_head"])
+
+
+@both
+@pytest.mark.parametrize(
+    ("code", "raised"), [(0, None), (1, FailedForGood), (2, FailedForGood), (3, Failed), (137, Failed)]
+)
+def test_only_what_may_end_otherwise_is_tried_again(source, code, raised, tmp_path, monkeypatch):
+    _, task = read(source(tmp_path), monkeypatch)
+    programs = stand_in(tmp_path / "bin", f"exit {code}")
+    try:
+        task["operator"].execute(environment(task, programs))
+        found = None
+    except Failed as error:
+        found = type(error)
+    assert found is raised
 
 
 @both
