@@ -21,6 +21,8 @@ from pipeline.storage import Store
 
 _OWN = {"id", "image_id", "category_id", "category", "category_name", "bbox", "segmentation", "area", "iscrowd"}
 _PLACES = {"bbox", "segmentation", "keypoints"}
+_LISTS = ("images", "annotations")
+_MOST_CATEGORIES = 100_000
 _SPLIT = re.compile(r"_([A-Za-z]+\d*)\.json$")
 PANOPTIC = "panoptic.png"
 """Name of the mask member that a panoptic picture gets: segment id = R + 256 G + 65536 B."""
@@ -50,9 +52,10 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
                     "give labels.uri a file with images, annotations and categories"
                 ) from None
     texts = {key: _dumped(category) for key, category in categories.items()}
+    order = {key: number for number, key in enumerate(texts)}
 
     def compose(image: str, annotations: list[str], used: set[str]) -> str:
-        listed = ",".join(text for key, text in texts.items() if key in used)
+        listed = ",".join(texts[key] for key in sorted(used & texts.keys(), key=order.__getitem__))
         return f'{{"image":{image},"annotations":[{",".join(annotations)}],"categories":[{listed}]}}'
 
     writer.finish(compose, _merged)
@@ -66,7 +69,7 @@ def _read_file(
     split = _SPLIT.search(base)
     hint = split.group(1) if split else posixpath.basename(folder)
     categories: list[dict[str, Any]] = []
-    plain: dict[str, Any] = {}
+    plain: dict[str | None, Any] = {}
     pngs: dict[str, str] = {}
     images = annotations = 0
     for entry in stream:
@@ -89,11 +92,13 @@ def _read_file(
             )
         elif entry.key == "categories" and entry.listed:
             categories.append(fields.mapping(entry.value, f"categories[{len(categories)}]"))
-        elif not entry.listed:
-            plain[entry.key or ""] = entry.value
+            if len(categories) > _MOST_CATEGORIES:
+                raise ValueError(f"more than {_MOST_CATEGORIES:,} categories")
+        elif entry.key in _LISTS and not entry.listed:
+            plain[entry.key] = entry.value
     if stream.kind != "object":
         raise ValueError(f"the document is a {stream.kind}, not an object")
-    for needed in ("images", "annotations"):
+    for needed in _LISTS:
         if plain.get(needed) is not None:
             raise ValueError(f"{needed} is not a list")
         if needed not in stream.lists and needed not in plain:

@@ -14,7 +14,7 @@ from pipeline.paths import OWN
 from pipeline.storage import HIDDEN, StorageOptions, Store, explained, filesystem, protocol_of, redact
 
 _MAGIC = "*?["
-_MAX_SMALL = 64 << 20
+_MAX_SMALL = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,18 @@ class LabelFiles:
         return decoded(Store(self.base, self.options).read(name))
 
     def beside(self, name: str, levels: int = 2) -> str | None:
-        """The text of a file of this name in the base folder or up to ``levels`` above it; the nearest, or ``None``."""
+        """The text of a file of this name in the base folder or up to ``levels`` above it; the nearest, or ``None``.
+
+        Raises ValueError as :meth:`text` does.
+        """
         base = self.base
         for _ in range(levels + 1):
-            data = Store(base, self.options).read_or_none(name)
-            if data is not None:
+            store = Store(base, self.options)
+            if store.exists(name):
+                with store.open(name) as file:
+                    data = file.read(_MAX_SMALL + 1)
+                if len(data) > _MAX_SMALL:
+                    raise ValueError(f"{name}: larger than {_MAX_SMALL >> 20} MiB, too much for the names of classes")
                 return decoded(data)
             above = posixpath.dirname(base.rstrip("/"))
             if not above or above.endswith((":", ":/")) or above == base:

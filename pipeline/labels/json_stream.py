@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 _CHUNK = 1 << 20
-_SPACE = " \t\n\r"
+_LARGEST = 16 << 20
+"""Characters of one entry: no picture has as many labels, and as Python values it takes thirty times as much."""
+_MOST_KEYS = 100_000
+_TOO_LARGE = f"one value of more than {_LARGEST >> 20} MiB"
+_SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = "+-.eE0123456789"
 _LONGEST_TOKEN = 16
 """Characters of the longest token but strings (``-Infinity``, an escape): one may be cut at the buffer's end."""
@@ -70,6 +75,7 @@ class JsonStream:
             raise self._error("Extra data")
 
     def _members(self) -> Iterator[Entry]:
+        keys = 0
         self._at += 1
         if self._peek() == "}":
             self._at += 1
@@ -78,6 +84,9 @@ class JsonStream:
             if self._peek() != '"':
                 raise self._error("Expecting property name enclosed in double quotes")
             key = str(self._value()[1])
+            keys += 1
+            if keys > _MOST_KEYS:
+                raise self._error(f"more than {_MOST_KEYS:,} keys")
             if self._peek() != ":":
                 raise self._error("Expecting ':' delimiter")
             self._at += 1
@@ -112,8 +121,7 @@ class JsonStream:
     def _peek(self) -> str:
         """The next character that is no white space, without taking it; empty at the end."""
         while True:
-            while self._at < len(self._buffer) and self._buffer[self._at] in _SPACE:
-                self._at += 1
+            self._at = self._skipped(self._at)
             if self._at < len(self._buffer) or not self._more():
                 return self._buffer[self._at : self._at + 1]
 
@@ -126,16 +134,22 @@ class JsonStream:
                 # At the buffer's end a value may only be cut; anywhere else the file itself is wrong.
                 cut = error.msg.startswith("Unterminated") or error.pos >= len(self._buffer) - _LONGEST_TOKEN
                 into = error.pos - self._at
+                if cut and len(self._buffer) - self._at > _LARGEST:
+                    raise self._error(_TOO_LARGE) from None
                 if cut and self._more():
                     continue
                 raise self._error(error.msg, self._at + into) from None
             except RecursionError:
-                raise ValueError("nested too deeply") from None
+                raise self._error("nested too deeply") from None
+            except ValueError:
+                raise self._error("a number of thousands of digits") from None
             # A number at the end of the buffer may go on in the next chunk, as "1", "1." and "1e-" do.
             rest = self._buffer[end : end + 3]
             at_end = end + len(rest) == len(self._buffer)
             if at_end and self._buffer[end - 1] not in '}]"' and not rest.strip(_NUMBER) and self._more():
                 continue
+            if end - self._at > _LARGEST:
+                raise self._error(_TOO_LARGE)
             text = self._buffer[self._at : end]
             self._at = end
             return text, value
@@ -149,7 +163,7 @@ class JsonStream:
         self._lines += lines
         self._column = len(taken) - taken.rfind("\n") - 1 if lines else self._column + len(taken)
         pending = self._buffer[self._at :]
-        data = self._file.read(max(_CHUNK, len(pending)))
+        data = self._file.read(min(max(_CHUNK, len(pending)), _LARGEST))
         self._done = not data
         try:
             text = self._utf8.decode(data, final=self._done)
@@ -158,6 +172,11 @@ class JsonStream:
         self._bytes += len(data)
         self._buffer, self._at = pending + text, 0
         return bool(text) or not self._done
+
+    def _skipped(self, at: int) -> int:
+        """The first place from here that holds no white space."""
+        found = _SPACE.match(self._buffer, at)
+        return at if found is None else found.end()
 
     def _error(self, message: str, position: int | None = None) -> ValueError:
         before = self._buffer[: self._at if position is None else position]

@@ -22,7 +22,8 @@ from pipeline.labels.fields import identity
 from pipeline.labels.names import PictureName
 
 _CACHE_KIB = 64 * 1024
-_MAX_RECORD = 1 << 30
+MAX_RECORD = 16 << 20
+"""Bytes of the text of one picture's labels: a thousand times what a crowded street has."""
 _BY_NAME = "SELECT number, name, hint FROM pictures WHERE stem = ?"
 _BY_OTHER = "SELECT number, others.name, hint FROM others JOIN pictures USING (number) WHERE others.stem = ?"
 _BETWEEN = "\x1f"
@@ -146,8 +147,14 @@ class TableWriter:
         self._db.execute("CREATE TABLE others (number INTEGER, stem TEXT, name TEXT)")
         number = 0
         for name, hint, texts, masks in self._grouped(compose):
-            text = texts[0] if len(texts) == 1 else merge(texts)
-            row = (number, PictureName.parse(name).stem, name, hint, _packed(text), json.dumps(masks) if masks else "")
+            row = (
+                number,
+                PictureName.parse(name).stem,
+                name,
+                hint,
+                _joined(texts, merge),
+                json.dumps(masks) if masks else "",
+            )
             self._db.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", row)
             others = [(number, PictureName.parse(other).stem, other) for other in PictureName.others(name)]
             self._db.executemany("INSERT INTO others VALUES (?, ?, ?)", others)
@@ -190,19 +197,18 @@ class TableWriter:
 
     def _grouped(
         self, compose: Callable[[str, list[str], set[str]], str]
-    ) -> Iterator[tuple[str, str, list[str], dict[str, str]]]:
-        """(name, hint, records, masks) per picture, by name. What one file says twice is two pictures of one name."""
+    ) -> Iterator[tuple[str, str, list[str | None], dict[str, str]]]:
+        """(name, hint, records, masks) per picture, by name. What one file says twice is two pictures of one name.
+
+        A record that is too large is ``None``; its annotations are not read.
+        """
         rows = self._db.execute("SELECT file, id, name, hint, text, masks FROM heads ORDER BY name, hint, file, rowid")
         waiting: tuple[str, str] | None = None
         files: set[int] = set()
-        texts: list[str] = []
+        texts: list[str | None] = []
         masks: dict[str, str] = {}
         for file, id, name, hint, head, mask in rows:
-            parts = self._db.execute(
-                "SELECT category, text FROM parts WHERE file = ? AND id = ? ORDER BY rowid", (file, id)
-            ).fetchall()
-            used = {category for joined, _ in parts for category in joined.split(_BETWEEN)}
-            text = compose(_unpacked(head), [part.decode() for _, part in parts], used)
+            text = self._composed(file, id, _unpacked(head), compose)
             if waiting is not None and (waiting != (name, hint) or file in files):
                 yield (*waiting, texts, masks)
                 files, texts, masks = set(), [], {}
@@ -212,6 +218,29 @@ class TableWriter:
             masks |= (json.loads(mask) if mask else {}) | self._late.get((file, id), {})
         if waiting is not None:
             yield (*waiting, texts, masks)
+
+    def _composed(
+        self, file: int, id: str, head: str, compose: Callable[[str, list[str], set[str]], str]
+    ) -> str | None:
+        parts: list[str] = []
+        used: set[str] = set()
+        size = len(head)
+        query = "SELECT category, text FROM parts WHERE file = ? AND id = ? ORDER BY rowid"
+        for category, text in self._db.execute(query, (file, id)):
+            size += len(text)
+            if size > MAX_RECORD:
+                return None
+            used.update(category.split(_BETWEEN))
+            parts.append(text.decode())
+        return compose(head, parts, used)
+
+
+def _joined(texts: list[str | None], merge: Callable[[list[str]], str]) -> bytes | None:
+    """What several files say of a picture as one record, packed; ``None`` for one that is too large."""
+    known = [text for text in texts if text is not None]
+    if len(known) < len(texts) or sum(map(len, known)) > MAX_RECORD:
+        return None
+    return _packed(known[0] if len(known) == 1 else merge(known))
 
 
 class LabelTable:
@@ -242,7 +271,8 @@ class LabelTable:
         conversion, but the same ending is preferred. Where no name fits, those that label tools make of one are tried.
 
         Raises:
-            BadSample: reason ``ambiguous_labels`` when several pictures fit equally well.
+            BadSample: reason ``ambiguous_labels`` when several pictures fit equally well, ``bad_labels`` when the
+                record has more than :data:`MAX_RECORD`.
         """
         wanted = [*names, *(other for name in names for other in PictureName.others(name))]
         for query in (_BY_NAME, _BY_OTHER):
@@ -287,6 +317,8 @@ class LabelTable:
             packed, masks = self._db.execute(
                 "SELECT record, masks FROM pictures WHERE number = ?", (number,)
             ).fetchone()
+        if packed is None:
+            raise BadSample("bad_labels", f"labels: more than {MAX_RECORD >> 20} MiB of text for one picture")
         return Record(number, _unpacked(packed), json.loads(masks) if masks else {})
 
 
@@ -308,4 +340,5 @@ def _packed(text: str) -> bytes:
 
 
 def _unpacked(data: bytes) -> str:
-    return zlib.decompressobj().decompress(data, _MAX_RECORD).decode("utf-8", "surrogatepass")
+    # a character has up to four bytes
+    return zlib.decompressobj().decompress(data, 4 * MAX_RECORD).decode("utf-8", "surrogatepass")
