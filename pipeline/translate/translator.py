@@ -8,6 +8,7 @@ so that there is work for it while one of them ends.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import socket
 import threading
@@ -35,6 +36,8 @@ from pipeline.translate.items import Hold, Item, Prepared, Result
 from pipeline.translate.labelling import job_table, label_sample, with_label_parts
 from pipeline.translate.passthrough import Window, cut_to, mask_pixels
 from pipeline.translate.pixels import pixels_of
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 
 class Translator:
@@ -67,6 +70,7 @@ class Translator:
         self.behind = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self.device = DeviceThread()
         self.measuring = threading.Lock()
+        self._fitting: dict[torch.Size, int] = {}
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def close(self) -> None:
@@ -121,12 +125,19 @@ class Translator:
         )
 
     def run_device(self, items: Sequence[Item], hold: Hold, batch: Batch | None = None) -> list[Result]:
-        """One result an item. A batch that fails is tried again one by one.
+        """One result per item. A batch that fails is tried again one by one; one that does not fit, in halves.
+
+        How many pictures of a shape did not fit is remembered: later batches of it are cut before they fail.
 
         Only the method's own call is made inside ``hold``. On a CPU, collecting a batch before it (``batch``, if that
         is done) and turning it into pixels after it (left to the encoding threads) take so long that the method would
         wait for it.
         """
+        shape = items[0].prepared.tensor.shape
+        most = self._fitting.get(shape, len(items))
+        if len(items) > most:
+            parts = [items[first : first + most] for first in range(0, len(items), most)]
+            return [result for part in parts for result in self.run_device(part, hold)]
         batch = self.batch_of(items) if batch is None else batch
         try:
             with torch.inference_mode(), hold(items):
@@ -142,8 +153,14 @@ class Translator:
         # After the handler: what the failed batch held is let go of, and what the next ones raise stands by itself.
         if full:
             torch.cuda.empty_cache()
-            half = len(items) // 2
-            return self.run_device(items[:half], hold) + self.run_device(items[half:], hold)
+            self._fitting[shape] = half = (len(items) + 1) // 2
+            _log.warning(
+                "%d pictures of %s do not fit into the device's memory: going on with batches of %d",
+                len(items),
+                "x".join(map(str, reversed(shape[-2:]))),
+                half,
+            )
+            return self.run_device(items, hold)
         return [result for item in items for result in self.run_device([item], hold)]
 
 

@@ -8,11 +8,13 @@ import tarfile
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.run.driver import run_job
+from sceneshift_try.translators import Invert
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_parquet, write_tar, write_tars
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -132,6 +134,28 @@ def test_sources_that_grow_only_add_shards(tmp_path, kind):
     rows = index_rows(tmp_path / "out")
     assert len(rows) == len({row["key"] for row in rows}) == 12
     assert run_job(spec, local=True).state == "nothing_to_do"
+
+
+def test_a_batch_that_does_not_fit_is_halved_once(tmp_path, monkeypatch):
+    """Not again with every batch: the first that fails says how large the next may be."""
+    write_tars(tmp_path / "in", 1, 24)
+    run_job(job(tmp_path / "in", tmp_path / "out", compute__batch_size=8), local=True)
+    translate = Invert.translate
+    tried: list[int] = []
+
+    def limited(self, batch):
+        tried.append(len(batch.inputs))
+        if len(batch.inputs) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return translate(self, batch)
+
+    monkeypatch.setattr(Invert, "translate", limited)
+    outcome = run_job(job(tmp_path / "in", tmp_path / "small", compute__batch_size=8), local=True)
+    assert outcome.summary.rows.ok == 24
+    assert tried == [8, 4, *[2] * 12]
+    assert read_tree(tmp_path / "small", "data") == read_tree(tmp_path / "out", "data")
+    [log] = (tmp_path / "small" / "_sceneshift" / "logs").glob("*/driver.log")
+    assert "going on with batches of 2" in log.read_text()
 
 
 def test_batch_size_changes_no_byte_of_a_method_without_rounding(tmp_path):
