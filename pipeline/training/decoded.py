@@ -1,9 +1,11 @@
-"""Samples decoded for training, and a bounded memory of them."""
+"""Samples decoded for training, and a bounded memory of them, in memory and on a disk."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from methods.errors import BadSample
 from pipeline import codec
 from pipeline.labels import parse_sample
 from pipeline.records import Sample
+from pipeline.training.array_file import ArrayFile, Place
 
 
 def decoded(sample: Sample) -> Inputs:
@@ -45,42 +48,72 @@ def _boxes(text: str) -> list[tuple[str, tuple[float, float, float, float]]] | N
     return [(each.category, each.bbox) for each in found.annotations if each.bbox is not None]
 
 
+@dataclass(frozen=True)
+class _OnDisk:
+    """A sample without its arrays, and where those lie: the picture under ``None``, columns under their names."""
+
+    rest: Inputs
+    places: Mapping[str | None, Place]
+
+
 class DecodedCache:
-    """Decoded samples by content, until ``limit`` bytes are full; what is in stays in.
+    """Decoded samples by content, in memory until ``limit`` bytes are full, then on a disk; what is in stays in.
 
     Nothing is evicted: epochs go through a set from end to end, and what was used least recently would always be what
     is needed next. Safe to use from several threads.
+
+    Args:
+        limit: bytes of pixels in memory.
+        disk: where the others are kept, up to its own limit; ``None`` for nowhere.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept: dict[bytes, Inputs] = {}
+    def __init__(self, limit: int, disk: ArrayFile | None = None) -> None:
+        self._limit, self._disk = limit, disk
+        self._kept: dict[bytes, Inputs | _OnDisk] = {}
         self._lock = threading.Lock()
         self.size = 0
-        """Bytes of pixels that are kept."""
+        """Bytes of pixels that are kept in memory."""
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def of(self, sample: Sample) -> Inputs:
         """As :func:`decoded`. The arrays are shared: they must not be written to."""
-        if not self._limit or sample.image is None:
+        if (not self._limit and self._disk is None) or sample.image is None:
             return decoded(sample)
         key = _digest(sample)
         with self._lock:
             known = self._kept.get(key)
+        if isinstance(known, _OnDisk):
+            return self._read(known)
         if known is not None:
             return known
         found = decoded(sample)
-        arrays = [value for value in (found.image, *found.columns.values()) if isinstance(value, np.ndarray)]
-        size = sum(array.nbytes for array in arrays)
+        arrays: dict[str | None, np.ndarray] = {None: found.image} if found.image is not None else {}
+        arrays |= {name: value for name, value in found.columns.items() if isinstance(value, np.ndarray)}
+        size = sum(array.nbytes for array in arrays.values())
         with self._lock:
-            if key not in self._kept and self.size + size <= self._limit:
-                for array in arrays:
+            if key in self._kept:
+                return found
+            if self.size + size <= self._limit:
+                for array in arrays.values():
                     array.flags.writeable = False
                 self._kept[key] = found
                 self.size += size
+                return found
+        places = None if self._disk is None else self._disk.add(list(arrays.values()))
+        if places is not None:
+            others = {name: value for name, value in found.columns.items() if name not in arrays}
+            rest = replace(found, image=None, columns=others)
+            with self._lock:
+                self._kept[key] = _OnDisk(rest, dict(zip(arrays, places, strict=True)))
         return found
+
+    def _read(self, known: _OnDisk) -> Inputs:
+        assert self._disk is not None
+        arrays = {name: self._disk.read(place) for name, place in known.places.items()}
+        columns = {**known.rest.columns, **{name: array for name, array in arrays.items() if name is not None}}
+        return replace(known.rest, image=arrays.get(None), columns=columns)
 
 
 def _digest(sample: Sample) -> bytes:

@@ -33,7 +33,9 @@ from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
 from pipeline.storage import Store, redact
+from pipeline.training.array_file import ArrayFile
 from pipeline.training.claim import check_claim, claim, differences, stored_training
+from pipeline.training.decoded import DecodedCache
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.folder import publish, rows_of, training_folder
 from pipeline.training.record import TrainingRecord, hardware
@@ -43,6 +45,8 @@ from pipeline.training.streams import Loader, Stream, validation_samples
 from pipeline.translate.cpu import configure_cpu
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
+
+_MB = 1_000_000
 
 
 def train(
@@ -238,6 +242,8 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     if spec.continue_from is not None and not resuming:
         predecessor = load_predecessor(spec)
         restore(objective, predecessor, f"continue_from: {redact(spec.continue_from)}", _other_params(spec))
+    on_disk = spec.compute.cache_disk_mb
+    disk = ArrayFile(on_disk * _MB, spec.compute.cache_folder) if on_disk else None
     loader = Loader(
         objective,
         streams,
@@ -246,7 +252,7 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         device,
         spec.compute.threads,
         spec.augment,
-        spec.compute.cache_mb * 1_000_000,
+        DecodedCache(spec.compute.cache_mb * _MB, disk),
     )
     try:
         validation: dict[str, list[Sample]] = {}

@@ -125,6 +125,12 @@ class TrainComputeSpec(_Block):
     """Torch threads per CPU worker."""
     cache_mb: Annotated[int, Field(ge=0)] = 256
     """Megabytes of decoded samples that each worker keeps in memory, so that small sets are decoded once; 0: none."""
+    cache_disk_mb: Annotated[int, Field(ge=0)] = 0
+    """Megabytes of further decoded samples that each worker keeps on a disk, as they are: a 512 x 512 picture takes
+    0.8. The space is free again when the worker ends.
+    """
+    cache_folder: str | None = None
+    """A folder on that disk; ``null`` for that of temporary files, which on some machines is memory."""
     address: str | None = None
     """Ray cluster for several workers; none starts one on this machine."""
     max_failures: Annotated[int, Field(ge=0)] = 3
@@ -195,6 +201,7 @@ _NEEDS = (
     ("validation.variants", "validation.metrics", "name under validation.metrics what is measured on them"),
     ("validation.direction", "validation.best", _NO_BEST),
     ("validation.patience", "validation.best", _NO_BEST),
+    ("compute.cache_folder", "compute.cache_disk_mb", "say under compute.cache_disk_mb how much may be kept there"),
     ("compute.cpus", "compute.on_ray", _NO_RAY),
     ("compute.max_failures", "compute.on_ray", _NO_RAY),
 )

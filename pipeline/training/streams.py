@@ -218,7 +218,7 @@ class Loader:
         device: where batches go.
         threads: how many decode.
         augment: how samples are varied before that.
-        cache: bytes of decoded samples that are kept.
+        cache: of decoded samples; none keeps nothing.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class Loader:
         device: torch.device,
         threads: int,
         augment: AugmentSpec | None = None,
-        cache: int = 0,
+        cache: DecodedCache | None = None,
     ) -> None:
         self.objective = objective
         self.streams = streams
@@ -238,7 +238,7 @@ class Loader:
         self.seed = seed
         self.device = device
         self.augment = augment if augment is not None and augment.any else None
-        self.cache = DecodedCache(cache)
+        self.cache = cache or DecodedCache(0)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._coming: dict[int, dict[str, list[Future[TrainingSample]]]] = {}
 

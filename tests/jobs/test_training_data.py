@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from pathlib import Path
@@ -18,14 +19,15 @@ from methods.errors import BadSample, InputError
 from methods.train import registry
 from pipeline.records import Sample
 from pipeline.spec import SourceSpec
+from pipeline.training.array_file import ArrayFile
 from pipeline.training.augment import AugmentSpec, augmented
 from pipeline.training.balance import balanced, value_of
-from pipeline.training.decoded import DecodedCache
+from pipeline.training.decoded import DecodedCache, decoded
 from pipeline.training.place import run_training
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Loader, Stream
-from tests.jobs.test_train import folder_of, tree
-from tests.support.datasets import encoded, picture, write_tar
+from tests.jobs.test_train import folder_of, same, tree
+from tests.support.datasets import encoded, label_map, picture, write_tar
 
 SIDES = st.integers(24, 64)
 
@@ -153,6 +155,68 @@ def test_the_cache_is_bounded_and_changes_nothing(tmp_path: Path) -> None:
     # another picture under a known key is another sample
     other = cache.of(Sample("0", "here", samples[3].image))
     np.testing.assert_array_equal(other.image, first[3].image)
+
+
+def test_what_does_not_fit_in_memory_is_kept_on_disk_up_to_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = label_map(0, (24, 16))
+    samples = [
+        Sample(
+            str(n), "here", encoded(picture(n, (24, 16)), "PNG"), masks={"seg": label}, passthrough={"city": f"c{n}"}
+        )
+        for n in range(4)
+    ]
+    size = 24 * 16 * 4
+    disk = ArrayFile(2 * size + 5, str(tmp_path))
+    cache = DecodedCache(size, disk)
+    first = [cache.of(sample) for sample in samples]
+    assert (len(cache), cache.size, disk.size) == (3, size, 2 * size)
+    # nothing is left behind, however the process ends
+    assert not list(tmp_path.iterdir())
+    decodings: list[str] = []
+    monkeypatch.setattr("pipeline.training.decoded.decoded", lambda s: decodings.append(s.key) or decoded(s))
+    for sample, before in zip(samples, first, strict=True):
+        after = cache.of(sample)
+        assert (after.key, after.caption, after.columns.keys()) == (before.key, before.caption, before.columns.keys())
+        assert after.columns["city"] == before.columns["city"]
+        for one, other in ((before.image, after.image), (before.columns["seg"], after.columns["seg"])):
+            assert one is not None
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+    assert decodings == ["3"]
+
+
+def test_a_full_disk_ends_the_keeping_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = [Sample(str(n), "here", encoded(picture(n, (24, 16)), "PNG")) for n in range(3)]
+    cache = DecodedCache(0, ArrayFile(10**9, str(tmp_path)))
+    kept = cache.of(samples[0]).image
+
+    def full(*args: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.pwrite", full)
+    for sample in samples:
+        np.testing.assert_array_equal(cache.of(sample).image, decoded(sample).image)
+    np.testing.assert_array_equal(cache.of(samples[0]).image, kept)
+    assert len(cache) == 1
+    said = [record.message for record in caplog.records]
+    assert said == ["compute.cache_disk_mb: decoded samples are no longer kept on disk: No space left on device"]
+
+
+def test_the_cache_changes_no_weights_and_its_folder_is_looked_at_first(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 5)
+    for name, compute in (("memory", {}), ("disk", {"cache_mb": 0, "cache_disk_mb": 1, "cache_folder": str(tmp_path)})):
+        run_training(TrainSpec.parse(tree(tmp_path, output__uri=str(tmp_path / name), compute=compute)))
+    assert same(tmp_path / "memory" / "model.safetensors", tmp_path / "disk" / "model.safetensors")
+    nowhere = {"cache_disk_mb": 1, "cache_folder": str(tmp_path / "nowhere")}
+    with pytest.raises(InputError, match=r"compute.cache_folder: .*nowhere: no file can be made here \(No such file"):
+        run_training(TrainSpec.parse(tree(tmp_path, compute=nowhere)))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match=r"compute.cache_folder: say under compute.cache_disk_mb"):
+        TrainSpec.parse(tree(tmp_path, compute={"cache_folder": "x"}))
 
 
 @given(st.lists(st.sampled_from(["day", "night", "dawn", None]), min_size=1, max_size=60), st.integers(0, 99))
