@@ -40,8 +40,8 @@ class ExportFolder:
             raise InputError(f"{redact(store.uri())}: holds other files; give an empty or a new folder")
         if there is not None and _parsed(there).get("identity") != json.loads(json.dumps(identity)):
             raise InputError(
-                f"{redact(store.uri())}: holds an export of other pictures or with other options; give another folder, "
-                "or delete it first"
+                f"{redact(store.uri())}: holds an export of other pictures or with other options, files of which would "
+                "stay; give another folder, or delete it first"
             )
         self._manifest = {"version": 1, "identity": dict(identity)}
         self._note(complete=False)

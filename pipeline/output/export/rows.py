@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ class Rows:
     def __init__(self, store: Store, metric_columns: Sequence[str], where: str | None) -> None:
         self._store = store
         view = read_view(store, metric_columns)
+        self._view = None if view is None else view.keep
         self._conditions: list[KeepExpression] = [] if view is None else [view.expression]
         if where is not None:
             try:
@@ -46,6 +48,17 @@ class Rows:
     def parts(self) -> list[str]:
         """The index parts, sorted: the order of everything that is exported."""
         return [entry.path for entry in list_parts(self._store)]
+
+    def identity(self, *, splits: bool) -> dict[str, str]:
+        """What of the output decides which files an export writes, beside its fingerprint and the options.
+
+        Args:
+            splits: whether there are several, which pictures move between as others come.
+        """
+        found = {} if self._view is None else {"view": self._view}
+        if splits:
+            found["parts"] = hashlib.sha256("\n".join(self.parts()).encode()).hexdigest()
+        return found
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """The chosen rows of each shard, with the named columns and those that choosing takes."""

@@ -33,6 +33,7 @@ Watch = Callable[[int, int], None]
 
 IMAGES = ("copy", "link", "none")
 IMAGE_FORMATS = ("stored", "source", "jpeg", "png", "webp")
+_UNLABELLED = "pictures without labels: they are written as pictures without objects"
 _COLUMNS = ("key", "variant", "shard", "row", "offset", "size", "source_uri", "sha256")
 _SHOWN = ("width", "height", "caption", "labels", "labels_raw")
 
@@ -138,7 +139,8 @@ def export_folder(
     splits = parse_splits(options.splits)
     found, plan = look(job, rows, [each.name for each in splits], options.seed)
     writer = open_writer(options.format, plan, options.task)
-    folder = ExportFolder(target, {"fingerprint": job.fingerprint, **asdict(options)})
+    identity = {"fingerprint": job.fingerprint, **asdict(options), **rows.identity(splits=len(splits) > 1)}
+    folder = ExportFolder(target, identity)
     work = _Export(job, folder, writer, options, found, Splitter(splits, options.seed, found.hashes), watch)
     summary = work.run(rows, plan.metrics)
     for path, data in writer.finish():
@@ -146,11 +148,17 @@ def export_folder(
     folder.complete()
     summary.classes = len(plan.categories.names)
     summary.left_out = plan.what_is_left_out()
+    if summary.annotations and work.unlabelled:
+        summary.left_out[_UNLABELLED] = work.unlabelled
     return summary
 
 
 class _Export:
-    """The second look at the index: every picture with its labels, a shard at a time."""
+    """The second look at the index: every picture with its labels, a shard at a time.
+
+    Attributes:
+        unlabelled: pictures without labels, which is more than without objects.
+    """
 
     def __init__(
         self,
@@ -167,6 +175,7 @@ class _Export:
         self._names = Names(job.spec.variants, flat=writer.flat, clash=found.clash)
         self._reader = PictureReader(job, places=options.images == "link")
         self._summary = ExportSummary()
+        self.unlabelled = 0
 
     def run(self, rows: Rows, metrics: Any) -> ExportSummary:
         """Write all pictures and the label files of single pictures."""
@@ -183,6 +192,7 @@ class _Export:
             self._summary.pictures += 1
             self._summary.splits[picture.split] += 1
             self._summary.annotations += len(picture.labels.annotations)
+            self.unlabelled += row["labels"] is None
             masks = stored.masks if stored else {}
             for path, data in self._writer.add(picture, masks):
                 waiting.append(pool.submit(self._folder.put, path, data))

@@ -19,8 +19,9 @@ from pipeline.output.export.run import ExportOptions, ExportSummary, export_fold
 from pipeline.output.export.single import export_file
 from pipeline.output.export.splits import Splitter, key_hash, parse_splits
 from pipeline.run.driver import run_job
+from pipeline.run.refilter import refilter
 from pipeline.storage import Store
-from tests.support.datasets import read_tree, write_tars
+from tests.support.datasets import read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import index_rows, job
 
 
@@ -182,3 +183,30 @@ def test_to_a_store_that_is_no_disk(output: Path, tmp_path: Path) -> None:
     export(output, tmp_path / "e", format="coco")
     assert {entry.path: target.read(entry.path) for entry in target.list()} == read_tree(tmp_path / "e", ".")
     assert export_folder(made(output), target, ExportOptions(format="coco")).pictures == 24
+
+
+def test_an_export_never_mixes_with_an_older_one_of_the_same_output(tmp_path: Path) -> None:
+    """Files of the older one would stay: pictures in two splits at once, or that a filter has dropped since."""
+    source, spec = tmp_path / "in", job(tmp_path / "in", tmp_path / "out", metrics=["psnr"])
+    write_tars(source, 1, 4)
+    run_job(spec, local=True)
+    for name, splits in (("whole", None), ("split", "0.5,0.5")):
+        export(tmp_path / "out", tmp_path / name, splits=splits)
+    write_tars(source, 2, 4)
+    run_job(spec, local=True)
+    assert export(tmp_path / "out", tmp_path / "whole").pictures == 8
+    with pytest.raises(InputError, match="holds an export of other pictures"):
+        export(tmp_path / "out", tmp_path / "split", splits="0.5,0.5")
+    refilter(made(tmp_path / "out"), "psnr > 0")
+    with pytest.raises(InputError, match="holds an export of other pictures"):
+        export(tmp_path / "out", tmp_path / "whole")
+
+
+def test_pictures_without_labels_are_counted_beside_labelled_ones(tmp_path: Path) -> None:
+    samples = street_samples(["a", "b", "c"])
+    samples["a"]["json"] = json.dumps({"annotations": [{"bbox": [1, 1, 9, 9], "category": "car"}]}).encode()
+    samples["b"]["json"] = json.dumps({"annotations": []}).encode()
+    write_tar(tmp_path / "in" / "a.tar", samples)
+    run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
+    left_out = export(tmp_path / "out", tmp_path / "e").left_out
+    assert [count for what, count in left_out.items() if what.startswith("pictures without labels")] == [1]
