@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.asyrp.recorded_shift import RecordedShift, recorded_shift
 from methods.errors import InputError
 from methods.nn.tensor_file import fill, is_safetensors, read_pickle, read_tensors
 
@@ -68,15 +69,23 @@ LAYOUTS: Mapping[str, type[DDPMDeltaBlock] | type[GuidedDeltaBlock]] = {
 
 
 def read_delta_block(
-    path: Path, channels: int, index: int = 0, groups: int = 32, ignore_timesteps: bool = False
-) -> DeltaBlock:
+    path: Path,
+    channels: int,
+    index: int = 0,
+    groups: int = 32,
+    ignore_timesteps: bool = False,
+    side: int | None = None,
+) -> DeltaBlock | RecordedShift:
     """Block ``index`` of a file such as ``smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth``, float32 on the CPU.
+
+    A file of shifts by timestep gives these (:mod:`methods.asyrp.recorded_shift`).
 
     Args:
         path: the release's format: a dictionary with a state dict under ``"0"`` (``"1"``, ... for more of them), beside
             optimizer and scheduler; or safetensors with one block's tensors.
         channels: of the UNet's bottleneck.
         groups: of its GroupNorms; 32 in every released file.
+        side: of the UNet's bottleneck, for recorded shifts; ``None`` refuses them.
 
     Raises:
         InputError: another kind of file, another width, or no block of that number.
@@ -89,6 +98,10 @@ def read_delta_block(
     if not blocks:
         found = ", ".join(map(str, list(content)[:4])) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: found {found}, expected a DeltaBlock file with a state dict under '0'")
+    if side is not None and any(isinstance(content[key], Tensor) for key in blocks):
+        if index:
+            raise InputError(f"{path}: holds shifts by timestep, which have no index: leave index out, found {index}")
+        return recorded_shift(content, path, (channels, side, side), ignore_timesteps)
     key = next((key for key in blocks if int(key) == index), None)
     if key is None:
         raise InputError(f"{path}: holds the blocks {', '.join(map(str, blocks))}, expected one called {index}")

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from methods import weights as store
 from methods.asyrp.lpips_table import Table, write_table
-from methods.asyrp.pictures import to_square
+from methods.asyrp.pictures import picture_batches
 from methods.asyrp.process import linear_alphas, plain_noise, sequence
 from methods.errors import InputError
 from methods.nn.ddim import add_noise, predicted_x0
@@ -64,21 +62,6 @@ def _lpips(alexnet: str | None, lins: str | None, device: torch.device) -> Dista
     return lambda one, other: network(one, other).flatten()
 
 
-def _batches(folder: Path, count: int, side: int, size: int, device: torch.device) -> Iterable[Tensor]:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))
-    if not files:
-        raise InputError(f"{folder}: found no pictures (.png, .jpg, .webp)")
-    for start in range(0, min(count, len(files)), size):
-        rows = []
-        for path in files[start : min(start + size, count)]:
-            try:
-                with Image.open(path) as picture:
-                    rows.append(to_square(np.asarray(picture.convert("RGB")), side, "bilinear"))
-            except OSError as error:
-                raise InputError(f"{path}: no picture that can be read ({type(error).__name__})") from None
-        yield torch.stack(rows).to(device)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description="Measure the LPIPS tables of a domain.")
@@ -95,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         unet = load_denoiser(store.fetch(chosen.unet)).to(device)
+        pictures = picture_batches(chosen.pictures, chosen.count, chosen.image_size, chosen.batch_size)
         of_x0, of_x = measure_tables(
             unet,
-            _batches(chosen.pictures, chosen.count, chosen.image_size, chosen.batch_size, device),
+            (batch.to(device) for batch in pictures),
             linear_alphas(1e-4, 0.02),
             sequence(chosen.steps, 999),
             _lpips(chosen.alexnet, chosen.lpips, device),

@@ -15,6 +15,7 @@ from methods.asyrp.lpips_table import first_reaching, read_table
 from methods.asyrp.params import AsyrpParams
 from methods.asyrp.pictures import to_square
 from methods.asyrp.process import CombinedShift, generate, invert, linear_alphas, reverse_plan, sequence
+from methods.asyrp.recorded_shift import RecordedShift
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.ddpm_unet import DDPMUNet
@@ -103,10 +104,12 @@ def load_shift(params: AsyrpParams, unet: DDPMUNet | GuidedUNet) -> CombinedShif
     blocks, coefficients = [], []
     for attribute in params.attributes:
         path = store.fetch(attribute.block)
+        side = params.image_size // unet.config.factor
         block = read_delta_block(
-            path, bottleneck_channels(unet), attribute.index, params.norm_num_groups, params.ignore_timesteps
+            path, bottleneck_channels(unet), attribute.index, params.norm_num_groups, params.ignore_timesteps, side
         )
-        if isinstance(block, DDPMDeltaBlock) != isinstance(unet, DDPMUNet):
+        recorded = isinstance(block, RecordedShift)
+        if not recorded and isinstance(block, DDPMDeltaBlock) != isinstance(unet, DDPMUNet):
             kinds = ("DDPM", "guided-diffusion")
             found, wanted = kinds if isinstance(block, DDPMDeltaBlock) else kinds[::-1]
             raise InputError(f"{path}: found a DeltaBlock for a {found} UNet, expected one for a {wanted} UNet")

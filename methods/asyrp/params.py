@@ -19,7 +19,8 @@ class Attribute(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     block: WeightsUri
-    """URI of a DeltaBlock file in the official format."""
+    """URI of a DeltaBlock file in the official format, or of shifts by timestep: a mean over pictures
+    (``python -m methods.asyrp.mean_shift``) or the release's ``train_delta_h``."""
     index: int = Field(default=0, ge=0)
     """Which block of the file; released files hold one, number 0."""
     strength: float = 1.0
@@ -73,7 +74,8 @@ class AsyrpParams(MethodParams):
     dt_end: Timestep = 999
     """The lowest timestep at which ``dt_lambda`` counts."""
     ignore_timesteps: bool = False
-    """Leave the time embedding out of the blocks, for blocks trained that way."""
+    """Leave the time embedding out of the blocks, for blocks trained that way; of shifts by timestep, take the one for
+    all timesteps."""
     image_size: int = Field(default=256, ge=8, le=4096)
     """Side of the square that images are resized to; the aspect ratio is not kept."""
     resample: Literal["bilinear", "bicubic"] = "bilinear"

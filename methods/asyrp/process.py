@@ -10,13 +10,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from methods.asyrp.recorded_shift import RecordedShift
 from methods.nn.ddim import ddim_step, predicted_x0
 from methods.nn.guided_unet import Encoded
 from methods.nn.noise_schedule import alphas_cumprod
 from methods.nn.unconditional import Denoiser
 
-Shift = Callable[[Tensor, Tensor], Tensor]
-"""(bottleneck features, time embedding) -> shifted features."""
+Shift = Callable[[Tensor, Tensor, int], Tensor]
+"""(bottleneck features, time embedding, timestep) -> shifted features."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def noise_pair(unet: Denoiser, x: Tensor, timestep: int, shift: Shift) -> tuple[
     embedding = unet.embed(_timesteps(x, timestep))
     encoded = unet.encode(x, embedding)
     both = Encoded(
-        torch.cat([encoded.bottleneck, shift(encoded.bottleneck, embedding)]),
+        torch.cat([encoded.bottleneck, shift(encoded.bottleneck, embedding, timestep)]),
         tuple(torch.cat([skip, skip]) for skip in encoded.skips),
     )
     plain, shifted = unet.decode(both, torch.cat([embedding, embedding]))[:, :3].chunk(2)
@@ -149,7 +150,10 @@ def generate(
 
 
 class CombinedShift(nn.Module):
-    """``origin * h + sum of coefficient * block(h, embedding)`` (equation 8 and its sum over attributes)."""
+    """``origin * h + sum of coefficient * block(h, embedding)`` (equation 8 and its sum over attributes).
+
+    A :class:`~methods.asyrp.recorded_shift.RecordedShift` adds what it holds of the timestep, whatever h is.
+    """
 
     def __init__(self, blocks: Sequence[nn.Module], coefficients: Sequence[float], origin: float) -> None:
         super().__init__()
@@ -157,12 +161,19 @@ class CombinedShift(nn.Module):
         self.coefficients = tuple(coefficients)
         self.origin = origin
 
-    def forward(self, features: Tensor, embedding: Tensor) -> Tensor:
-        """(B, C, h, w) and (B, E) -> (B, C, h, w); blocks are small and stay in float32."""
+    def forward(self, features: Tensor, embedding: Tensor, timestep: int | None = None) -> Tensor:
+        """(B, C, h, w) and (B, E) -> (B, C, h, w); blocks are small and stay in float32.
+
+        ``timestep`` is what recorded shifts go by.
+        """
         precise, embedding = features.float(), embedding.float()
         shifted = precise * self.origin
         for block, coefficient in zip(self.blocks, self.coefficients, strict=True):
-            shifted = shifted + coefficient * block(precise, embedding)
+            if isinstance(block, RecordedShift):
+                assert timestep is not None
+                shifted = shifted + coefficient * block.at(timestep)
+            else:
+                shifted = shifted + coefficient * block(precise, embedding)
         return shifted.to(features.dtype)
 
 

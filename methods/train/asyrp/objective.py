@@ -168,7 +168,7 @@ class AsyrpDelta:
                 encoded = self.unet.encode(x, embedding)
                 noise = self.unet.decode(encoded, embedding)[:, :3]
             # only the decoder carries gradients: nothing trainable comes before it
-            moved = type(encoded)(self.shift(encoded.bottleneck, embedding), encoded.skips)
+            moved = type(encoded)(self.shift(encoded.bottleneck, embedding, step.timestep), encoded.skips)
             following, x0 = update(x, noise, self.unet.decode(moved, embedding)[:, :3], step)
             found = self._losses(x0, plain[number], features, faces[number])
             updates.backward(found["total"])
