@@ -34,6 +34,8 @@ def stats_command(console: Console, source: str, out: str, wanted: list[str], de
     found = dataset_statistics(spec, asked, networks, lambda seen: console.progress(f"{seen:,} pictures"))
     Store(out).put("", found.to_bytes())
     sizes = {name: len(rows) for name, rows in found.features.items()}
-    console.result({"statistics": out, "pictures": found.pictures, "features": sizes})
+    console.result({"statistics": out, "pictures": found.pictures, "unreadable": found.unreadable, "features": sizes})
     console.say(f"Wrote {out}: {found.pictures:,} pictures, features of {max(sizes.values()):,}")
+    if found.unreadable:
+        console.problem(f"note: {found.unreadable:,} pictures that were looked at cannot be read, and are left out")
     return DONE

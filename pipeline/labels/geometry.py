@@ -139,6 +139,12 @@ class Transform:
         """The annotation cut to the target, or ``None`` when nothing of the object is in the picture."""
         width, height = self.target
         area, changed = found.area, {}
+        attributes = _within(found.attributes, width, height)
+        if attributes != found.attributes:
+            changed["attributes"] = attributes
+            alone = found.bbox is None and found.rle is None and found.segmentation is None
+            if alone and not any(attributes["keypoints"][2::3]):
+                return None
         if found.bbox is not None:
             box = clip.clip_box(found.bbox, width, height)
             if box is None:
@@ -161,7 +167,7 @@ class Transform:
                 return None
             changed["segmentation"] = [polygon for polygon, _ in kept]
             if "poly2d" in found.attributes:
-                changed["attributes"] = {**found.attributes, "poly2d": [shape for _, shape in kept]}
+                changed["attributes"] = {**attributes, "poly2d": [shape for _, shape in kept]}
             if found.area is not None and changed["segmentation"] != found.segmentation:
                 area = sum(abs(clip.polygon_area(polygon)) for polygon, shape in kept if shape["closed"])
             elif found.area is not None:
@@ -201,6 +207,22 @@ def align(labels: Labels, orientation: int, raw_size: Size) -> Labels:
 def _are_keypoints(value: Any) -> bool:
     """COCO's flat list of (x, y, visibility)."""
     return isinstance(value, list) and len(value) % 3 == 0 and all(isinstance(each, int | float) for each in value)
+
+
+def _within(attributes: dict[str, Any], width: int, height: int) -> dict[str, Any]:
+    """The attributes with keypoints outside a picture made unlabelled ones, as COCO has no others there."""
+    flat = attributes.get("keypoints")
+    if not _are_keypoints(flat):
+        return attributes
+    kept: list[Any] = []
+    for x, y, visible in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
+        kept += [x, y, visible] if not visible or (0 <= x <= width and 0 <= y <= height) else [0, 0, 0]
+    if kept == flat:
+        return attributes
+    changed = {**attributes, "keypoints": kept}
+    if "num_keypoints" in changed:
+        changed["num_keypoints"] = sum(each > 0 for each in kept[2::3])
+    return changed
 
 
 def _pixel(position: np.ndarray) -> np.ndarray:

@@ -33,12 +33,14 @@ class Statistics:
         pictures: how many it has.
         features: name of the features -> (n, D) float16, in order of rank.
         networks: name of the features -> what stands for the content of the network's weights.
+        unreadable: pictures that were to be looked at and cannot be decoded; the file does not keep this.
     """
 
     source: str
     pictures: int
     features: Mapping[str, np.ndarray]
     networks: Mapping[str, str]
+    unreadable: int = 0
 
     def to_bytes(self) -> bytes:
         """A NumPy archive (``.npz``) that :meth:`from_bytes` reads; the same features give the same bytes."""

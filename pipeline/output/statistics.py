@@ -53,8 +53,8 @@ def dataset_statistics(
 ) -> Statistics:
     """The features that the metrics of sets would compare, of a dataset's pictures as they are.
 
-    Pictures that cannot be decoded are left out. A network only sees pictures that belong to its sample so far: of a
-    hundred times as many, five times the sample.
+    Pictures that cannot be decoded are left out, and counted. A network only sees pictures that belong to its sample
+    so far: of a hundred times as many, five times the sample.
 
     Args:
         networks: what stands for the content of each network's weights, by URI.
@@ -68,17 +68,20 @@ def dataset_statistics(
         name, most = metric.params.set_name(), metric.params.sample
         if name not in wanted or wanted[name].most < most:
             wanted[name] = _Network(metric, most)
-    seen = 0
+    seen = unreadable = 0
     for samples in _batches(source):
         taken = [(rank(sample.key, 0), sample) for sample in samples]
         decoded: dict[int, np.ndarray] = {}
         for at, (place, sample) in enumerate(taken):
-            if sample.image is None or not any(network.wants(place) for network in wanted.values()):
+            if not any(network.wants(place) for network in wanted.values()):
+                continue
+            if sample.image is None:
+                unreadable += 1
                 continue
             try:
                 decoded[at] = codec.decode(sample.image).pixels
             except BadSample:
-                continue
+                unreadable += 1
         pictures = list(decoded.values())
         batch = Pictures(pictures, pictures, [None] * len(pictures))
         for network in wanted.values():
@@ -97,6 +100,7 @@ def dataset_statistics(
         pictures=seen,
         features={name: network.features() for name, network in wanted.items()},
         networks={name: networks[network.metric.params.weights()] for name, network in wanted.items()},
+        unreadable=unreadable,
     )
 
 

@@ -96,6 +96,10 @@ class ExportSummary:
     classes: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
 
+    def without_labels(self, count: int) -> dict[str, int]:
+        """What to say of pictures without labels where others have some."""
+        return {_UNLABELLED: count} if self.annotations and count else {}
+
 
 def look(job: Job, rows: Rows, splits: Sequence[str], seed: int) -> tuple[Scan, Plan]:
     """The first look at the rows, and what writers have to know from it. Raises InputError where there are no rows."""
@@ -147,9 +151,7 @@ def export_folder(
         folder.put(path, data)
     folder.complete()
     summary.classes = len(plan.categories.names)
-    summary.left_out = plan.what_is_left_out()
-    if summary.annotations and work.unlabelled:
-        summary.left_out[_UNLABELLED] = work.unlabelled
+    summary.left_out = plan.what_is_left_out() | summary.without_labels(work.unlabelled)
     return summary
 
 

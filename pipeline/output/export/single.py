@@ -65,6 +65,7 @@ def _document(
     found, plan = look(job, rows, [_ALL], 0)
     writer = open_writer(format, plan, "auto")
     summary = ExportSummary(classes=len(plan.categories.names))
+    unlabelled = 0
     for table in rows.tables(_COLUMNS):
         known: Mapping[int, str] | None = None
         for row in table.to_pylist():
@@ -74,11 +75,12 @@ def _document(
                 raise AssertionError("a format of one file has no files of single pictures")
             summary.pictures += 1
             summary.annotations += len(picture.labels.annotations)
+            unlabelled += row["labels"] is None
             watch(summary.pictures, found.pictures)
     summary.splits[_ALL] = summary.pictures
     _, document = next(iter(writer.finish()))
     assert not isinstance(document, bytes)
-    summary.left_out = plan.what_is_left_out()
+    summary.left_out = plan.what_is_left_out() | summary.without_labels(unlabelled)
     return document, summary
 
 

@@ -143,6 +143,16 @@ def test_tags_without_a_place_survive_a_crop() -> None:
     assert Transform.crop((W, H), (0, 0, 4, 4)).apply(labels).annotations == labels.annotations
 
 
+def test_keypoints_outside_a_crop_are_no_longer_labelled() -> None:
+    """A point at -5 that is said to be visible would be learnt from."""
+    points = [5, 5, 2, 30, 20, 1, 0, 0, 0]
+    person = Annotation("x", bbox=(0, 0, 40, 30), attributes={"keypoints": points, "num_keypoints": 2})
+    alone = Annotation("y", attributes={"keypoints": [1, 1, 2]})
+    cut = Transform.crop((W, H), (10, 10, W, H)).apply(Labels(W, H, [person, alone]))
+    assert [each.category for each in cut.annotations] == ["x"]
+    assert cut.annotations[0].attributes == {"keypoints": [0, 0, 0, 20, 10, 1, 0, 0, 0], "num_keypoints": 1}
+
+
 def test_keypoints_move_unless_unlabelled() -> None:
     labels = Labels(W, H, [Annotation("x", attributes={"keypoints": [10, 20, 2, 0, 0, 0], "score": 1})])
     moved = Transform.crop((W, H), (5, 5, 40, 30)).apply(labels)

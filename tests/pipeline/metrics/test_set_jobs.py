@@ -189,3 +189,13 @@ def test_features_of_torchvision_are_those_before_the_classifier(tmp_path: Path)
     expected = network(prepared[None])[0].detach().numpy()
     assert found is not None
     assert found.astype(np.float64) == pytest.approx(expected, rel=2e-3, abs=1e-3)
+
+
+def test_pictures_that_statistics_leave_out_are_counted(tmp_path: Path, weights: str, pictures, capsys) -> None:
+    source = pictures("some", range(3))
+    (source / "broken.png").write_bytes(b"no picture")
+    wanted = [json.dumps(entry(weights))]
+    assert stats_command(Console(True), str(source), str(tmp_path / "s.npz"), wanted, "cpu") == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["unreadable"] == 1
+    assert "1 pictures that were looked at cannot be read" in shown.err

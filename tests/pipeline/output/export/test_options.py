@@ -208,5 +208,9 @@ def test_pictures_without_labels_are_counted_beside_labelled_ones(tmp_path: Path
     samples["b"]["json"] = json.dumps({"annotations": []}).encode()
     write_tar(tmp_path / "in" / "a.tar", samples)
     run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
-    left_out = export(tmp_path / "out", tmp_path / "e").left_out
-    assert [count for what, count in left_out.items() if what.startswith("pictures without labels")] == [1]
+    summaries = [
+        export(tmp_path / "out", tmp_path / "e"),
+        export_file(made(tmp_path / "out"), tmp_path / "e.json", "coco", None),
+    ]
+    for each in summaries:
+        assert [count for what, count in each.left_out.items() if what.startswith("pictures without labels")] == [1]
