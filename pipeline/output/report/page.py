@@ -23,7 +23,7 @@ from pipeline.output.report.gallery import Pair, load_gallery
 from pipeline.output.report.plots import histogram, rate, spans, timeline
 from pipeline.output.report.points import points
 from pipeline.output.report.reasons import Reason, reasons
-from pipeline.output.report.speed import Cost, RunSpeed, run_speeds, seconds_by_worker, shard_spans
+from pipeline.output.report.speed import Cost, RunSpeed, node_spans, run_speeds, seconds_by_worker, shard_spans
 from pipeline.output.report.survival import Survival
 from pipeline.output.summary import ColumnFigures, RunSummary
 from pipeline.paths import PLAN_FILE
@@ -100,6 +100,7 @@ def write_report(
         "price": price,
         "rates": [_rate(speed) for speed in speeds[-_RUNS_SHOWN:]],
         "timeline": _timeline(runs, speeds[-1].run) if speeds and runs is not None else None,
+        "nodes": node_spans(runs, speeds[-1].run) if speeds and runs is not None else [],
         "workers": _workers(runs) if speeds and runs is not None else None,
         "sections": [
             ("rejected", "Rejected", rows.rejected, _reasons(table, "rejected", summary, partly)),

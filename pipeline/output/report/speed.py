@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,6 +47,11 @@ class RunSpeed:
     def busy(self) -> float:
         """Device seconds as a share of (workers x seconds)."""
         return self.device_seconds / max(1e-9, self.workers * self.seconds)
+
+    @property
+    def unhindered(self) -> float | None:
+        """Images a second if no device had ever waited: the method alone; ``None`` where that was not recorded."""
+        return self.images * self.workers / self.device_seconds if self.device_seconds > 0 else None
 
     @property
     def worker_seconds(self) -> float:
@@ -109,6 +115,45 @@ def shard_spans(runs: pa.Table, run: str, most_workers: int = 16) -> tuple[list[
         if row["worker"] in shown
     ]
     return sorted(spans, key=lambda span: (span.worker, span.started)), len(workers)
+
+
+@dataclass(frozen=True)
+class NodeSpan:
+    """One machine on the time line of a run: seconds since the run's first shard was begun.
+
+    Attributes:
+        joined: its first shard was begun.
+        last: its last shard was committed.
+        workers: processes, those that took the place of one that died among them.
+    """
+
+    node: str
+    joined: float
+    last: float
+    workers: int
+    shards: int
+    images: int
+
+
+def node_spans(runs: pa.Table, run: str) -> list[NodeSpan]:
+    """The machines of a run, in the order in which they joined."""
+    by_node: dict[str, list[dict[str, Any]]] = {}
+    rows = rows_with(runs, "run", run).to_pylist()
+    for row in rows:
+        by_node.setdefault(row["worker"].rpartition(":")[0], []).append(row)
+    began = min((row["started"] for row in rows), default=0.0)
+    spans = [
+        NodeSpan(
+            node,
+            min(row["started"] for row in own) - began,
+            max(row["committed"] for row in own) - began,
+            len({row["worker"] for row in own}),
+            len(own),
+            sum(row["ok"] + row["filtered"] + row["rejected"] for row in own),
+        )
+        for node, own in by_node.items()
+    ]
+    return sorted(spans, key=lambda span: (span.joined, span.node))
 
 
 def run_speeds(runs: pa.Table) -> list[RunSpeed]:

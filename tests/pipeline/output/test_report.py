@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -359,6 +360,16 @@ def test_admission_and_cost_are_on_the_page(tmp_path, out):
     seconds = max(row["committed"] for row in runs) - min(row["started"] for row in runs)
     workers = len({row["worker"] for row in runs})
     assert f"{quantity.measured(workers * seconds * 1000 / 18 / 1000)} in money" in text
+
+
+def test_machines_are_listed_where_there_are_several(out):
+    table = read_runs(Store(str(out)))
+    assert "Machines of run" not in again(out).text
+    hosts = pa.array([f"host{number % 2}<i>:1" for number in range(table.num_rows)])
+    page = again(out, runs=table.set_column(table.schema.get_field_index("worker"), "worker", hosts))
+    assert "Machines of run" in page.text
+    assert "host0<i>" in page.text
+    assert "of the method alone" in page.text
 
 
 def test_the_time_line_keeps_overlapping_shards_apart():

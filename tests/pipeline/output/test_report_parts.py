@@ -14,7 +14,7 @@ from pipeline import quantity
 from pipeline.output.report.choose import SPREAD, SPREAD_SHARDS, choose
 from pipeline.output.report.plots import histogram, rate, spans, ticks
 from pipeline.output.report.reasons import reasons
-from pipeline.output.report.speed import idle_seconds, rates, run_speeds, seconds_by_worker
+from pipeline.output.report.speed import NodeSpan, idle_seconds, node_spans, rates, run_speeds, seconds_by_worker
 
 
 def table(statuses: list[str], shards: list[int], values: list[float | None]) -> pa.Table:
@@ -145,6 +145,28 @@ def test_runs_are_told_apart():
     assert first.workers == 3
     assert first.busy == 3.0 / (3 * 8.0)
     assert (first.bytes_in, first.bytes_out) == (60, 120)
+
+
+def test_the_method_alone_is_as_fast_as_its_devices():
+    first, _ = run_speeds(runs())
+    assert first.unhindered == 24 * 3 / 3.0
+
+
+def test_machines_come_and_go():
+    """b1 takes the place of a process of b that died; c comes when a has gone."""
+    same = {"source": "x", "translated": 0.0, "ok": 2, "filtered": 1, "rejected": 1, "device_seconds": 0.5}
+    at = [("a:7", 100, 110), ("b:7", 101, 105), ("b:8", 112, 118), ("c:7", 115, 130), ("a:7", 108, 111)]
+    rows = [
+        {"run": "r", "shard": f"s{number}", "worker": worker, "started": float(begun), "committed": float(ended)}
+        for number, (worker, begun, ended) in enumerate(at)
+    ]
+    other = {"run": "q", "shard": "s", "worker": "z:1", "started": 0.0, "committed": 900.0}
+    found = node_spans(pa.Table.from_pylist([row | same for row in [*rows, other]]), "r")
+    assert found == [
+        NodeSpan("a", 0.0, 11.0, workers=1, shards=2, images=8),
+        NodeSpan("b", 1.0, 18.0, workers=2, shards=2, images=8),
+        NodeSpan("c", 15.0, 30.0, workers=1, shards=1, images=4),
+    ]
 
 
 def test_the_slowest_workers_come_first():
