@@ -177,6 +177,8 @@ class Method(Protocol):
     A method that may crop its images also has ``window(width, height)``: (left, top, right, bottom) of the part of an
     upright image that the output shows, or ``None`` for all of it. Labels, masks and target are cropped likewise.
 
+    What several of them, built beside each other, can compute once is shared through :mod:`methods.sharing`.
+
     A method whose inputs name ``label_map`` may have ``masks``: the names of the only masks it reads.
     """
 

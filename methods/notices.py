@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 LOGGER = logging.getLogger("sceneshift.methods.notices")
@@ -32,15 +33,22 @@ def notice(reason: str, message: str) -> None:
 
 
 class NoticeCounter(logging.Handler):
-    """Counts the notices of all threads of the process from start to stop; they are printed nowhere meanwhile."""
+    """Counts the notices of all threads of the process from start to stop; they are printed nowhere meanwhile.
 
-    def __init__(self) -> None:
+    Args:
+        mine: whether to count what is said here and now, called in the thread that says it.
+    """
+
+    def __init__(self, mine: Callable[[], bool] = lambda: True) -> None:
         super().__init__(logging.WARNING)
+        self._mine = mine
         self._found: dict[str, Notice] = {}
         self._guard = threading.Lock()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count one record."""
+        if not self._mine():
+            return
         reason = getattr(record, "reason", "other")
         with self._guard:
             known = self._found.setdefault(reason, Notice(0, record.getMessage()))

@@ -25,6 +25,7 @@ from pipeline.sources.base import Source
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
+from pipeline.targets import naming, target_jobs
 from pipeline.uris import redact
 
 
@@ -150,6 +151,8 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     from pipeline.sources.peek import resolve_layout
     from pipeline.sources.roots import resolve_root
 
+    if spec.targets:
+        raise InputError(f"the job has targets ({', '.join(spec.targets)}); what is asked for is made of a single job")
     source, taken = resolve_root(spec.source)
     spec = spec.model_copy(update={"source": source})
     label_table = _label_table(source)
@@ -222,8 +225,10 @@ def check(spec: JobSpec) -> None:
     Raises:
         InputError: one of them cannot work.
     """
-    methods.resolve(spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec))
-    _columns(spec)
+    for name, each in (target_jobs(spec) or {"": spec}).items():
+        with naming(name):
+            methods.resolve(each.method.name, each.method.preset, each.method.weights, _method_params(each))
+            _columns(each)
 
 
 def weight_uris(spec: JobSpec) -> tuple[str, ...]:
@@ -232,12 +237,20 @@ def weight_uris(spec: JobSpec) -> tuple[str, ...]:
     Raises:
         InputError: as :func:`check`.
     """
+    found: dict[str, None] = {}
+    for name, each in (target_jobs(spec) or {"": spec}).items():
+        with naming(name):
+            found |= dict.fromkeys(_weight_uris(each))
+    return tuple(found)
+
+
+def _weight_uris(spec: JobSpec) -> list[str]:
     info, params, weights = methods.resolve(
         spec.method.name, spec.method.preset, spec.method.weights, _method_params(spec)
     )
     weights = None if weights is None else resolved_uri(weights, "method.weights")
     measured = [uri for entry in measured_by(spec) for uri in metrics.weight_uris(entry)]
-    return tuple(dict.fromkeys([*info.weight_uris(resolved(params), weights), *measured]))
+    return [*info.weight_uris(resolved(params), weights), *measured]
 
 
 def _columns(spec: JobSpec) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"{line}: not valid YAML: {getattr(error, 'problem', None) or first_line(error)}") from None
     except RecursionError:
         raise InputError(f"{where}: nested more than {DEEPEST} deep") from None
-    except _TooMuch as error:
+    except _Refused as error:
         raise InputError(f"{where}:{error.node.start_mark.line + 1}: {error}") from None
     except Exception as error:
         # A constructor of PyYAML: a date that does not exist, `!!int abc`, an integer of 5000 digits.
@@ -49,7 +49,7 @@ def parse_yaml(text: str, where: str) -> Any:
     return value
 
 
-class _TooMuch(Exception):
+class _Refused(Exception):
     def __init__(self, node: yaml.Node, message: str) -> None:
         super().__init__(message)
         self.node = node
@@ -58,9 +58,9 @@ class _TooMuch(Exception):
 def _weigh(node: yaml.Node, known: dict[int, int], above: set[int], depth: int) -> int:
     """How many values the node unfolds to, aliases followed; each node is looked at once."""
     if depth > DEEPEST:
-        raise _TooMuch(node, f"nested more than {DEEPEST} deep")
+        raise _Refused(node, f"nested more than {DEEPEST} deep")
     if id(node) in above:
-        raise _TooMuch(node, "an alias that holds itself")
+        raise _Refused(node, "an alias that holds itself")
     if id(node) in known:
         return known[id(node)]
     children: list[yaml.Node] = []
@@ -68,13 +68,24 @@ def _weigh(node: yaml.Node, known: dict[int, int], above: set[int], depth: int) 
         children = node.value
     elif isinstance(node, yaml.MappingNode):
         children = [each for pair in node.value for each in pair]
+        _check_once_each(node)
     above.add(id(node))
     weight = 1 + sum(_weigh(each, known, above, depth + 1) for each in children)
     above.discard(id(node))
     if weight > MOST_VALUES:
-        raise _TooMuch(node, f"its aliases unfold to more than {MOST_VALUES} values")
+        raise _Refused(node, f"its aliases unfold to more than {MOST_VALUES} values")
     known[id(node)] = weight
     return weight
+
+
+def _check_once_each(mapping: yaml.MappingNode) -> None:
+    """Of a key that stands twice YAML would take the last, and lose the other without a word."""
+    seen: set[str] = set()
+    for key, _ in mapping.value:
+        if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if key.value in seen:
+                raise _Refused(key, f"the key '{key.value[:40]}' stands twice in one block")
+            seen.add(key.value)
 
 
 def _check_plain(value: Any, path: str, where: str) -> None:

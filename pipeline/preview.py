@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from pipeline.keep import KeepExpression
 from pipeline.records import Row, Sample, Shard
 from pipeline.sources import open_source
 from pipeline.spec import JobSpec
+from pipeline.targets import naming, target_jobs
 
 CELL = 384
 """Longest side of a picture in the preview, in pixels; smaller ones stay as they are."""
@@ -38,7 +39,8 @@ class _Line:
 def preview(spec: JobSpec, count: int, out: Path) -> Path:
     """Translate the first ``count`` samples and write source, output and (if any) true target as one PNG.
 
-    The job's output and its lock are left alone. Samples that would be rejected or filtered are shown and said to be.
+    Of a job with targets each has a column. The job's output and its lock are left alone. Samples that would be
+    rejected or filtered are shown and said to be.
 
     Returns:
         ``out``.
@@ -48,12 +50,18 @@ def preview(spec: JobSpec, count: int, out: Path) -> Path:
     """
     if not 1 <= count <= _MOST:
         raise InputError(f"a preview shows 1 to {_MOST} samples, not {count}")
-    job = prepare(spec)
-    keep = KeepExpression.parse(spec.keep, job.metric_columns) if spec.keep else None
-    samples = tuple(islice(_samples(job, count), count))
-    rows = _translate(job, samples)
-    lines = [_line(row, samples[number // spec.variants], job, keep) for number, row in enumerate(rows)]
-    heads = ("source", "output", "true target") if job.layout.target else ("source", "output")
+    jobs: dict[str, Job] = {}
+    for name, each in (target_jobs(spec) or {"": spec}).items():
+        with naming(name):
+            jobs[name] = prepare(each)
+    first = next(iter(jobs.values()))
+    samples = tuple(islice(_samples(first, count), count))
+    rows = zip(*(_translate(job, samples) for job in jobs.values()), strict=True)
+    lines = [
+        _line(dict(zip(jobs, row, strict=True)), samples[number // spec.variants], jobs)
+        for number, row in enumerate(rows)
+    ]
+    heads = ["source", *(name or "output" for name in jobs), *(["true target"] if first.layout.target else [])]
     png = io.BytesIO()
     _sheet(heads, lines).save(png, format="PNG")
     try:
@@ -85,18 +93,28 @@ def _translate(job: Job, samples: Sequence[Sample]) -> Sequence[Row]:
         translator.close()
 
 
-def _line(row: Row, sample: Sample, job: Job, keep: KeepExpression | None) -> _Line:
-    source = row.source_image if row.source_image is not None else sample.image
-    pictures = [_picture(source), _picture(row.image)]
-    if job.layout.target:
-        pictures.append(_picture(row.masks.get(job.layout.target)))
-    name = row.key + (f", variant {row.variant}" if job.spec.variants > 1 else "")
-    if row.rejection is not None:
-        return _Line(tuple(pictures), f"{name}\nrejected, {row.rejection.error}: {row.rejection.message}")
-    values = ", ".join(f"{column} {value:.4g}" for column, value in row.metrics.items() if value == value)
-    if keep is not None and not keep.keeps(row.metrics):
-        values += f"\nfiltered, not kept by: {keep.text}"
-    return _Line(tuple(pictures), f"{name}\n{values}")
+def _line(rows: Mapping[str, Row], sample: Sample, jobs: Mapping[str, Job]) -> _Line:
+    """What became of one sample, by target."""
+    first = next(iter(rows.values()))
+    source = next((row.source_image for row in rows.values() if row.source_image is not None), sample.image)
+    pictures = [_picture(source), *(_picture(row.image) for row in rows.values())]
+    if target := next(iter(jobs.values())).layout.target:
+        pictures.append(_picture(next((row.masks[target] for row in rows.values() if target in row.masks), None)))
+    name = first.key + (f", variant {first.variant}" if jobs[next(iter(jobs))].spec.variants > 1 else "")
+    said = [f"{target}: {text}" if target else text for target, text in _said(rows, jobs)]
+    return _Line(tuple(pictures), "\n".join([name, *said]))
+
+
+def _said(rows: Mapping[str, Row], jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
+    for target, row in rows.items():
+        if row.rejection is not None:
+            yield target, f"rejected, {row.rejection.error}: {row.rejection.message}"
+            continue
+        values = ", ".join(f"{column} {value:.4g}" for column, value in row.metrics.items() if value == value)
+        spec = jobs[target].spec
+        if spec.keep and not KeepExpression.parse(spec.keep, jobs[target].metric_columns).keeps(row.metrics):
+            values += f"\nfiltered, not kept by: {spec.keep}"
+        yield target, values
 
 
 def _picture(data: bytes | None) -> Image.Image | None:

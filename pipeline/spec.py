@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.metrics.label_check_params import LabelCheckParams
 from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
 from pipeline.storage import StorageOptions
+from pipeline.target_spec import ReferenceSpec, TargetSpec, known_places
 from pipeline.uris import WEB, absolute, check, lies_under, protocol_of, redact
 from pipeline.window import window_start
 
@@ -52,10 +52,7 @@ class LabelsSpec(_Block):
     @field_validator("caption")
     @classmethod
     def _known_places(cls, value: str | None) -> str | None:
-        unknown = [place for place in re.findall(r"\{(.*?)\}", value or "") if place != "caption"]
-        if unknown:
-            raise ValueError(f"{{{unknown[0]}}} is not known here; the one place to fill in is {{caption}}")
-        return value
+        return known_places(value)
 
 
 class SourceSpec(_Block):
@@ -212,15 +209,6 @@ class ComputeSpec(_Block):
         return value
 
 
-class ReferenceSpec(_Block):
-    """A set of pictures to compare all outputs with, for ``fid`` and other metrics of sets."""
-
-    uri: str
-    """A dataset as ``source.uri`` names one, or a file ``NAME.npz`` that ``sceneshift stats`` wrote of one."""
-    storage: StorageOptions = StorageOptions()
-    """Options of the object store that holds it."""
-
-
 class JobSpec(_Block):
     """One translation job. ``JobSpec.load`` reads it from YAML."""
 
@@ -252,6 +240,10 @@ class JobSpec(_Block):
     """Seed of all random numbers; each sample has a seed of its own that depends on this one and its key."""
     max_rejects: Annotated[float, Field(ge=0)] = 0.5
     """Share (below 1) or count of rejected samples at which the job stops with exit code 1."""
+    targets: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], TargetSpec] = {}
+    """Several translations of one read, such as night, rain and fog, by name: each is an output of its own at
+    ``output.uri/NAME``, with the bytes that a job of its own would write.
+    """
 
     @field_validator("metrics")
     @classmethod
@@ -296,8 +288,8 @@ class JobSpec(_Block):
         return validated(cls, tree, where)
 
     def as_tree(self) -> dict[str, Any]:
-        """The spec as plain data, defaults filled in; JSON- and YAML-ready."""
-        return self.model_dump(mode="json")
+        """The spec as plain data, defaults filled in; JSON- and YAML-ready. Without targets it does not name them."""
+        return self.model_dump(mode="json", exclude=None if self.targets else {"targets"})
 
     def shaping(self) -> dict[str, Any]:
         """The part of the spec that decides the bytes in data/ and index/ (weights are added by the fingerprint)."""

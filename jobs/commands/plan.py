@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
@@ -14,7 +15,8 @@ from pipeline.run.devices import Device, Precision, device_named, recognised
 from pipeline.run.estimate import Estimate, estimate, recorded
 from pipeline.run.graph import demand_of
 from pipeline.run.label_check import check_labels
-from pipeline.run.resolving import resolve
+from pipeline.run.resolving import Resolved
+from pipeline.run.targets import resolve_targets
 from pipeline.run.throughput import Throughput
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
@@ -43,7 +45,22 @@ def plan_command(
     device = None if on is None else device_named(on)
     if device is not None and samples is None:
         raise InputError("--on needs --calibrate, which counts the operations of a picture")
-    job, plan = resolve(spec)
+    outputs = resolve_targets(spec) if spec.targets else {"": Resolved.of(spec)}
+    trees = {name: _planned(console, each, samples, like, price, device) for name, each in outputs.items()}
+    console.result({"targets": trees} if spec.targets else trees[""])
+    return DONE
+
+
+def _planned(
+    console: Console,
+    resolved: Resolved,
+    samples: int | None,
+    like: str | None,
+    price: float | None,
+    device: Device | None,
+) -> dict[str, Any]:
+    """What a run would do for one output: said, and as a tree."""
+    job, plan, spec = resolved.job, resolved.plan, resolved.job.spec
     room = capacity(demand_of(job))
     speed = None
     if samples is not None:
@@ -78,7 +95,6 @@ def plan_command(
         **guess.as_tree(),
         "ceiling": _ceiling(speed, device, spec.compute.dtype),
     }
-    console.result(tree)
     approx = "" if amount.exact else "about "
     rows = [
         ("source", f"{_files(job, len(plan.files))}, {approx}{amount.samples} samples"),
@@ -103,7 +119,7 @@ def plan_command(
         console.note(finding.text())
     if room.problem:
         console.note(room.problem)
-    return DONE
+    return tree
 
 
 def _cost(job: Job, guess: Estimate, price: float | None) -> list[tuple[str, str]]:

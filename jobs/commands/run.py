@@ -11,10 +11,11 @@ from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from pipeline import quantity
 from pipeline.paths import DATA, IMAGES, MERGED_INDEX, REPORT_FILE
-from pipeline.run.driver import Outcome, run_job
+from pipeline.run.driver import Order, Outcome, run_job
 from pipeline.run.lock import Busy
 from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
+from pipeline.run.targets import run_targets
 from pipeline.sink.label_counts import describe_labels
 from pipeline.spec import JobSpec
 from pipeline.storage import redact
@@ -79,28 +80,37 @@ def _run(
             watch(progress)
 
         try:
-            outcome = run_job(
-                spec,
-                local=local,
-                processes=processes,
-                part=part,
-                fresh=fresh,
-                steal_lock=steal_lock,
-                watch=counted,
-                say=console.progress,
-                log_options=verbosity().log_files,
-            )
+            options: dict[str, Any] = {
+                "local": local,
+                "processes": processes,
+                "part": part,
+                "steal_lock": steal_lock,
+                "watch": counted,
+                "say": console.progress,
+                "log_options": verbosity().log_files,
+            }
+            if spec.targets:
+                outcomes = run_targets(spec, Order(**options), fresh=fresh)
+            else:
+                outcomes = {"": run_job(spec, fresh=fresh, **options)}
         except (KeyboardInterrupt, SystemExit) as stopped:
             committed = latest.before + latest.shards
             stopped.add_note(f"{committed} shards are committed, {latest.attempted} images of them by this run")
             raise
-    for warning in outcome.warnings:
-        console.note(warning)
-    for finding in outcome.findings:
-        console.note(finding.text())
-    console.result(_document(outcome))
-    _tell(console, outcome)
-    return OVER_LIMIT if outcome.state == "too_many_rejects" else DONE
+    for target, outcome in outcomes.items():
+        before = f"{target}: " if target else ""
+        for text in (*outcome.warnings, *(finding.text() for finding in outcome.findings)):
+            console.note(before + text)
+    documents = {target: _document(outcome) for target, outcome in outcomes.items()}
+    console.result({"targets": documents} if spec.targets else documents[""])
+    for target, outcome in outcomes.items():
+        if target:
+            console.say(f"\n[bold]Target {target}[/bold]")
+        _tell(console, outcome)
+    if missing := ", ".join(name for name in spec.targets if name not in outcomes):
+        console.say(f"Not begun: {missing}")
+    over = any(outcome.state == "too_many_rejects" for outcome in outcomes.values())
+    return OVER_LIMIT if over else DONE
 
 
 def _document(outcome: Outcome) -> dict[str, Any]:
@@ -151,7 +161,10 @@ def _tell(console: Console, outcome: Outcome) -> None:
         )
         return
     rows = outcome.summary.rows
-    verb = "Stopped, too many rejects" if outcome.state == "too_many_rejects" else "Done"
+    verb = {
+        "too_many_rejects": "Stopped, too many rejects",
+        "stopped": "Stopped, another target has too many rejects",
+    }.get(outcome.state, "Done")
     console.say(
         f"[bold]{verb}[/bold]: {rows.ok} translated, {rows.filtered} filtered, {rows.rejected} rejected "
         f"of {rows.attempted}; this run {outcome.progress.images_per_second:.1f} images/s"

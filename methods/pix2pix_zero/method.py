@@ -21,12 +21,13 @@ from methods.pix2pix_zero.info import INFO
 from methods.pix2pix_zero.inversion import inversion_plan, invert
 from methods.pix2pix_zero.params import Pix2PixZeroParams
 from methods.pix2pix_zero.regularise import Regularisation, pyramid_levels, shifts_from_noise
+from methods.sharing import shared_network, shared_work
 
 _GUIDANCE_AMOUNT = {"real": 0.1, "synthetic": 0.15}
 
 
 class Pix2PixZero:
-    """One edit direction on a frozen text-to-image model.
+    """One edit direction on a frozen text-to-image model; edits that are built beside each other share inversions.
 
     Args:
         model: the text-to-image model.
@@ -65,6 +66,8 @@ class Pix2PixZero:
         self.inversion_negative = None
         if params.inversion_guidance_scale > 1:
             self.inversion_negative = _embedded(model, params.inversion_negative_prompt)
+        guidance = (params.inversion_guidance_scale, params.inversion_negative_prompt)
+        self.inversions = shared_work((type(self), id(model), params.steps, *guidance, self.regularisation))
 
     @classmethod
     def build(
@@ -80,7 +83,9 @@ class Pix2PixZero:
                 "pix2pix_zero needs a text-to-image model: set method.weights (CompVis/stable-diffusion-v1-4) or a "
                 f"preset ({', '.join(INFO.presets)})"
             )
-        model = StableDiffusion(weights, device, dtype)
+        model = shared_network(
+            (StableDiffusion, weights, device, dtype), lambda: StableDiffusion(weights, device, dtype)
+        )
         if params.direction is not None:
             direction = load_direction(params.direction, model.text)
         else:
@@ -122,7 +127,11 @@ class Pix2PixZero:
             captions = self.captions(images, batch.captions)
             caption = self.model.text.embed(captions)
             noise = batch.noise(self.model.latent_shape(*images.shape[-2:]), "latent").clone()
-            start = self._inverted(batch, images, noise, caption) if self.params.mode == "real" else noise
+            start = noise
+            if self.params.mode == "real":
+                start = self.inversions.of(
+                    batch, lambda: self._inverted(batch, images, noise, caption), tuple(captions)
+                )
             amount = self.params.guidance_amount
             steps = edit(
                 self.model,

@@ -30,6 +30,11 @@ def log_context(**fields: str) -> Iterator[None]:
         _fields.set(before)
 
 
+def about(target: str) -> dict[str, str]:
+    """The field of what is about one of several targets; none for a job without them, whose name is empty."""
+    return {"target": target} if target else {}
+
+
 def in_context(call: Callable[P, T], **fields: str) -> Callable[P, T]:
     """The call with these fields and those that hold now, for a thread that does not inherit them."""
     held = {**context(), **fields}

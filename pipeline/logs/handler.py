@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from pipeline.logs.lines import LogFormat, line_of, write_line
 
@@ -44,14 +44,21 @@ class BoundedLog(logging.Handler):
         format: of the lines.
         fields: that each line has.
         largest: characters at most.
+        mine: whether to keep a record, asked in the thread that it comes from; those that are not count for nothing.
     """
 
     def __init__(
-        self, level: int, format: LogFormat, fields: Mapping[str, str] | None = None, largest: int = LARGEST
+        self,
+        level: int,
+        format: LogFormat,
+        fields: Mapping[str, str] | None = None,
+        largest: int = LARGEST,
+        mine: Callable[[logging.LogRecord], bool] = lambda record: True,
     ) -> None:
         super().__init__(level)
         self.format_name: LogFormat = format
         self.fields, self.largest = dict(fields or {}), largest
+        self.addFilter(mine)
         self.addFilter(FirstOfEachFault(everything=level <= logging.DEBUG))
         self._kept: list[tuple[int, str]] = []
         self._latest: deque[tuple[int, str]] = deque()

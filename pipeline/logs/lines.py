@@ -16,7 +16,7 @@ from pipeline.storage import redact
 
 LogFormat = Literal["text", "json"]
 
-FIELDS = ("job", "run", "worker", "shard", "key", "stage", "reason", "place")
+FIELDS = ("job", "run", "worker", "target", "shard", "key", "stage", "reason", "place")
 """The fields a line may have, in the order in which they are written. ``place`` is ``file:line function``."""
 
 _LONGEST_TRACEBACK = 16_000

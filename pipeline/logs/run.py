@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from methods.errors import InputError, first_line
+from pipeline.logs.context import context
 from pipeline.logs.handler import BoundedLog
 from pipeline.logs.lines import LogFormat
 from pipeline.paths import LOGS
@@ -45,12 +46,19 @@ DEFAULT_LOGS = LogOptions()
 
 @dataclass(frozen=True)
 class RunLogs:
-    """Where the processes of a run log to. Small and picklable: workers get it."""
+    """Where the processes of a run log to. Small and picklable: workers get it.
+
+    Attributes:
+        target: of which of several targets this is the log; lines about others are left out.
+        beside: the logs of the others, recorded at the same time.
+    """
 
     store: Store
     run: str
     job: str
     options: LogOptions = field(default_factory=LogOptions)
+    target: str = ""
+    beside: tuple[RunLogs, ...] = ()
 
     @property
     def folder(self) -> str:
@@ -83,7 +91,9 @@ class RunLogs:
                 log = _open[key] = WorkerLog(self, name)
             log.enter()
         try:
-            yield log
+            with contextlib.ExitStack() as others:
+                log.beside = [others.enter_context(each.recording(worker)) for each in self.beside]
+                yield log
         finally:
             with _opening:
                 log.leave()
@@ -97,8 +107,12 @@ class WorkerLog:
         self.logs, self.name, self.users = logs, name, 0
         self.path = f"{logs.folder}/{name}.log"
         self.kept = True
+        self.beside: list[WorkerLog] = []
         self._handler = BoundedLog(
-            logs.options.level, logs.options.format, {"job": logs.job, "run": logs.run, "worker": name}
+            logs.options.level,
+            logs.options.format,
+            {"job": logs.job, "run": logs.run, "worker": name},
+            mine=lambda record: context().get("target", logs.target) == logs.target,
         )
         self._put, self._put_at = 0, float("-inf")
         self._putting = threading.Lock()
@@ -124,8 +138,10 @@ class WorkerLog:
             logging.captureWarnings(False)
 
     def discard(self) -> None:
-        """Put nothing more: the output was cleared."""
+        """Put nothing more, nor beside it: the output was cleared."""
         self.kept = False
+        for each in self.beside:
+            each.discard()
 
     def put(self, every: float = 0.0) -> None:
         """Put the file, if there is anything new. A log that cannot be put is said, and fails nothing.

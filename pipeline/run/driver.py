@@ -3,52 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from methods.errors import InputError
-from pipeline.fence import Lease, LockLost
 from pipeline.findings import Finding
 from pipeline.job import Job
-from pipeline.labels.source import withdraw
+from pipeline.logs.context import about, log_context
 from pipeline.logs.faults import failure_logged
 from pipeline.logs.run import DEFAULT_LOGS, DRIVER, LogOptions, RunLogs, new_run
 from pipeline.output.summary import RunSummary
-from pipeline.paths import JOB_FILE, SUCCESS_FILE
-from pipeline.plan import FilePlan, Plan, make_plan, refresh
-from pipeline.run.belongings import clear
-from pipeline.run.estimate import Amount, Estimate, estimate
+from pipeline.paths import SUCCESS_FILE
+from pipeline.plan import FilePlan, refresh
+from pipeline.run.companion import Companion
+from pipeline.run.estimate import Estimate
 from pipeline.run.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.run.label_check import check_labels
 from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
-from pipeline.run.resolving import Found, resolve
-from pipeline.run.taking import take_output
+from pipeline.run.resolving import Resolved
+from pipeline.run.session import Session
 from pipeline.run.work import Watch, Work
-from pipeline.runlog import RunLog
 from pipeline.sink.label_counts import label_warnings
 from pipeline.spec import JobSpec
-from pipeline.storage import Store
-from pipeline.uris import protocol_of, redact
-
-_log = logging.getLogger(f"sceneshift.{__name__}")
+from pipeline.uris import protocol_of
 
 
 @dataclass
 class Outcome:
     """How a run ended.
 
-    ``state`` is ``done``, ``nothing_to_do``, ``too_many_rejects`` (stopped or finished over ``max_rejects``), or
-    ``part_done`` where other parts of the job have ``unfinished`` source files. ``summarised`` says whether there is a
+    ``state`` is ``done``, ``nothing_to_do``, ``too_many_rejects`` (stopped or finished over ``max_rejects``),
+    ``stopped`` where that happened to another target, or ``part_done`` where other parts of the job have ``unfinished``
+    source files. ``summarised`` says whether there is a
     ``summary``: a part leaves that to the last one.
     ``findings`` say what of the source the whole output, not this run alone, does not hold. ``estimated`` is what was
     expected of the run before it began.
     """
 
-    state: Literal["done", "nothing_to_do", "too_many_rejects", "part_done"]
+    state: Literal["done", "nothing_to_do", "too_many_rejects", "stopped", "part_done"]
     job: Job
     run: str
     progress: Progress
@@ -85,145 +79,181 @@ def run_job(
         log_options: of the run's log files, below `_sceneshift/logs`.
 
     Raises:
-        InputError: the spec cannot work; nothing has been written.
+        InputError: the spec cannot work, or has targets (:func:`pipeline.run.targets.run_targets` runs those); nothing
+            has been written.
         JobFailed: the machinery failed; what is committed stays, and a rerun does the rest.
     """
-    found = Found.of(Store(spec.output.uri, spec.output.storage))
-    if not part.whole and (fresh or not local):
-        raise InputError("a part of a job is made with --local and without --fresh, which concerns the whole output")
-    if processes > 1 and not local:
-        raise InputError("processes are of a local run; on a cluster compute.workers says how many workers there are")
-    job, plan = resolve(spec, fresh=fresh)
-    share, before = part.of(plan), Progress(before=part.of(plan).committed)
-    if not share.pending and not share.changed:
-        left = len(plan.pending)
-        if left or (job.store.exists(SUCCESS_FILE) and not plan.changed):
-            state = "part_done" if left else "nothing_to_do"
-            notes, findings = plan.notes(), plan.findings
-            return Outcome(state, job, "", before, RunSummary(), notes, findings, left, summarised=False)
-    mismatches = check_labels(job, plan)
-    logs = RunLogs(job.store, new_run(), job.spec.name, log_options)
-    executor = _executor(job, plan, logs, local=local, processes=processes)
-    say(f"working {executor.where}" + ("" if part.whole else f" on part {part}: {len(share.files)} source files"))
-    try:
-        outcome = _locked_run(job, plan, found, logs, executor, _Order(part, fresh, steal_lock, watch, say))
-    finally:
-        executor.close()
-    counted = label_warnings(outcome.summary.labels, matched=not mismatches) if outcome.summarised else []
-    outcome.warnings[:0] = [*job.notes, *mismatches, *counted, *outcome.summary.dataset_notes]
-    return outcome
-
-
-def _executor(job: Job, plan: Plan, logs: RunLogs, *, local: bool, processes: int) -> Executor:
-    if not local and plan.pending:
-        return RayExecutor(job, logs)
-    if processes > 1 and plan.pending:
-        from pipeline.run.processes import ProcessExecutor
-
-        return ProcessExecutor(job, processes, logs)
-    return LocalExecutor(job)
+    order = Order(
+        local, processes, part, frozenset([""]) if fresh else frozenset(), steal_lock, watch, say, log_options
+    )
+    order.check()
+    return run_outputs({"": Resolved.of(spec, fresh=fresh)}, order)[""]
 
 
 @dataclass(frozen=True)
-class _Order:
-    """What was asked for of a run."""
+class Order:
+    """What was asked for of a run; arguments of :func:`run_job`.
 
-    part: Part
-    fresh: bool
-    steal_lock: bool
-    watch: Watch
-    say: Callable[[str], None]
+    Attributes:
+        fresh: targets whose output is begun anew.
+        counted: what was made of each target already by the same command.
+    """
+
+    local: bool = False
+    processes: int = 1
+    part: Part = WHOLE
+    fresh: frozenset[str] = frozenset()
+    steal_lock: bool = False
+    watch: Watch = lambda progress: None
+    say: Callable[[str], None] = lambda text: None
+    log_options: LogOptions = DEFAULT_LOGS
+    counted: Mapping[str, Progress] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise InputError for what does not go together."""
+        if not self.part.whole and (self.fresh or not self.local):
+            raise InputError(
+                "a part of a job is made with --local and without --fresh, which concerns the whole output"
+            )
+        if self.processes > 1 and not self.local:
+            raise InputError(
+                "processes are of a local run; on a cluster compute.workers says how many workers there are"
+            )
 
 
-def _locked_run(job: Job, plan: Plan, found: Found, logs: RunLogs, executor: Executor, order: _Order) -> Outcome:
-    """Take the output, work, and bring its summaries up to date. ``plan`` is of all files, ``found`` from before it."""
+def run_outputs(outputs: Mapping[str, Resolved], order: Order) -> dict[str, Outcome]:
+    """Make what is left of one output, and of others whatever they want of the shards that it reads.
+
+    Args:
+        outputs: by target; the first leads. The others must have the same shards.
+
+    Returns:
+        How it ended for the first, and for those of the others that are finished with it or were stopped with it.
+
+    Raises:
+        InputError, JobFailed: as :func:`run_job`.
+    """
+    (leading, first), *_ = outputs.items()
+    if (idle := _nothing_to_do(first, order.part)) is not None:
+        return {leading: idle}
+    job, plan = first.job, first.plan
+    mismatches = check_labels(job, plan)
+    run = new_run()
+    jobs = {target: each.job for target, each in outputs.items()}
+    logs, *beside = (
+        RunLogs(each.store, run, each.spec.name, order.log_options, target) for target, each in jobs.items()
+    )
+    logs = replace(logs, beside=tuple(beside))
+    executor = _executor(jobs, logs, order) if plan.pending else LocalExecutor(jobs)
+    order.say(f"working {_on(outputs)}{executor.where}{_of(order.part, first)}")
+    try:
+        outcomes = _locked_run(outputs, logs, executor, order)
+    finally:
+        executor.close()
+    for target, outcome in outcomes.items():
+        counted = label_warnings(outcome.summary.labels, matched=not mismatches) if outcome.summarised else []
+        notes = [*outcome.job.notes, *mismatches] if target == leading else []
+        outcome.warnings[:0] = [*notes, *counted, *outcome.summary.dataset_notes]
+    return outcomes
+
+
+def _executor(jobs: Mapping[str, Job], logs: RunLogs, order: Order) -> Executor:
+    if not order.local:
+        return RayExecutor(jobs, logs)
+    if order.processes > 1:
+        from pipeline.run.processes import ProcessExecutor
+
+        return ProcessExecutor(jobs, order.processes, logs)
+    return LocalExecutor(jobs)
+
+
+def _nothing_to_do(resolved: Resolved, part: Part) -> Outcome | None:
+    job, plan = resolved.job, resolved.plan
+    share = part.of(plan)
+    if share.pending or share.changed:
+        return None
+    left = len(plan.pending)
+    if not left and (plan.changed or not job.store.exists(SUCCESS_FILE)):
+        return None
+    state = "part_done" if left else "nothing_to_do"
+    before = Progress(before=share.committed)
+    return Outcome(state, job, "", before, RunSummary(), plan.notes(), plan.findings, left, summarised=False)
+
+
+def _on(outputs: Mapping[str, Resolved]) -> str:
+    leading, *others = outputs
+    beside = f", with {', '.join(others)} beside it," if others else ""
+    return f"on target {leading}{beside} " if leading else ""
+
+
+def _of(part: Part, resolved: Resolved) -> str:
+    return "" if part.whole else f" on part {part}: {len(part.of(resolved.plan).files)} source files"
+
+
+def _locked_run(outputs: Mapping[str, Resolved], logs: RunLogs, executor: Executor, order: Order) -> dict[str, Outcome]:
+    """Take the outputs, work, and bring their summaries up to date."""
     part, run = order.part, logs.run
-    with part.locked(job.store, run, steal=order.steal_lock) as held, logs.recording(DRIVER) as record:
-        with part.turn(job.store, run):
-            if not found.holds(Found.of(job.store), job, part.of(plan), whole=part.whole):
-                # Another driver has worked here since: what is left to do is another question now.
-                job, plan = resolve(job.spec, fresh=order.fresh)
-            if executor.job.fingerprint != job.fingerprint:
-                where = redact(job.store.uri())
-                raise InputError(f"{where}: another run began this output at the same moment; run it again")
-            began_empty = not job.store.exists(JOB_FILE)
-            lease = Lease(held.token, job.fingerprint, job.generation, held.path)
-            mine = take_output(job, plan, part, lease, fresh=order.fresh or began_empty)
-        share = part.of(plan)
-        others = [each for each in plan.files if not part.has(each.file.relative)]
-
-        def note(files: Sequence[FilePlan]) -> None:
-            with part.turn(mine.store, run):
-                part.record(mine.store, files, others)
-
-        estimated = estimate(job, share, executor.workers)
-        progress = _progress(job, share, estimated.amount)
-        log = RunLog(mine.store, run)
-        executor.lend(mine)
-        _log.info(
-            "%s%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
-            redact(job.store.uri()),
-            "" if part.whole else f", part {part}",
-            len(share.files),
-            len(share.pending),
-            share.committed,
-            job.fingerprint,
-        )
-        work = Work(mine, share, executor, progress, log, record, order.watch, held.lost, note, order.say)
+    leading = next(iter(outputs))
+    with contextlib.ExitStack() as stack:
+        # All locks before anything is touched.
+        held = {
+            target: stack.enter_context(part.locked(each.job.store, run, steal=order.steal_lock))
+            for target, each in outputs.items()
+        }
+        record = stack.enter_context(logs.recording(DRIVER))
+        sessions: dict[str, Session] = {}
+        for target, each in outputs.items():
+            workers = executor.workers if target == leading else None
+            counted = order.counted.get(target) or Progress()
+            with log_context(**about(target)):
+                sessions[target] = Session.begin(
+                    each, part, run, held[target], workers, counted, fresh=target in order.fresh
+                )
+        lead = sessions[leading]
+        others = {target: each for target, each in sessions.items() if target != leading}
+        companions = [Companion.of(target, each.job, each.share, lead.share) for target, each in others.items()]
+        executor.lend(lead.job, companions)
+        beside = {target: (each.progress, each.log) for target, each in others.items()}
+        work = Work(lead, executor, record, order.watch, order.say, beside)
         with failure_logged(logs.uri):
             try:
                 stopped = work.off()
             except InputError:
-                if part.whole and began_empty and not progress.shards:
-                    record.discard()
-                    clear(job.store, plan.files)
+                for each in sessions.values():
+                    each.undo(record)
                 raise
             finally:
-                with contextlib.suppress(LockLost):
-                    log.flush()
-                    if job.label_table is not None:
-                        withdraw(job.label_table, mine.store)
-            with part.turn(mine.store, run):
-                summary, left = _summarised(mine, part, work.files(), others)
-    warnings = [*_warnings_of_place(job), *plan.notes()]
-    warnings += [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
-    warnings += [f"{notice.example} ({reason}: {notice.count})" for reason, notice in progress.notices.items()]
+                for each in sessions.values():
+                    each.leave()
+            outcomes = {leading: _ended(lead, work.files(), stopped)}
+            for target, each in others.items():
+                files = refresh(each.job, each.share.files)
+                if stopped or all(file.complete for file in files):
+                    with log_context(**about(target)):
+                        outcomes[target] = _ended(each, files, stopped)
+    changed = [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
+    outcomes[leading].warnings[:0] = [*_warnings_of_place(lead.job), *changed]
+    return outcomes
+
+
+def _ended(session: Session, files: Sequence[FilePlan], stopped: bool) -> Outcome:
+    """Summarise an output of which no more is made in this run."""
+    summary, left = session.summarised(files)
+    plan, progress = session.plan, session.progress
+    cut_short = stopped and any(not each.complete for each in files)
+    if progress.over_limit(session.job.spec.max_rejects, final=not cut_short):
+        state = "too_many_rejects"
+    elif cut_short:
+        state = "stopped"
+    else:
+        state = "done" if summary is not None else "part_done"
+    warnings = [*plan.notes(), *(f"{each.example} ({name}: {each.count})" for name, each in progress.notices.items())]
     warnings += progress.losses.notes()
-    state = "too_many_rejects" if stopped else "done" if summary is not None else "part_done"
     findings = plan.findings if summary is None else summary.findings
-    known = summary or RunSummary()
-    return Outcome(state, job, run, progress, known, warnings, findings, left, summary is not None, estimated)
-
-
-def _progress(job: Job, plan: Plan, amount: Amount) -> Progress:
-    return Progress(
-        shards_total=max(0, amount.shards - plan.committed),
-        samples_total=amount.left * job.spec.variants,
-        exact=amount.exact,
-        before=plan.committed,
+    known, job = summary or RunSummary(), replace(session.job, lease=None)
+    return Outcome(
+        state, job, session.run, progress, known, warnings, findings, left, summary is not None, session.estimated
     )
-
-
-def _summarised(
-    job: Job, part: Part, files: Sequence[FilePlan], others: Sequence[FilePlan]
-) -> tuple[RunSummary | None, int]:
-    """The output's summaries, and how many source files are not finished. Needs the turn.
-
-    While other parts have work left, there is nothing to summarise: the last one to end does it.
-    """
-    from pipeline.output.finalise import finalise
-
-    recorded = part.record(job.store, files, others)
-    unfinished = sum(not each.complete for each in (recorded if part.whole else refresh(job, recorded)))
-    if not part.whole and not unfinished:
-        # The files of other parts may have changed since those ended.
-        unfinished = len(make_plan(job).pending)
-    if not part.whole and unfinished:
-        return None, unfinished
-    began = time.monotonic()
-    summary = finalise(job, complete=not unfinished)
-    _log.info("index, metrics, card and report written in %.1f s", time.monotonic() - began)
-    return summary, unfinished
 
 
 def _warnings_of_place(job: Job) -> list[str]:

@@ -7,12 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from pipeline.job import Job
-from pipeline.logs.context import in_context
+from pipeline.logs.context import about, in_context, log_context
 from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
-from pipeline.records import Receipt, Shard, Translated
+from pipeline.records import Receipt, Shard
 from pipeline.run.activity import ENDS, Activity
 from pipeline.run.cluster import open_cluster
+from pipeline.run.companion import Carried, Companion, Event, Made, commit_others
 from pipeline.run.counters import Counters
 from pipeline.run.steps import Failure, failure_of
 
@@ -30,8 +31,8 @@ class Executor(Protocol):
 
     job: Job
 
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
-        """Make the missing shards of these files; receipts and failures as they happen."""
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Event]:
+        """Make the missing shards of these files, and whatever of them the companions want; events as they happen."""
         ...
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
@@ -52,8 +53,12 @@ class Executor(Protocol):
         """Raise JobFailed when what the work runs on is gone."""
         ...
 
-    def lend(self, job: Job) -> None:
-        """The job as it may write, under a lease; the same work as the one this was made for."""
+    def lend(self, job: Job, companions: Sequence[Companion] = ()) -> None:
+        """The job as it may write, under a lease; the same work as the one this was made for.
+
+        Args:
+            companions: some of those whose jobs it was made for; without any, the job's own output alone is made.
+        """
         ...
 
     def close(self) -> None:
@@ -70,38 +75,41 @@ class LocalExecutor:
     where = "in this process"
     workers = 1
 
-    def __init__(self, job: Job) -> None:
-        from pipeline.translate.translator import Translator
+    def __init__(self, jobs: Mapping[str, Job]) -> None:
+        """``jobs`` are those of the targets by name: the first leads, the others may be its companions."""
+        from pipeline.run.translators import Translators
 
-        self.job = job
+        self.job = next(iter(jobs.values()))
+        self.target = next(iter(jobs))
+        self.companions: tuple[Companion, ...] = ()
         self.activity = Activity()
         # Built at once: weights that do not fit are found before anything is written.
-        self.translator = Translator(job)
+        self.translators = Translators(jobs)
         self._failed: set[str] = set()
         self._closed = False
 
-    def work(self, files: Iterable[FilePlan]) -> Iterator[Receipt | Failure]:
+    def work(self, files: Iterable[FilePlan]) -> Iterator[Event]:
         """One file after the other; nothing more of a file that failed."""
         self._failed.clear()
         shards = self._shards(files)
         with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
             take = in_context(lambda: next(shards, None))
             following = reader.submit(take)
-            written: Future[Receipt | Failure] | None = None
+            written: Future[list[Event]] | None = None
             while (shard := following.result()) is not None:
                 following = reader.submit(take)
                 if isinstance(shard, Shard) and shard.source in self._failed:
                     continue
                 made = shard if isinstance(shard, Failure) else self._translated(shard)
                 if written is not None:
-                    yield written.result()
+                    yield from written.result()
                 if isinstance(made, Failure):
                     written = None
                     yield made
                 else:
                     written = writer.submit(in_context(self._committed), made)
             if written is not None:
-                yield written.result()
+                yield from written.result()
 
     def _shards(self, files: Iterable[FilePlan]) -> Iterator[Shard | Failure]:
         from pipeline.run.steps import read_file
@@ -115,25 +123,27 @@ class LocalExecutor:
             except Exception as error:
                 yield self._failure("read", plan.file.relative, error)
 
-    def _translated(self, shard: Shard) -> Translated | Failure:
-        from pipeline.translate.shard import translate_shard
-
+    def _translated(self, shard: Shard) -> Made | Failure:
         try:
-            return translate_shard(
-                self.translator, shard, lambda shard, what: self.activity.write("local", shard, what)
+            return self.translators.translate(
+                shard, self.companions, lambda shard, what: self.activity.write("local", shard, what)
             )
         except Exception as error:
             return self._failure("translate", shard.source, error)
         finally:
             self.activity.write("local", shard.id, ENDS)
 
-    def _committed(self, translated: Translated) -> Receipt | Failure:
+    def _committed(self, made: Made) -> list[Event]:
         from pipeline.sink.commit import commit
 
-        try:
-            return commit(self.job, translated)
-        except Exception as error:
-            return self._failure("write", translated.source, error)
+        # The others first: killed in between, the shard is read again.
+        done: list[Event] = [*commit_others(self.companions, made)]
+        with log_context(**about(self.target)):
+            try:
+                done.append(commit(self.job, made.lead))
+            except Exception as error:
+                done.append(self._failure("write", made.lead.source, error))
+        return done
 
     def _failure(self, stage: str, file: str, error: Exception) -> Failure:
         self._failed.add(file)
@@ -159,44 +169,50 @@ class LocalExecutor:
     def check_alive(self) -> None:
         """This process is alive."""
 
-    def lend(self, job: Job) -> None:
-        """What is committed from now on is committed under this job's lease."""
-        self.job = job
+    def lend(self, job: Job, companions: Sequence[Companion] = ()) -> None:
+        """What is committed from now on is committed under these jobs' leases."""
+        self.job, self.companions = job, tuple(companions)
 
     def close(self) -> None:
         """Stop the translator's threads."""
         self._closed = True
-        self.translator.close()
+        self.translators.close()
 
 
 class RayExecutor:
     """Works through files on a Ray cluster."""
 
-    def __init__(self, job: Job, logs: RunLogs) -> None:
+    def __init__(self, jobs: Mapping[str, Job], logs: RunLogs) -> None:
+        """``jobs`` are those of the targets by name: the first leads, the others may be its companions."""
         from pipeline.run import graph
         from pipeline.run.prefetch import prefetch
 
-        self.job, self.logs = job, logs
-        self._counters: Counters | None = None
-        demand = graph.demand_of(job)
+        self.jobs, self.logs = dict(jobs), logs
+        self.target, self.job = next(iter(jobs.items()))
+        self.companions: tuple[Companion, ...] = ()
+        self._counters: dict[str, Counters] = {}
+        demand = graph.demand_of(self.job)
         self.cluster = open_cluster(demand)
         self.where, self.workers = self.cluster.where, self.cluster.workers[1]
         try:
-            prefetch(job.weights_by_uri, demand)
+            prefetch({uri: known for each in jobs.values() for uri, known in each.weights_by_uri.items()}, demand)
             self.activity = graph.make_activity()
         except BaseException:
             self.cluster.close()
             raise
 
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Event]:
         """All files at once, spread over the workers."""
         from pipeline.run.graph import run_graph
 
-        if self._counters is None:
-            self._counters = Counters(self.job, self.hanging)
-        for event in run_graph(self.job, files, self.cluster.workers, self.activity, self.logs):
+        if not self._counters:
+            self._counters = {name: Counters(job, self.hanging) for name, job in self.jobs.items()}
+        jobs = {self.target: self.job} | {each.target: each.job for each in self.companions}
+        for event in run_graph(jobs, self.companions, files, self.cluster.workers, self.activity, self.logs):
             if isinstance(event, Receipt):
-                self._counters.add(event)
+                self._counters[self.target].add(event)
+            elif isinstance(event, Carried):
+                self._counters[event.target].add(event.receipt)
             yield event
 
     def hanging(self) -> list[tuple[str, str, str, float]]:
@@ -234,9 +250,9 @@ class RayExecutor:
         """Raise JobFailed when the node's own processes are gone, if the cluster was started here."""
         self.cluster.check_node()
 
-    def lend(self, job: Job) -> None:
-        """What is committed from now on is committed under this job's lease."""
-        self.job = job
+    def lend(self, job: Job, companions: Sequence[Companion] = ()) -> None:
+        """What is committed from now on is committed under these jobs' leases."""
+        self.job, self.companions = job, tuple(companions)
 
     def close(self) -> None:
         """End a cluster that was started here, leave one that was not."""

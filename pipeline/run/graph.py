@@ -15,18 +15,18 @@ import pickle
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 from methods.errors import InputError
 from pipeline.job import Job
-from pipeline.logs.context import log_context
+from pipeline.logs.context import about, log_context
 from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
-from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, ActivityReporter
 from pipeline.run.cluster import Demand
+from pipeline.run.companion import Companion, Event, Made, commit_others
 from pipeline.run.steps import Failure, failure_of
 from pipeline.run.units import units_of
 
@@ -63,7 +63,8 @@ def make_activity() -> Any:
 class _TranslateStage:
     """Lives in each worker process. Two calls may be inside at a time; the translator's device thread orders them."""
 
-    def __init__(self, job: Job, activity: Any, logs: RunLogs) -> None:
+    def __init__(self, jobs: Mapping[str, Job], companions: Sequence[Companion], activity: Any, logs: RunLogs) -> None:
+        self.companions = companions
         self.failure: Failure | None = None
         self.logs = logs
         # The thread that holds the device must get the interpreter back from a decoding one at once: with Python's own
@@ -71,18 +72,20 @@ class _TranslateStage:
         sys.setswitchinterval(0.0001)
         try:
             from methods.weights import go_offline
-            from pipeline.translate.translator import Translator
+            from pipeline.run.translators import Translators
 
             with logs.recording():
                 began = time.monotonic()
                 # A node that joined later has not fetched them yet; the first of its workers does.
-                go_offline(list(job.weights_by_uri))
-                self.translator = Translator(job)
-                _log.info("%s loaded on %s in %.1f s", job.method_label, job.device, time.monotonic() - began)
+                go_offline([uri for each in jobs.values() for uri in each.weights_by_uri])
+                self.translators = Translators(jobs)
+                loaded = ", ".join(each.method_label for each in jobs.values())
+                device = self.translators.lead.job.device
+                _log.info("%s loaded on %s in %.1f s", loaded, device, time.monotonic() - began)
         except InputError as error:
             self.failure = Failure("start", str(error), "input")
             return
-        worker = self.translator.worker
+        worker = self.translators.lead.worker
         node = _node()
         # Waited for, but not for ever: what a worker that dies had in hand must be known.
         begin = partial(_noted, lambda shard: activity.begin.remote(worker, node, shard))
@@ -94,12 +97,10 @@ class _TranslateStage:
             return _row(self.failure)
         if isinstance(payload, Failure):
             return _row(payload)
-        from pipeline.translate.shard import translate_shard
-
         self.reporter.begin(payload.id)
         with self.logs.recording():
             try:
-                return _row(translate_shard(self.translator, payload, self.reporter.note))
+                return _row(self.translators.translate(payload, self.companions, self.reporter.note))
             except Exception as error:
                 return _row(failure_of("translate", payload.id, error))
             finally:
@@ -131,17 +132,22 @@ def _read_stage(batch: Any, job: Job, logs: RunLogs) -> Iterator[Any]:
             yield _row(failure_of("read", plan.file.relative, error))
 
 
-def _write_stage(batch: Any, job: Job, logs: RunLogs) -> Any:
+def _write_stage(batch: Any, jobs: Mapping[str, Job], companions: Sequence[Companion], logs: RunLogs) -> Any:
     from pipeline.sink.commit import commit
 
-    payload = pickle.loads(batch["payload"][0])
+    payload: Made | Failure = pickle.loads(batch["payload"][0])
     if isinstance(payload, Failure):
-        return _row(payload)
-    with logs.recording(), log_context(shard=payload.shard):
-        try:
-            return _row(commit(job, payload))
-        except Exception as error:
-            return _row(failure_of("write", payload.shard, error))
+        return _row([payload])
+    target, job = next(iter(jobs.items()))
+    with logs.recording():
+        # The others first: killed in between, the shard is read again.
+        done: list[Event] = [*commit_others(companions, payload)]
+        with log_context(shard=payload.lead.shard, **about(target)):
+            try:
+                done.append(commit(job, payload.lead))
+            except Exception as error:
+                done.append(failure_of("write", payload.lead.shard, error))
+    return _row(done)
 
 
 def _row(payload: Any) -> dict[str, Any]:
@@ -150,9 +156,18 @@ def _row(payload: Any) -> dict[str, Any]:
 
 
 def run_graph(
-    job: Job, files: Sequence[FilePlan], workers: tuple[int, int], activity: Any, logs: RunLogs
-) -> Iterator[Receipt | Failure]:
-    """Run the graph over these files; receipts and failures come as they happen, in any order."""
+    jobs: Mapping[str, Job],
+    companions: Sequence[Companion],
+    files: Sequence[FilePlan],
+    workers: tuple[int, int],
+    activity: Any,
+    logs: RunLogs,
+) -> Iterator[Event]:
+    """Run the graph over these files; receipts and failures come as they happen, in any order.
+
+    Args:
+        jobs: by target, the one that leads before those of the companions.
+    """
     import ray
     from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 
@@ -163,6 +178,7 @@ def run_graph(
     context.print_on_execution_start = False
     # Every row becomes a block of its own.
     context.target_max_block_size = 1
+    job = next(iter(jobs.values()))
     compute = job.spec.compute
     rows = [{"payload": pickle.dumps(each)} for each in units_of(files, job.source_format, workers[1])]
     pool = (
@@ -194,7 +210,7 @@ def run_graph(
         )
         .map_batches(
             _TranslateStage,
-            fn_constructor_args=(job, activity, logs),
+            fn_constructor_args=(jobs, companions, activity, logs),
             batch_size=1,
             batch_format="numpy",
             compute=pool,
@@ -204,7 +220,7 @@ def run_graph(
             max_task_retries=compute.max_attempts - 1,
         )
         .map_batches(
-            partial(_write_stage, job=job, logs=logs),
+            partial(_write_stage, jobs=jobs, companions=companions, logs=logs),
             batch_size=1,
             num_cpus=WRITE_CPUS,
             batch_format="numpy",
@@ -212,4 +228,4 @@ def run_graph(
         )
     )
     for batch in dataset.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
-        yield pickle.loads(cast("Any", batch)["payload"][0])
+        yield from pickle.loads(cast("Any", batch)["payload"][0])

@@ -14,12 +14,11 @@ from pipeline.errors import JobFailed
 from pipeline.job import Job
 from pipeline.logs.run import RunLogs
 from pipeline.plan import FilePlan
-from pipeline.records import Receipt
 from pipeline.run.activity import ENDS, Activity
 from pipeline.run.children import Child
+from pipeline.run.companion import Companion, Event
 from pipeline.run.executors import LocalExecutor
 from pipeline.run.process_probes import ProcessProbes
-from pipeline.run.steps import Failure
 from pipeline.run.units import units_of
 
 _HERE = "this machine"
@@ -32,17 +31,22 @@ class ProcessExecutor:
         where, workers, job: as of :class:`pipeline.run.executors.Executor`.
     """
 
-    def __init__(self, job: Job, number: int, logs: RunLogs) -> None:
+    def __init__(self, jobs: Mapping[str, Job], number: int, logs: RunLogs) -> None:
         """Start ``number`` processes.
+
+        Args:
+            jobs: those of the targets by name: the first leads, the others may be its companions.
 
         Raises:
             InputError: as building the method does.
             JobFailed: a process ended before it was ready.
         """
-        self.where, self.workers, self.job = f"in {number} processes of this machine", number, job
+        self.where, self.workers = f"in {number} processes of this machine", number
+        self.jobs, self.job = dict(jobs), next(iter(jobs.values()))
+        self.companions: tuple[Companion, ...] = ()
         self.activity = Activity()
         self._logs = logs
-        self._devices = _devices(job)
+        self._devices = _devices(self.job)
         self._on: dict[Child, str] = {}
         self._children: list[Child] = []
         self._names: dict[Child, str] = {}
@@ -52,14 +56,14 @@ class ProcessExecutor:
             self.close()
             raise
 
-    def work(self, files: Sequence[FilePlan]) -> Iterator[Receipt | Failure]:
+    def work(self, files: Sequence[FilePlan]) -> Iterator[Event]:
         """All files at once, spread over the processes."""
         self._fill()
         waiting = deque(units_of(files, self.job.source_format, self.workers))
         busy = {child.connection: child for child in self._children}
         try:
             for child in self._children:
-                _send(child, self.job)
+                _send(child, (self.job, self.companions))
             while busy:
                 for connection in wait(list(busy), timeout=1.0):
                     child = busy[connection]  # type: ignore[index]
@@ -90,7 +94,7 @@ class ProcessExecutor:
 
     def _fill(self) -> None:
         """Start processes until there are as many as there should be, and wait until they are ready."""
-        started = [self._start(_worker, self.job, self._logs) for _ in range(len(self._children), self.workers)]
+        started = [self._start(_worker, self.jobs, self._logs) for _ in range(len(self._children), self.workers)]
         self._children += started
         for child in started:
             try:
@@ -132,9 +136,9 @@ class ProcessExecutor:
     def check_alive(self) -> None:
         """This process is alive; one of the others that died is replaced."""
 
-    def lend(self, job: Job) -> None:
-        """What is committed from now on is committed under this job's lease."""
-        self.job = job
+    def lend(self, job: Job, companions: Sequence[Companion] = ()) -> None:
+        """What is committed from now on is committed under these jobs' leases."""
+        self.job, self.companions = job, tuple(companions)
 
     def close(self) -> None:
         """End the processes."""
@@ -179,8 +183,8 @@ class _Passed(Activity):
         self._say("note", (shard, what))
 
 
-def _worker(connection: Connection, job: Job, logs: RunLogs) -> None:
-    """Rounds of work: the job, as it may write now, begins each; files are asked for one by one."""
+def _worker(connection: Connection, jobs: Mapping[str, Job], logs: RunLogs) -> None:
+    """Rounds of work: the jobs, as they may write now, begin each; files are asked for one by one."""
     from methods.weights import go_offline
 
     sending = threading.Lock()
@@ -191,8 +195,8 @@ def _worker(connection: Connection, job: Job, logs: RunLogs) -> None:
 
     with logs.recording() as log:
         try:
-            go_offline(list(job.weights_by_uri))
-            executor = LocalExecutor(job)
+            go_offline([uri for each in jobs.values() for uri in each.weights_by_uri])
+            executor = LocalExecutor(jobs)
         except (InputError, JobFailed) as error:
             connection.send(("", error))
             return
@@ -200,7 +204,7 @@ def _worker(connection: Connection, job: Job, logs: RunLogs) -> None:
             connection.send(("", JobFailed(f"a worker process could not start: {first_line(error, 300)}")))
             raise
         executor.activity = _Passed(say)
-        connection.send((executor.translator.worker, None))
+        connection.send((executor.translators.lead.worker, None))
 
         def following() -> FilePlan | None:
             say("next")
@@ -208,7 +212,7 @@ def _worker(connection: Connection, job: Job, logs: RunLogs) -> None:
 
         while True:
             try:
-                executor.lend(connection.recv())
+                executor.lend(*connection.recv())
             except EOFError:
                 return
             for event in executor.work(iter(following, None)):

@@ -83,6 +83,22 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
     return job, make_plan(job)
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """A spec against its output: the job, the work that is left, and what of the output both are right for."""
+
+    job: Job
+    plan: Plan
+    found: Found
+
+    @classmethod
+    def of(cls, spec: JobSpec, *, fresh: bool = False) -> Resolved:
+        """Raises InputError as :func:`resolve`."""
+        found = Found.of(Store(spec.output.uri, spec.output.storage))
+        job, plan = resolve(spec, fresh=fresh)
+        return cls(job, plan, found)
+
+
 def _next_generation(store: Store, fingerprint: str) -> int:
     """Which generation of the output ``--fresh`` begins: a new one, so that what an earlier driver still writes lands
     where nobody reads. The same job begun anew writes the same bytes, and keeps its own.

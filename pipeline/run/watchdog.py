@@ -12,9 +12,8 @@ from methods.errors import InputError, first_line
 from pipeline.errors import JobFailed
 from pipeline.logs.context import in_context
 from pipeline.plan import FilePlan
-from pipeline.records import Receipt
+from pipeline.run.companion import Event
 from pipeline.run.executors import Executor
-from pipeline.run.steps import Failure
 from pipeline.uris import redact
 
 _LOOK_EVERY = 1.0
@@ -24,7 +23,7 @@ STARTING = 1800.0
 
 def watched(
     executor: Executor, files: Sequence[FilePlan], stall_timeout: float, check: Callable[[], None] = lambda: None
-) -> Iterator[Receipt | Failure]:
+) -> Iterator[Event]:
     """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds.
 
     The time runs from when a worker has begun something. ``check`` is called about once a second and may raise.

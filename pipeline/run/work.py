@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from methods.errors import InputError
 from pipeline.errors import JobFailed
-from pipeline.job import Job
 from pipeline.logs.run import WorkerLog
-from pipeline.plan import FilePlan, Plan, committed_parts, make_plan, refresh
+from pipeline.plan import FilePlan, committed_parts, make_plan, refresh
+from pipeline.run.companion import Carried
 from pipeline.run.executors import Executor
 from pipeline.run.progress import Progress
+from pipeline.run.session import Session
 from pipeline.run.steps import Failure
 from pipeline.run.watchdog import watched
 from pipeline.runlog import RunLog
@@ -51,29 +51,29 @@ class Work:
 
     def __init__(
         self,
-        job: Job,
-        plan: Plan,
+        session: Session,
         executor: Executor,
-        progress: Progress,
-        log: RunLog,
         record: WorkerLog,
         watch: Watch,
-        lost: threading.Event,
-        note: Callable[[Sequence[FilePlan]], None],
         say: Callable[[str], None],
+        others: Mapping[str, tuple[Progress, RunLog]] | None = None,
     ) -> None:
-        """``note`` records the plan of these files when it had to be made anew; ``say`` gets lines for a person."""
-        self.job, self.executor, self.progress, self.log, self.watch = job, executor, progress, log, watch
-        self.record, self.lost, self.note, self.say = record, lost, note, say
-        self.changed: list[str] = list(plan.changed)
-        self._files = {each.file.relative: each for each in plan.files}
+        """``say`` gets lines for a person; ``others`` count what is made for companions, by target."""
+        self.session, self.job, self.progress, self.log = session, session.job, session.progress, session.log
+        self.executor, self.record, self.watch, self.say = executor, record, watch, say
+        self.others = dict(others or {})
+        self.changed: list[str] = list(session.share.changed)
+        self._files = {each.file.relative: each for each in session.share.files}
 
     def files(self) -> tuple[FilePlan, ...]:
         """All files as they are now, sorted."""
         return refresh(self.job, [self._files[name] for name in sorted(self._files)])
 
     def off(self) -> bool:
-        """Work until every file is complete. ``True`` when stopped because too much is rejected.
+        """Work until every file is complete. ``True`` when stopped before, for too many rejects of whichever target.
+
+        Companions are carried through the first round: what is left after it, because processes died over it, may be a
+        matter of the companions, and is made for each output by itself.
 
         Raises:
             InputError: something of the user's that every shard would meet.
@@ -84,6 +84,7 @@ class Work:
         while pending:
             before = self.progress.shards
             found = self._round(pending)
+            self.executor.lend(self.job)
             self.progress.losses.add(*self.executor.losses(), found.receipts)
             if found.stopped:
                 return True
@@ -105,7 +106,7 @@ class Work:
                 raise JobFailed(_deadly(pending))
             if pending:
                 pending = self._searched(pending)
-        return self.progress.over_limit(self.job.spec.max_rejects, final=True)
+        return False
 
     def _round(self, pending: Sequence[FilePlan]) -> _Round:
         found = _Round()
@@ -117,6 +118,14 @@ class Work:
                 level = logging.WARNING if event.kind in ("step", "changed") else logging.INFO
                 _log.log(level, "%s: %s", event.where, event.message)
                 self._note(event, found)
+                continue
+            if isinstance(event, Carried):
+                progress, log = self.others[event.target]
+                progress.add(event.receipt)
+                log.add(event.receipt)
+                if progress.over_limit(self.job.spec.max_rejects, final=False):
+                    found.stopped = True
+                    break
                 continue
             self.progress.add(event)
             found.receipts.append((event.shard, event.worker))
@@ -151,7 +160,7 @@ class Work:
 
     def _check_lock(self) -> None:
         """The heart-beat has seen another holder: say so even if no shard is due for long."""
-        if self.lost.is_set() and self.job.lease is not None:
+        if self.session.lost.is_set() and self.job.lease is not None:
             self.job.lease.check(self.job.store)
 
     def _note(self, failure: Failure, found: _Round) -> None:
@@ -177,7 +186,7 @@ class Work:
             take_back(self.job, [file.shard_id(part) for part in sorted(parts.get(file.shard_stem, ()))])
             if name in now:
                 self._files[name] = FilePlan(now[name].file)
-        self.note([self._files[name] for name in sorted(self._files)])
+        self.session.note([self._files[name] for name in sorted(self._files)])
         kept = [each for each in pending if each.file.relative not in changed]
         return (*kept, *(self._files[name] for name in sorted(changed) if name in self._files))
 

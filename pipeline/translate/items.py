@@ -27,6 +27,19 @@ Note = Callable[[str, str], None]
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A sample that is decoded, with its labels: nothing of it depends on a method."""
+
+    sample: Sample
+    decoded: codec.Decoded
+    target: np.ndarray | None
+    labels: Labels | None
+    label_record: int | None
+    label_problem: str | None
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A sample ready for the device, with what is needed to finish it."""
 

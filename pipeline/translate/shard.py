@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from methods.base import sample_seed
-from methods.errors import BadSample
+from methods.errors import BadSample, first_line
 from pipeline import codec
-from pipeline.logs.context import in_context, log_context
+from pipeline.logs.context import about, in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
 from pipeline.resample import resample
@@ -40,23 +40,74 @@ def translate_shard(translator: Translator, shard: Shard, note: Note = lambda sh
     Args:
         note: gets (shard id, what) whenever something else begins to be done.
     """
-    with log_context(shard=shard.id):
-        translated = ShardTranslation(translator, shard, note).result()
-        counts = Counter(row.status for row in translated.rows)
-        _log.info(
-            "%d rows in %.2f s, %.2f s of them on the device: %s",
-            len(translated.rows),
-            translated.finished - translated.started,
-            translated.device_seconds,
-            ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "none",
-        )
+    (translated,) = translate_beside([(translator, shard)], note)
+    assert translated is not None
     return translated
+
+
+def translate_beside(
+    asked: Sequence[tuple[Translator, Shard]], note: Note = lambda shard, what: None
+) -> list[Translated | None]:
+    """Translate the samples of one shard by several translators of this process, each picture decoded once.
+
+    Args:
+        asked: translators of different targets, and the shard as each output names it; the first leads.
+        note: as of :func:`translate_shard`, of the first one's shard.
+
+    Returns:
+        A shard for each. Where one of the others fails it is logged and is ``None``; what the first raises is raised.
+    """
+    lead, shard = asked[0]
+    note(shard.id, WAITS)
+    everyone = [translator for translator, _ in asked]
+    working = [ShardTranslation(each, named, lambda _, what: note(shard.id, what)) for each, named in asked]
+    lookahead = max(4, *(2 * translator.job.batch_size for translator in everyone))
+    ahead: deque[tuple[int, Sample, Future[list[Prepared | Exception]]]] = deque()
+    samples = enumerate(shard.samples)
+    with log_context(shard=shard.id):
+        while True:
+            while len(ahead) < lookahead:
+                number, sample = next(samples, (None, None))
+                if number is None or sample is None:
+                    break
+                prepare = in_context(_prepare_each, key=sample.key)
+                ahead.append((number, sample, lead.ahead.submit(prepare, everyone, sample)))
+            if not ahead:
+                break
+            number, sample, future = ahead.popleft()
+            for each, prepared in zip(working, future.result(), strict=True):
+                with each.attempted(leads=each is working[0]):
+                    each.take(number, sample, prepared)
+        done: list[Translated | None] = [None] * len(asked)
+        for place, each in enumerate(working):
+            with each.attempted(leads=place == 0):
+                done[place] = None if each.failed else each.end()
+    return done
+
+
+def _prepare_each(translators: Sequence[Translator], sample: Sample) -> list[Prepared | Exception]:
+    """What each translator makes of a sample that is opened once."""
+    try:
+        opened = translators[0].open(sample)
+    except Exception as error:
+        return [error] * len(translators)
+    found: list[Prepared | Exception] = []
+    for translator in translators:
+        try:
+            with log_context(**about(translator.target)):
+                found.append(translator.prepare(opened))
+        except Exception as error:
+            found.append(error)
+    return found
 
 
 class ShardTranslation:
     """One shard on its way through a translator.
 
-    Samples are prepared ahead, batches follow each other on the device, rows are finished behind.
+    Samples come prepared, batches follow each other on the device, rows are finished behind.
+
+    Attributes:
+        failed: whether the machinery failed here; nothing more is done then.
     """
 
     def __init__(self, translator: Translator, shard: Shard, note: Note) -> None:
@@ -67,59 +118,36 @@ class ShardTranslation:
         self.pending: dict[tuple[int, ...], list[Item]] = {}
         self.sent: deque[tuple[list[Item], Future[list[Result]]]] = deque()
         self.finishing: deque[Future[None]] = deque()
-        self.device_seconds = 0.0
+        self.started, self.device_seconds = time.time(), 0.0
+        self.failed = False
 
-    def result(self) -> Translated:
-        """Translate the shard. A sample that cannot be done becomes a rejected row; nothing is raised for it."""
-        started = time.time()
-        self.note(self.shard.id, WAITS)
-        batch_size = self.job.batch_size
-        lookahead = max(2 * batch_size, 4)
-        ahead: deque[tuple[int, Sample, Future[Prepared]]] = deque()
-        samples = enumerate(self.shard.samples)
-        while True:
-            while len(ahead) < lookahead:
-                number, sample = next(samples, (None, None))
-                if number is None or sample is None:
-                    break
-                prepare = in_context(self.translator.prepare, key=sample.key)
-                ahead.append((number, sample, self.translator.ahead.submit(prepare, sample)))
-            if not ahead:
-                break
-            self._sort_in(*ahead.popleft())
-        for group in list(self.pending.values()):
-            if group:
-                self._send(group)
-        while self.sent:
-            self._take_back()
-        while self.finishing:
-            self.finishing.popleft().result()
-        rows = tuple(row for row in self.rows if row is not None)
-        assert len(rows) == len(self.rows)
-        return Translated(
-            shard=self.shard.id,
-            source=self.shard.source,
-            part=self.shard.part,
-            last=self.shard.last,
-            rows=rows,
-            started=started,
-            finished=time.time(),
-            device_seconds=self.device_seconds,
-            worker=self.translator.worker,
-            bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
-            notices=self.translator.notices.take(),
-            findings=self.shard.findings,
-            damaged=self.shard.damaged,
-            read_seconds=self.shard.read_seconds,
-        )
+    @contextlib.contextmanager
+    def attempted(self, *, leads: bool) -> Iterator[None]:
+        """Inside, log lines are about this shard, and an error that is no sample's ends this translation alone.
 
-    def _sort_in(self, number: int, sample: Sample, future: Future[Prepared]) -> None:
-        """Put a prepared sample's variants with others of its shape; send what is full."""
+        Args:
+            leads: raise the error all the same.
+        """
         try:
-            prepared = future.result()
+            with log_context(shard=self.shard.id, **about(self.translator.target)):
+                yield
         except Exception as error:
+            if leads:
+                raise
+            self.failed = True
+            text = f"{self.shard.id} is left to a run of {self.translator.target} alone: {first_line(error)}"
+            log_fault(logging.WARNING, text, "translate", type(error).__name__, error)
+
+    def take(self, number: int, sample: Sample, prepared: Prepared | Exception) -> None:
+        """Put a prepared sample's variants with others of its shape; send what is full.
+
+        One that could not be prepared becomes a rejected row; nothing is raised for a sample.
+        """
+        if self.failed:
+            return
+        if isinstance(prepared, Exception):
             if sample.problem is None:
-                self._reject(number, sample, rejected("prepare", error, key=sample.key))
+                self._reject(number, sample, rejected("prepare", prepared, key=sample.key))
             else:
                 self._reject(number, sample, sample.problem)
                 problem = sample.problem
@@ -132,6 +160,43 @@ class ShardTranslation:
             if len(group) == self.job.batch_size:
                 self.pending[tuple(prepared.tensor.shape)] = []
                 self._send(group)
+
+    def end(self) -> Translated:
+        """What became of the samples that were taken, in source order."""
+        for group in list(self.pending.values()):
+            if group:
+                self._send(group)
+        while self.sent:
+            self._take_back()
+        while self.finishing:
+            self.finishing.popleft().result()
+        rows = tuple(row for row in self.rows if row is not None)
+        assert len(rows) == len(self.rows)
+        finished = time.time()
+        counts = Counter(row.status for row in rows)
+        _log.info(
+            "%d rows in %.2f s, %.2f s of them on the device: %s",
+            len(rows),
+            finished - self.started,
+            self.device_seconds,
+            ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "none",
+        )
+        return Translated(
+            shard=self.shard.id,
+            source=self.shard.source,
+            part=self.shard.part,
+            last=self.shard.last,
+            rows=rows,
+            started=self.started,
+            finished=finished,
+            device_seconds=self.device_seconds,
+            worker=self.translator.worker,
+            bytes_in=sum(len(sample.image or b"") for sample in self.shard.samples),
+            notices=self.translator.notices.take(),
+            findings=self.shard.findings,
+            damaged=self.shard.damaged,
+            read_seconds=self.shard.read_seconds,
+        )
 
     def _send(self, items: list[Item]) -> None:
         """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""

@@ -28,11 +28,12 @@ from pipeline import codec, metrics
 from pipeline.job import Job
 from pipeline.keep import KeepExpression
 from pipeline.labels import Transform
+from pipeline.logs.context import context
 from pipeline.logs.faults import rejected
 from pipeline.records import Rejection, Sample
 from pipeline.translate.cpu import configure_cpu
 from pipeline.translate.device import DeviceThread
-from pipeline.translate.items import Hold, Item, Prepared, Result
+from pipeline.translate.items import Hold, Item, Opened, Prepared, Result
 from pipeline.translate.labelling import job_table, label_sample, with_label_parts
 from pipeline.translate.passthrough import Window, cut_to, mask_pixels
 from pipeline.translate.pixels import pixels_of
@@ -41,16 +42,23 @@ _log = logging.getLogger(f"sceneshift.{__name__}")
 
 
 class Translator:
-    """A loaded method with everything around it. Built once a worker process."""
+    """A loaded method with everything around it. Built once a worker process.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: what is to be done.
+        target: its name among several targets.
+        beside: the translator of another target in this process, whose threads, labels and place at the device this one
+            uses.
+    """
+
+    def __init__(self, job: Job, target: str = "", beside: Translator | None = None) -> None:
         compute = job.spec.compute
         # The pools below are the threads of this process.
         cv2.setNumThreads(1)
         if job.device == "cpu":
             configure_cpu(compute.torch_threads)
-        self.job = job
-        self.notices = NoticeCounter()
+        self.job, self.target = job, target
+        self.notices = NoticeCounter(lambda: context().get("target", "") == target)
         self.notices.start()
         self.method = methods.load(
             job.spec.method.name,
@@ -59,45 +67,57 @@ class Translator:
             dtype=compute.dtype,
             **job.params,
         )
-        self.metrics = metrics.build(job.metric_entries, device=job.device)
+        if beside is not None and job.metric_entries == beside.job.metric_entries:
+            self.metrics = beside.metrics
+        else:
+            self.metrics = metrics.build(job.metric_entries, device=job.device)
         for metric in self.metrics:
             # weights that do not fit are found before the first picture
             getattr(metric, "load", lambda: None)()
         self.keep = KeepExpression.parse(job.spec.keep, job.metric_columns) if job.spec.keep else None
+        self.worker = f"{socket.gethostname()}:{os.getpid()}"
+        self._fitting: dict[torch.Size, int] = {}
+        if beside is not None:
+            self.table, self.measuring = beside.table, beside.measuring
+            self.ahead, self.behind, self.device = beside.ahead, beside.behind, beside.device
+            return
         self.table = job_table(job)
         threads = (4 if job.device == "cuda" else 2) if compute.threads == "auto" else compute.threads
         self.ahead = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self.behind = ThreadPoolExecutor(threads, thread_name_prefix="encode")
         self.device = DeviceThread()
         self.measuring = threading.Lock()
-        self._fitting: dict[torch.Size, int] = {}
-        self.worker = f"{socket.gethostname()}:{os.getpid()}"
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, also those that others use beside it."""
         self.ahead.shutdown(wait=False, cancel_futures=True)
         self.behind.shutdown(wait=False, cancel_futures=True)
         self.device.close()
         self.notices.stop()
 
-    def prepare(self, sample: Sample) -> Prepared:
-        """Decode and prepare one sample. Raises BadSample."""
+    def open(self, sample: Sample) -> Opened:
+        """Decode one sample and read its labels. Raises BadSample."""
         if sample.problem is not None:
             raise BadSample(sample.problem.error, sample.problem.message)
         assert sample.image is not None
-        image = sample.image
-        decoded = codec.decode(image)
+        decoded = codec.decode(sample.image)
         target = codec.decode(sample.target).pixels if sample.target is not None else None
         found = label_sample(sample, self.table, self.job.spec.source, decoded)
-        labels = found.labels
+        sha256 = hashlib.sha256(sample.image).hexdigest()
         sample = with_label_parts(sample, found)
+        return Opened(sample, decoded, target, found.labels, found.record, found.problem, sha256)
+
+    def prepare(self, opened: Opened) -> Prepared:
+        """Make an opened sample ready for the device. Raises BadSample."""
+        sample, decoded, target, labels = opened.sample, opened.decoded, opened.target, opened.labels
         columns = dict(sample.passthrough)
         if "label_map" in self.method.info.inputs:
             read = getattr(self.method, "masks", sample.masks)
             columns |= {name: mask_pixels(data, decoded) for name, data in sample.masks.items() if name in read}
         inputs = Inputs(sample.key, decoded.pixels, sample.caption, columns)
         if "condition" in self.method.info.inputs:
-            inputs = replace(inputs, stored=codec.decode_mask(image))
+            assert sample.image is not None
+            inputs = replace(inputs, stored=codec.decode_mask(sample.image))
             decoded = replace(decoded, pixels=cast(Conditioned, self.method).render(inputs))
         tensor = self.method.prepare(inputs)
         window = self._window(decoded)
@@ -107,8 +127,17 @@ class Translator:
             decoded = replace(decoded, pixels=cut_to(decoded.pixels, window, upright))
             target = None if target is None else cut_to(target, window, upright)
             labels = None if labels is None else Transform.crop(upright, window).apply(labels)
-        sha256 = hashlib.sha256(image).hexdigest()
-        return Prepared(sample, decoded, window, target, labels, found.record, tensor, sha256, found.problem)
+        return Prepared(
+            sample,
+            decoded,
+            window,
+            target,
+            labels,
+            opened.label_record,
+            tensor,
+            opened.sha256,
+            opened.label_problem,
+        )
 
     def _window(self, decoded: codec.Decoded) -> Window | None:
         crop = getattr(self.method, "window", None)

@@ -79,3 +79,10 @@ def test_any_text_is_read_or_refused(text):
     except InputError as error:
         said = str(error)
     assert "\n" not in said
+
+
+def test_a_key_that_stands_twice_is_not_lost_in_silence() -> None:
+    with pytest.raises(InputError, match=r"^here:4: the key 'night' stands twice in one block$"):
+        parse_yaml("targets:\n  night: {}\n  day: {}\n  night: {keep: psnr < 1}\n", "here")
+    merged = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n"
+    assert parse_yaml(merged, "here")["b"] == {"x": 1, "y": 3}

@@ -63,7 +63,7 @@ def test_metrics_see_the_label_map_in_colours(tmp_path: Path, native: Path) -> N
     translator = Translator(ready)
     from pipeline.records import Sample
 
-    prepared = translator.prepare(Sample("s0", "streets.tar", image=label_map(0)))
+    prepared = translator.prepare(translator.open(Sample("s0", "streets.tar", image=label_map(0))))
     lookup = np.array([palette()[TRAIN_IDS[number]] for number in range(19)])
     np.testing.assert_array_equal(prepared.decoded.pixels, lookup[pixels(label_map(0))])
     translator.close()

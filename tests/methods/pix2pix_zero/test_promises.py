@@ -18,7 +18,9 @@ from methods.nn.attention_capture import cross_attention_layers, map_size, read
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.method import Pix2PixZero
 from methods.pix2pix_zero.regularise import autocorrelation_gradient, pyramid_levels, shifts_from_noise
-from pipeline.run.driver import run_job
+from pipeline.run.driver import Order, run_job
+from pipeline.run.targets import run_targets
+from pipeline.targets import target_jobs
 from tests.support import datasets
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -194,3 +196,41 @@ def test_full_size_unet_has_sixteen_layers(size: tuple[int, int], parameters: in
     # the fact behind the memory that the edit states: 26,944 positions x 77 tokens x 16 rows x 4 bytes
     assert sum(positions) == 26_944
     assert [map_size(count, 64, 64)[0] ** 2 for count in positions] == positions
+
+
+def test_edits_of_one_job_share_the_inversion(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = {name: {"jpg": datasets.encoded(datasets.picture(3)), "txt": b"a cat"} for name in "abc"}
+    datasets.write_tar(tmp_path / "in" / "part.tar", samples)
+    params = {"source": "cat", "target": "dog", "steps": 3, "image_prep": "multiple_of_8"}
+    spec = job(
+        tmp_path / "in",
+        tmp_path / "out",
+        method__name="pix2pix_zero",
+        method__weights=tiny,
+        method__params=params,
+        targets={"dog": {}, "weak": {"method": {"params": {"strength": 0.5}}}},
+        compute__batch_size=2,
+    )
+    calls: list[int] = []
+    inverted = Pix2PixZero._inverted
+
+    def counted(self: Pix2PixZero, batch: Batch, *more: Any) -> Any:
+        calls.append(len(batch))
+        return inverted(self, batch, *more)
+
+    monkeypatch.setattr(Pix2PixZero, "_inverted", counted)
+    for name, each in target_jobs(spec).items():
+        alone = each.model_copy(
+            update={"output": each.output.model_copy(update={"uri": str(tmp_path / "alone" / name)})}
+        )
+        run_job(alone, local=True)
+    assert calls == [2, 1, 2, 1]
+    calls.clear()
+    run_targets(spec, Order(local=True))
+    assert calls == [2, 1]
+    trees = {
+        place: datasets.read_tree(tmp_path / place, "dog/data", "weak/data", "dog/index", "weak/index")
+        for place in ("out", "alone")
+    }
+    assert trees["out"] == trees["alone"]
+    assert trees["out"]

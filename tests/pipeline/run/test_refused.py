@@ -88,7 +88,7 @@ def test_a_second_driver_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
 
 def test_a_spec_is_resolved_once_and_its_label_file_read_once(tmp_path, monkeypatch):
     from pipeline.labels import formats
-    from pipeline.run import driver
+    from pipeline.run import resolving
 
     write_tars(tmp_path / "in", 1, 3)
     box = {"image_id": 1, "id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
@@ -105,7 +105,7 @@ def test_a_spec_is_resolved_once_and_its_label_file_read_once(tmp_path, monkeypa
         return call
 
     coco = formats.FORMATS["coco"]
-    monkeypatch.setattr(driver, "resolve", counted("resolve", driver.resolve))
+    monkeypatch.setattr(resolving, "resolve", counted("resolve", resolving.resolve))
     monkeypatch.setitem(formats.FORMATS, "coco", replace(coco, read=counted("read", coco.read)))
     source = {"labels": {"uri": str(tmp_path / "labels.json"), "format": "coco"}}
     assert run_job(job(tmp_path / "in", tmp_path / "out", source__labels=source["labels"]), local=True).state == "done"

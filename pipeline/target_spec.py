@@ -1,0 +1,74 @@
+"""What each of several targets of a job has of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from methods.uris import WeightsUri
+from pipeline.storage import StorageOptions
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def known_places(template: str | None) -> str | None:
+    """A caption template, if its one place is ``{caption}``. Raises ValueError that names another."""
+    unknown = [place for place in re.findall(r"\{(.*?)\}", template or "") if place != "caption"]
+    if unknown:
+        raise ValueError(f"{{{unknown[0]}}} is not known here; the one place to fill in is {{caption}}")
+    return template
+
+
+class ReferenceSpec(_Block):
+    """A set of pictures to compare all outputs with, for ``fid`` and other metrics of sets."""
+
+    uri: str
+    """A dataset as ``source.uri`` names one, or a file ``NAME.npz`` that ``sceneshift stats`` wrote of one."""
+    storage: StorageOptions = StorageOptions()
+    """Options of the object store that holds it."""
+
+
+class TargetMethodSpec(_Block):
+    """What differs of the method."""
+
+    name: str | None = None
+    """Another method; nothing of the job's ``method`` holds for the target then."""
+    preset: str | None = None
+    """Another preset, in place of the job's preset and weights."""
+    weights: WeightsUri | None = None
+    """Other weights."""
+    params: dict[str, Any] = {}
+    """Parameters that are set beside the job's, or in place of the same ones."""
+
+
+class TargetLabelsSpec(_Block):
+    """What differs of the labels."""
+
+    set: dict[str, str | bool | int | float] = {}
+    """What is true of every picture of it, beside the job's ``source.labels.set`` or in place of the same keys."""
+    caption: str | None = None
+    """Template of the caption, in place of the job's."""
+
+    @field_validator("caption")
+    @classmethod
+    def _known_places(cls, value: str | None) -> str | None:
+        return known_places(value)
+
+
+class TargetSpec(_Block):
+    """One of several targets: what it has of its own; all else is the job's."""
+
+    method: TargetMethodSpec = TargetMethodSpec()
+    """What differs of the method."""
+    labels: TargetLabelsSpec = TargetLabelsSpec()
+    """What differs of the labels."""
+    metrics: list[str | dict[str, dict[str, Any] | None]] | None = None
+    """Metrics, in place of the job's."""
+    metrics_reference: ReferenceSpec | None = None
+    """What its metrics of sets compare with, in place of the job's."""
+    keep: str | None = None
+    """Condition on the metrics, in place of the job's."""
