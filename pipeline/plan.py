@@ -12,6 +12,7 @@ import pyarrow as pa
 from methods.errors import InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.job import Job
+from pipeline.labels.source import tables_of
 from pipeline.map_ahead import map_ahead
 from pipeline.paths import INDEX, PLAN_FILE, part_path
 from pipeline.records import Rejection, SourceFile
@@ -74,6 +75,7 @@ class Plan:
     ``changed`` names the files that are not the ones any more that their shards were made from; ``outdated`` the shards
     that are committed and have to be made again; ``findings`` say what of the source is not read. ``gone`` names what
     is not in the source any more: source files that shards were made of, and loose images; their shards stay.
+    ``relabelled`` says that the label source has changed since shards were committed.
     """
 
     files: tuple[FilePlan, ...]
@@ -81,6 +83,7 @@ class Plan:
     outdated: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
     gone: tuple[str, ...] = ()
+    relabelled: bool = False
 
     @property
     def pending(self) -> tuple[FilePlan, ...]:
@@ -94,13 +97,20 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What a person is to know of a source that is not what it was, one line each."""
+        lines = []
+        if self.relabelled and self.committed:
+            lines.append(
+                "the label source has changed, or was written anew, since shards were committed: they keep the labels "
+                "that they were made with; --fresh makes them anew"
+            )
         if not self.gone:
-            return []
+            return lines
         names = ", ".join(map(printable, self.gone[:3])) + (", ..." if len(self.gone) > 3 else "")
         number = "1 file of earlier runs is" if len(self.gone) == 1 else f"{len(self.gone)} files of earlier runs are"
         return [
+            *lines,
             f"{number} not in the source any more ({names}); what was made of it stays in the output, "
-            "which --fresh begins anew"
+            "which --fresh begins anew",
         ]
 
 
@@ -161,7 +171,8 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     older = [Finding("file", "age", reason, len(unseen), tuple(unseen[:3]))] if unseen else []
     findings = merge(survey.findings, job.layout.findings(), older)
     gone = [*sorted(survey.gone), *_gone(job, plans, parts, recorded)]
-    return Plan(tuple(plans), tuple(changed), tuple(outdated), findings, tuple(gone))
+    relabelled = not fresh and job.label_table is not None and bool({*tables_of(job.store)} - {job.label_table})
+    return Plan(tuple(plans), tuple(changed), tuple(outdated), findings, tuple(gone), relabelled)
 
 
 def _gone(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from pipeline.findings import merge, read_findings
-from pipeline.labels.source import read_info
+from pipeline.labels.source import read_info, tables_of
 from pipeline.map_ahead import map_ahead
 from pipeline.output.rejections import RejectionReason, rejection_reasons
 from pipeline.output.view import read_view
@@ -42,7 +42,8 @@ def status_command(console: Console, output: str, *, errors: bool) -> int:
     for note in notes:
         for reason, number in note.reasons.items():
             reasons[reason] = reasons.get(reason, 0) + number
-    labels = totals.as_tree()
+    # shards of another table count its pictures by other numbers
+    labels = totals.as_tree() | ({"unmatched": None} if len(tables_of(store)) > 1 else {})
     findings = merge(read_findings(store), *(note.findings for note in notes))
     lock, view = holder(store), read_view(store, record.metric_columns)
     finished = store.exists(SUCCESS_FILE)

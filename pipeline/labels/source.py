@@ -15,7 +15,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from pipeline.storage import StorageOptions, Store, explained
 
 _VERSION = 3
 _KEEP_SECONDS = 3 * 24 * 3600
+_TABLES = 20
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,14 @@ def publish(path: Path, store: Store) -> None:
         store.fs.put_file(str(path), store.path(f"{OWN}/{path.name}"))
 
 
-def write_info(info: TableInfo, store: Store) -> None:
-    """Note in an output what its labels came from: format, number of pictures, and the categories for exports."""
-    store.put(LABEL_INFO_FILE, json.dumps(asdict(info), ensure_ascii=False, indent=1).encode())
+def write_info(info: TableInfo, store: Store, tables: Sequence[str]) -> None:
+    """Note in an output what its labels came from: format, number of pictures, and the categories for exports.
+
+    Args:
+        tables: names of all tables that its shards were made with, the latest last; they stand for the content.
+    """
+    tree = {**asdict(info), "tables": list(tables[-_TABLES:])}
+    store.put(LABEL_INFO_FILE, json.dumps(tree, ensure_ascii=False, indent=1).encode())
 
 
 def read_info(store: Store) -> TableInfo | None:
@@ -92,7 +98,14 @@ def read_info(store: Store) -> TableInfo | None:
     if data is None:
         return None
     tree = json.loads(data)
+    tree.pop("tables", None)
     return TableInfo(**{**tree, "masks": tuple(tree["masks"]), "notes": tuple(tree["notes"])})
+
+
+def tables_of(store: Store) -> tuple[str, ...]:
+    """The tables that an output's shards were made with: more than one where its label source has changed."""
+    data = store.read_or_none(LABEL_INFO_FILE)
+    return () if data is None else tuple(json.loads(data).get("tables", ()))
 
 
 def withdraw(name: str, store: Store) -> None:

@@ -16,6 +16,7 @@ from pipeline.errors import JobFailed
 from pipeline.findings import merge, read_findings
 from pipeline.job import Job
 from pipeline.job_record import stored_job
+from pipeline.labels.source import tables_of
 from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.gathering import Gathered, gather
@@ -75,8 +76,10 @@ def _gather(job: Job, paths: Sequence[str], view: View | None) -> tuple[Gathered
         if table is None:
             return found, totals.as_tree()
         counts = totals.as_tree() | {"unmatched_names": table.names(totals.unmatched())}
-        # of a part of the source nothing follows about labels that were not found in it
-        return found, counts | ({} if job.spec.source.limit is None else {"unmatched": None})
+        # of a part of the source nothing follows about labels that were not found in it, and the shards of another
+        # table count its pictures by other numbers
+        known = job.spec.source.limit is None and len(tables_of(job.store)) < 2
+        return found, counts | ({} if known else {"unmatched": None})
     finally:
         if table is not None:
             table.close()

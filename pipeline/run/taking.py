@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.fence import Lease
 from pipeline.findings import write_findings
 from pipeline.job import Job
-from pipeline.labels.source import publish, write_info
+from pipeline.labels.source import publish, tables_of, write_info
 from pipeline.paths import JOB_FILE, SUCCESS_FILE
 from pipeline.plan import Plan
 from pipeline.run.belongings import clear, clear_shards, clear_unfinished
@@ -32,7 +33,7 @@ def take_output(job: Job, plan: Plan, part: Part, lease: Lease, *, fresh: bool) 
     part.record(mine.store, share.files, [each for each in plan.files if not part.has(each.file.relative)])
     write_findings(mine.store, plan.findings)
     mine.store.delete(SUCCESS_FILE)
-    _share_labels(mine)
+    _share_labels(mine, tables_of(mine.store) if plan.committed else ())
     return mine
 
 
@@ -52,12 +53,17 @@ def _take(job: Job, plan: Plan, *, fresh: bool) -> None:
         clear_shards(store, plan.files, keep=job.generation)
 
 
-def _share_labels(job: Job) -> None:
-    """Note what the labels came from, and put their table where the workers of other machines reach it."""
+def _share_labels(job: Job, before: Sequence[str]) -> None:
+    """Note what the labels came from, and put their table where the workers of other machines reach it.
+
+    Args:
+        before: the tables that committed shards were made with.
+    """
     table = job_table(job)
     if table is None:
         return
-    write_info(table.info, job.store)
+    others = [name for name in before if name != table.path.name]
+    write_info(table.info, job.store, [*others, table.path.name])
     table.close()
     if job.spec.compute.address not in (None, "local"):
         publish(table.path, job.store)

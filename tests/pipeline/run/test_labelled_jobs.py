@@ -288,3 +288,23 @@ def test_an_export_without_any_annotation_says_so(tmp_path, capsys, annotated):
     target, options = str(tmp_path / "exported"), ExportOptions(format="coco", images="none")
     assert export_command(Console(False), str(tmp_path / "out"), target, options, only_labels=False) == 0
     assert ("none of them has an annotation" in capsys.readouterr().out) is not annotated
+
+
+def test_labels_that_have_changed_since_are_said_and_not_counted_by_old_numbers(tmp_path: Path) -> None:
+    files = {"data/b.png": photo(), "labels.json": json.dumps(coco([box(0)], "b.png")).encode()}
+    write_files(tmp_path, files)
+    source = {"labels": {"uri": str(tmp_path / "labels.json")}}
+    assert run(tmp_path, source)[0].warnings == []
+    # a.png comes first in the new table, and b.png is another number there
+    write_files(tmp_path, {"labels.json": json.dumps(coco([box(0), box(1)], "a.png", "b.png")).encode()})
+    again, _ = run(tmp_path, source)
+    assert again.state == "nothing_to_do"
+    assert "keep the labels" in again.warnings[0]
+    write_files(tmp_path, {"data/a.png": photo()})
+    grown, rows = run(tmp_path, source)
+    assert [len(rows[key]["labels"]["annotations"]) for key in "ab"] == [1, 1]
+    assert (grown.summary.labels["pictures"], grown.summary.labels["unmatched"]) == (2, None)
+    assert "keep the labels" in run(tmp_path, source)[0].warnings[0]
+    spec = job(tmp_path / "data", tmp_path / "out", source__labels=source["labels"])
+    fresh = run_job(spec, local=True, fresh=True)
+    assert (fresh.warnings, fresh.summary.labels["unmatched"]) == ([], 0)
