@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -114,18 +115,24 @@ class DiffuseIT:
         """(B, 3, S, S) float32 in [-1, 1].
 
         Noise comes from the streams ``noise.start``, ``noise.step_NN``, ``noise.renoise_NN`` and ``noise.restart_N``,
-        CLIP's cuts from ``cuts.NN``, the classes of a class-conditional UNet from ``label.NN``.
+        CLIP's cuts from ``cuts.NN``, the classes of a class-conditional UNet from ``label.NN``; iterations after the
+        first have ``iteration_K.`` before these names.
 
         Raises:
             BadSample: a sample that starts again too often.
         """
         # a copy made here may take part in gradients even if the caller is in inference mode
         images = batch.inputs.clone()
-        guidance = Guidance(self.networks, self.params, images, self.signal, partial(self._cuts, batch))
+        guidance = Guidance(self.networks, self.params, images, self.signal, partial(self._cuts, batch, 0))
         sampler = self.sampler()
-        if class_count(self.unet) is not None:
-            sampler.labels = partial(self._labels, batch)
-        output = sampler(images, guidance, partial(batch.noise, images.shape[1:])).clamp(-1, 1)
+        output = images
+        for iteration in range(self.params.iterations_num):
+            # the guidance keeps what its last call left
+            guidance.cuts_of = partial(self._cuts, batch, iteration)
+            if class_count(self.unet) is not None:
+                sampler.labels = partial(self._labels, batch, iteration)
+            output = sampler(images, guidance, partial(_noise, batch, iteration, images.shape[1:]))
+        output = output.clamp(-1, 1)
         if self.params.use_colormatch and self.target is not None:
             matched = [match_colours(picture, self.target) for picture in to_uint8(output)]
             levels = torch.from_numpy(np.stack(matched)).permute(0, 3, 1, 2).to(self.device)
@@ -136,31 +143,43 @@ class DiffuseIT:
     def sampler(self) -> Sampler:
         """The denoising of this job."""
         params = self.params
-        return Sampler(self.unet, self.diffusion, self.start, params.resampling, params.ddim, params.max_restarts)
+        return Sampler(
+            self.unet,
+            self.diffusion,
+            self.start,
+            params.resampling,
+            params.ddim,
+            params.max_restarts,
+            guide_last=params.iterations_num > 1,
+        )
 
-    def _labels(self, batch: Batch, samples: Tensor, steps: Tensor) -> Tensor:
+    def _labels(self, batch: Batch, iteration: int, samples: Tensor, steps: Tensor) -> Tensor:
         """The class of each of ``samples`` at its step: the one set, or one at random for every step as released."""
         if self.params.class_label is not None:
             return torch.full_like(samples, self.params.class_label)
         numbers = steps.tolist()
-        drawn = {number: batch.noise((1,), f"label.{number:02d}") for number in sorted(set(numbers))}
+        drawn = {number: _noise(batch, iteration, (1,), f"label.{number:02d}") for number in sorted(set(numbers))}
         draws = torch.cat([drawn[number][sample] for number, sample in zip(numbers, samples.tolist(), strict=True)])
         return labels_from_noise(draws, class_count(self.unet) or 1)
 
-    def _cuts(self, batch: Batch, samples: Tensor, calls: Tensor) -> CutsOf:
+    def _cuts(self, batch: Batch, iteration: int, samples: Tensor, calls: Tensor) -> CutsOf:
         """The cuts of ``samples`` in their guidance calls number ``calls``, by model."""
         params = self.params
         if not params.aug_num:
             return lambda model: None
         shape = (len(params.clip_models), params.aug_num, DRAWS)
         counts = calls.tolist()
-        drawn = {count: batch.noise(shape, f"cuts.{count:02d}") for count in sorted(set(counts))}
+        drawn = {count: _noise(batch, iteration, shape, f"cuts.{count:02d}") for count in sorted(set(counts))}
         numbers = torch.stack([drawn[count][sample] for count, sample in zip(counts, samples.tolist(), strict=True)])
 
         def of_model(model: int) -> Cuts:
             return draw_cuts(numbers[:, model], params.image_size)
 
         return of_model
+
+
+def _noise(batch: Batch, iteration: int, shape: Sequence[int], stream: str) -> Tensor:
+    return batch.noise(shape, f"iteration_{iteration}.{stream}" if iteration else stream)
 
 
 def labels_from_noise(draws: Tensor, classes: int) -> Tensor:

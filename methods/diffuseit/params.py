@@ -42,6 +42,10 @@ class DiffuseITParams(MethodParams):
     """Weighted range loss above which a sample restarts. None: 0.01, with ``face_weights`` 0.1, as in the release."""
     max_restarts: int = Field(default=10, ge=0)
     """Restarts after which a sample is rejected; the official program has no limit."""
+    iterations_num: int = Field(default=1, ge=1, le=100)
+    """Results one after the other; the last one is the output. Each begins at the source, with the class token and the
+    CLIP loss that the last guidance of the one before left, as in the release. ``variants`` of the job gives several
+    results that know nothing of each other, for less."""
     use_colormatch: bool = False
     """Match the colour statistics of the output to the target image, then stretch to the full range."""
     use_prog_contrast: bool = False

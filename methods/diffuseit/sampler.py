@@ -54,6 +54,7 @@ class Sampler:
         max_restarts: restarts after which a sample is rejected.
         watch: called with (samples, index, x, clean) after every step; for tests.
         labels: the classes that a class-conditional network denoises towards; none for an unconditional one.
+        guide_last: call the guide at index 0 too, where it changes no result, for the state that it keeps.
     """
 
     def __init__(
@@ -66,8 +67,9 @@ class Sampler:
         max_restarts: int = 10,
         watch: Callable[[Tensor, Tensor, Tensor, Tensor], None] = lambda samples, index, x, clean: None,
         labels: Labels | None = None,
+        guide_last: bool = False,
     ) -> None:
-        self.labels = labels
+        self.labels, self.guide_last = labels, guide_last
         self.network, self.diffusion, self.start = network, diffusion, start
         self.resampling = 1 if ddim else resampling
         self.ddim, self.max_restarts, self.watch = ddim, max_restarts, watch
@@ -123,7 +125,7 @@ class Sampler:
         """x of the index before, the predicted picture, and who should start again."""
         diffusion = self.diffusion
         # without ddim the result is the last prediction before its guidance: no gradient is needed for it
-        guiding = self.ddim or bool((index > 0).any())
+        guiding = self.ddim or self.guide_last or bool((index > 0).any())
         # one class per step, as in the release: for its guidance too
         labels = None if self.labels is None else self.labels(samples, steps)
         with torch.set_grad_enabled(guiding):
