@@ -74,7 +74,7 @@ class ArrayFile:
     def read(self, place: Place) -> np.ndarray:
         """An array that was kept; it cannot be written to."""
         found = np.empty(place.shape, place.dtype)
-        view, done = memoryview(found.reshape(-1).view(np.uint8)), 0
+        view, done = found.reshape(-1).view(np.uint8).data, 0
         while done < found.nbytes:
             done += os.preadv(self._file.fileno(), [view[done:]], place.offset + done)
         found.flags.writeable = False
@@ -82,6 +82,6 @@ class ArrayFile:
 
 
 def _write(file: int, array: np.ndarray, offset: int) -> None:
-    view, done = memoryview(array.reshape(-1).view(np.uint8)), 0
+    view, done = array.reshape(-1).view(np.uint8).data, 0
     while done < array.nbytes:
         done += os.pwrite(file, view[done:], offset + done)

@@ -182,6 +182,7 @@ def test_what_does_not_fit_in_memory_is_kept_on_disk_up_to_its_bound(
         assert after.columns["city"] == before.columns["city"]
         for one, other in ((before.image, after.image), (before.columns["seg"], after.columns["seg"])):
             assert one is not None
+            assert other is not None
             np.testing.assert_array_equal(one, other)
             assert one.dtype == other.dtype
     assert decodings == ["3"]
