@@ -58,6 +58,8 @@ def train_command(
         console.say(f"Ended early: {_no_better(spec)}")
     console.say(f"[bold]Done[/bold]: {step} steps of {spec.objective.name}" + (f"; {losses(last)}" if last else ""))
     console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
+    if spec.validation.best is not None:
+        console.say(f"  best         {redact(store.uri('best.safetensors'))}, by {spec.validation.best}")
     console.say(f"  report       {redact(store.uri('report.html'))}")
     console.say(f"  tensorboard  {redact(store.uri('tensorboard'))}")
     return DONE
@@ -79,7 +81,7 @@ def dry_run_command(console: Console, path: Path, overrides: list[str]) -> int:
         ("parameters", ", ".join(f"{name} {count / 1e6:.3g} M" for name, count in found.parameters.items())),
         ("peak memory", size(found.memory)),
         ("a step", duration(found.seconds_per_step)),
-        (f"all {spec.total_steps:,} steps", f"{found.hours:.2g} hours with one worker"),
+        (f"all {spec.total_steps:,} steps", f"{duration(found.hours * 3600)} with one worker"),
         ("losses", ", ".join(f"{name} {value:.4g}" for name, value in found.losses.items())),
     ]
     console.table(["", spec.name], rows)

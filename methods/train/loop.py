@@ -27,6 +27,7 @@ from methods.train.checkpoint import (
     saved_steps,
 )
 from methods.train.divergence import DivergenceGuard
+from methods.train.first_look import check_selection, joined
 from methods.train.journal import Journal, validations
 from methods.train.loggers import LoggerName, open_logger
 from methods.train.objective import Objective, Sample, Streams, Validation
@@ -80,6 +81,7 @@ class FitConfig:
         validation: held-out samples by stream.
         evaluate: measures exported weights as users run them; its values and pictures join those of ``validation``.
         selection: which validation is the best; ``None`` to keep none apart.
+        first: what :func:`methods.train.first_look.first_look` found, for a run that begins at step 0.
         loggers: where curves go besides the folder's own files.
         name, identity: of the training, for loggers.
         metadata: goes into the exported weights.
@@ -97,6 +99,7 @@ class FitConfig:
     validation: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     evaluate: Callable[[Path], Validation] | None = None
     selection: Selection | None = None
+    first: Validation | None = None
     loggers: Sequence[LoggerName] = ("tensorboard",)
     name: str = "training"
     identity: str = "training"
@@ -240,9 +243,9 @@ class _Fit:
         step, begun = self.start, time.monotonic()
         try:
             # a run that was killed between its last validation and its end has nothing left to do
-            if not step and (config.evaluate or config.selection):
-                # what cannot be measured is found before the first step, and curves begin where training does
-                self._validate(0)
+            if not step and config.first is not None and self.journal is not None:
+                # curves begin where training does
+                self.journal.validation(0, config.first)
             ended = "patience" if self._any(self._given_up()) else "steps"
             while step < config.steps and ended == "steps":
                 rate = self.rates.set(step)
@@ -324,12 +327,8 @@ class _Fit:
         candidate: Path | None = None
         if config.evaluate is not None:
             candidate = self._written(config.folder / _CANDIDATE, step)
-            more = config.evaluate(candidate)
-            found = Validation({**found.metrics, **more.metrics}, {**more.pictures, **found.pictures})
-        selection = config.selection
-        if selection is not None and selection.metric not in found.metrics:
-            values = ", ".join(sorted(found.metrics)) or "none"
-            raise InputError(f"validation.best: no value '{selection.metric}' in the validation, it has: {values}")
+            found = joined(found, config.evaluate(candidate))
+        check_selection(found, config.selection)
         self.journal.validation(step, found)
         best = self._best() == step
         if best:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,9 @@ class Evaluation:
                 replace(sample, target=others[number % len(others)] if others else None)
                 for number, sample in enumerate(self._samples)
             ]
-        self._tree = _job_tree(spec, names[0], column)
+        # a job keeps what it makes of its reference in its output: the training's is not touched before it begins
+        self._scratch = tempfile.TemporaryDirectory(prefix="sceneshift-validation-")
+        self._tree = _job_tree(spec, names[0], column, self._scratch.name)
         self._said: set[str] = set()
         with _as_validation():
             job.check(JobSpec.model_validate(self._tree))
@@ -196,7 +199,7 @@ def _condition_column(spec: TrainSpec) -> str | None:
     return column if column is not None and masks != "auto" and column in masks else None
 
 
-def _job_tree(spec: TrainSpec, stream: str, column: str | None) -> dict[str, Any]:
+def _job_tree(spec: TrainSpec, stream: str, column: str | None, out: str) -> dict[str, Any]:
     wanted = spec.validation
     method = wanted.method
     name = spec.objective.name if method is None else method.name
@@ -213,7 +216,7 @@ def _job_tree(spec: TrainSpec, stream: str, column: str | None) -> dict[str, Any
         "name": spec.name,
         "source": source,
         "method": {"name": name, **({} if method is None else {"preset": method.preset, "params": method.params})},
-        "output": {"uri": spec.output.uri, "pairs": True, "image": {"format": "png"}},
+        "output": {"uri": out, "pairs": True, "image": {"format": "png"}},
         "metrics": list(wanted.metrics),
         "metrics_reference": None if wanted.reference is None else wanted.reference.model_dump(mode="json"),
         "variants": wanted.variants,

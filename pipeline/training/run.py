@@ -24,6 +24,7 @@ from methods.train.checkpoint import (
     saved_steps,
 )
 from methods.train.divergence import Diverged
+from methods.train.first_look import first_look
 from methods.train.journal import VALIDATION
 from methods.train.loop import FitConfig, Fitted, Progress, check_recipe, fit
 from methods.train.objective import Objective, Sample
@@ -86,7 +87,11 @@ def train(
     check_claim(store, spec, fresh=fresh)
     with contextlib.ExitStack() as open_things:
         # Everything that can be refused is refused here, before the output is touched.
-        ready = open_things.enter_context(prepared(spec, rank, device, resuming=not fresh and resumes(store)))
+        resuming = not fresh and resumes(store)
+        ready = open_things.enter_context(prepared(spec, rank, device, resuming=resuming))
+        first = None
+        if rank == 0 and not resuming and (ready.evaluate is not None or spec.validation.selection is not None):
+            first = first_look(ready.objective, ready.validation, ready.evaluate, spec.validation.selection)
         # only the first worker has loggers to tell it to
         identity = ""
         if rank == 0:
@@ -108,6 +113,7 @@ def train(
             validation=ready.validation,
             evaluate=ready.evaluate,
             selection=spec.validation.selection,
+            first=first,
             loggers=spec.loggers,
             name=spec.name,
             identity=identity,

@@ -133,7 +133,7 @@ def test_held_out_samples_are_searched_once_and_weights_written_when_needed(
     # by whom samples are held out, and by whom they are taken
     assert len(searches) == 2
     measured = [path.name for path in exported]
-    assert measured == [".candidate.safetensors"] * 4 + ["model.safetensors"]
+    assert measured == ["first.safetensors", *[".candidate.safetensors"] * 3, "model.safetensors"]
     exported.clear()
     by_loss = {"count": 3, "best": "l1"}
     run_training(TrainSpec.parse(paired(tmp_path, validation=by_loss, output={"uri": str(tmp_path / "by_loss")})))
@@ -190,7 +190,7 @@ def test_distances_of_sets_are_those_of_a_run(
     assert len(distances) == 4
     for name, value in distances.items():
         assert value == pytest.approx(measured[name], rel=1e-6), name
-    assert (tmp_path / "out" / "_sceneshift").exists() == reference
+    assert not (tmp_path / "out").exists()
     evaluation(Path(weights))
     said = [record.message for record in caplog.records if record.message.startswith("validation.metrics: cmmd")]
     assert len(said) == 1
@@ -260,7 +260,13 @@ def test_a_validation_that_cannot_work_is_said_before_the_first_step(tmp_path: P
     wrong = paired(tmp_path, validation={"count": 3, "metrics": ["psnr"], "best": "pnsr"})
     with pytest.raises(InputError, match=r"validation.best: no value 'pnsr' .* it has: .*psnr_target"):
         run_training(TrainSpec.parse(wrong))
-    assert not (tmp_path / "out" / "checkpoints").exists()
+    assert not (tmp_path / "out").exists()
+    # nor is what is there thrown away for it
+    run_training(TrainSpec.parse(paired(tmp_path, steps=1)))
+    before = sorted((tmp_path / "out").rglob("*"))
+    with pytest.raises(InputError, match=r"validation.best: no value 'pnsr'"):
+        run_training(TrainSpec.parse(wrong), fresh=True)
+    assert sorted((tmp_path / "out").rglob("*")) == before
     with pytest.raises(InputError, match="unknown metric 'psnrr'"):
         run_training(TrainSpec.parse(paired(tmp_path, validation={"count": 3, "metrics": ["psnrr"]})), fresh=True)
     with pytest.raises(InputError, match=r"validation.metrics: there is nothing to validate on"):
