@@ -212,7 +212,7 @@ def _are_keypoints(value: Any) -> bool:
 def _within(attributes: dict[str, Any], width: int, height: int) -> dict[str, Any]:
     """The attributes with keypoints outside a picture made unlabelled ones, as COCO has no others there."""
     flat = attributes.get("keypoints")
-    if not _are_keypoints(flat):
+    if flat is None or not _are_keypoints(flat):
         return attributes
     kept: list[Any] = []
     for x, y, visible in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):

@@ -75,7 +75,7 @@ def _parse(found: dict[str, Any], what: str) -> Annotation:
         polygons = [fields.numbers(polygon, f"{what}.segmentation") for polygon in shape]
     return Annotation(
         category=str(found.get("category") or ""),
-        category_id=None if identity is None else int(fields.number(identity, f"{what}.category_id")),
+        category_id=None if identity is None else fields.whole(identity, f"{what}.category_id"),
         bbox=None if sides is None else (sides[0], sides[1], sides[2], sides[3]),
         segmentation=polygons,
         rle=None if mask is None else fields.rle(mask, f"{what}.segmentation", may_be_empty=True),

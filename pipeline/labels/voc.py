@@ -74,7 +74,7 @@ def parse_voc(text: str, size: tuple[int, int] | None, info: TableInfo) -> Label
     left_out: list[str] = []
 
     def read(found: Element, what: str) -> list[Annotation]:
-        return [_annotation(found, shift, what, left_out), *_parts(found, shift, what)]
+        return [_annotation(found, shift, what, left_out), *_parts(found, shift, what, left_out)]
 
     groups, problems = fields.each_readable(root.findall("object"), read, "object")
     return Labels(
@@ -103,16 +103,19 @@ def _annotation(found: Element, shift: float, what: str, left_out: list[str]) ->
     )
 
 
-def _parts(found: Element, shift: float, what: str) -> list[Annotation]:
+def _parts(found: Element, shift: float, what: str, left_out: list[str]) -> list[Annotation]:
     """Head, hands and feet of a person: objects of their own, so that they move with the picture."""
     owner = (found.findtext("name") or "").strip()
-    parts = []
-    for at, part in enumerate(found.findall("part")):
+
+    def read(part: Element, said: str) -> Annotation:
         box = part.find("bndbox")
         if box is None:
-            raise ValueError(f"{what}.part[{at}] has no bndbox")
+            raise ValueError(f"{said} has no bndbox")
         name = (part.findtext("name") or "").strip()
-        parts.append(Annotation(name, bbox=_box(box, shift, f"{what}.part[{at}]"), attributes={"part_of": owner}))
+        return Annotation(name, bbox=_box(box, shift, said), attributes={"part_of": owner})
+
+    parts, problems = fields.each_readable(found.findall("part"), read, f"{what}.part")
+    left_out += problems
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from methods.errors import BadSample, InputError
-from pipeline.labels import TableSource, open_table
+from pipeline.labels import TableSource, open_table, parse_sample
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import recognise
 from pipeline.storage import StorageOptions
@@ -118,6 +119,20 @@ def test_voc_counts_pixels_from_one(tmp_path: Path) -> None:
     found = labels_of(opened(tmp_path / "zero", {"1.xml": VOC.format(left=0)}), "1")
     assert found is not None
     assert found.annotations[0].bbox == (0, 21, 40, 39)
+
+
+def test_a_bad_part_of_a_person_costs_itself_alone(tmp_path: Path) -> None:
+    for name, part in {"flat": "<bndbox><xmin>5</xmin></bndbox>", "none": ""}.items():
+        text = VOC.format(left=11).replace("</part>", f"</part><part><name>hand</name>{part}</part>")
+        found = labels_of(opened(tmp_path / name, {"Annotations/1.xml": text}), "1")
+        assert found is not None
+        assert [each.category for each in found.annotations] == ["person", "head"]
+        assert any(each.startswith("object[0].part[1]") for each in found.problems)
+
+
+def test_large_category_numbers_of_our_own_records_keep_every_digit() -> None:
+    record = {"format": "sceneshift/1", "annotations": [{"category_id": 2**53 + 1, "bbox": [1, 2, 3, 4]}]}
+    assert parse_sample(json.dumps(record)).annotations[0].category_id == 2**53 + 1
 
 
 @pytest.mark.parametrize(
