@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from methods.train.objective import ObjectiveInfo, ObjectiveParams
+from methods.train.recipe import share_at
 
 Positive = Annotated[float, Field(gt=0)]
 Width = Annotated[int, Field(ge=8, multiple_of=8)]
@@ -49,12 +50,23 @@ class TextToImageParams(ObjectiveParams):
     """Learning rate of AdamW in this stage."""
     lr: Positive = 3e-4
     """Learning rate of AdamW in this stage."""
+    lr_warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises in a line, in each stage."""
+    lr_decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of each stage after which its learning rate falls in a line to a hundredth; 1 never falls."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.vae_crop is not None and self.vae_crop > self.size:
             raise ValueError(f"vae_crop is {self.vae_crop}, expected at most the size, {self.size}")
         return self
+
+
+def _schedule(params: TextToImageParams, step: int, steps: int) -> float:
+    """Each stage rises and falls by itself: the autoencoder has settled when the UNet begins to learn its latents."""
+    first = params.vae_steps
+    step, steps = (step, first) if step < first else (step - first, steps - first)
+    return share_at(step, steps, params.lr_warmup, params.lr_decay_from)
 
 
 INFO = ObjectiveInfo(
@@ -66,4 +78,5 @@ INFO = ObjectiveInfo(
     streams={"captioned": "pictures with captions"},
     steps=60_000,
     batch_size=32,
+    schedule=_schedule,
 )

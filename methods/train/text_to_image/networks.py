@@ -10,7 +10,9 @@ from typing import cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import nn
 
 from methods.train.text_to_image.info import TextToImageParams
 
@@ -32,7 +34,11 @@ _LOG_VARIANCE = -5.0
 
 
 def build_vae(params: TextToImageParams) -> AutoencoderKL:
-    """An autoencoder whose latents begin with little noise: it only blurs what is learned first."""
+    """An autoencoder whose latents begin with little noise: it only blurs what is learned first.
+
+    Its norms have one group: in groups of few channels a narrow network loses the colour of a whole picture, and takes
+    thousands of steps to find a way around that.
+    """
     levels = len(params.vae_widths)
     config = {
         "down_block_types": ["DownEncoderBlock2D"] * levels,
@@ -40,7 +46,7 @@ def build_vae(params: TextToImageParams) -> AutoencoderKL:
         "block_out_channels": list(params.vae_widths),
         "layers_per_block": 1,
         "latent_channels": params.latent_channels,
-        "norm_num_groups": _groups(params.vae_widths),
+        "norm_num_groups": 1,
         "sample_size": params.size,
     }
     vae = cast(AutoencoderKL, AutoencoderKL.from_config(config))
@@ -48,6 +54,7 @@ def build_vae(params: TextToImageParams) -> AutoencoderKL:
     assert vae.quant_conv.bias is not None
     with torch.no_grad():
         vae.quant_conv.bias[params.latent_channels :] = _LOG_VARIANCE
+    _pass_through(vae)
     return vae
 
 
@@ -66,12 +73,21 @@ def build_unet(params: TextToImageParams) -> UNet2DConditionModel:
         attention_head_dim=_HEADS,
         norm_num_groups=_groups(params.unet_widths),
     )
+    _pass_through(cast(UNet2DConditionModel, unet))
     return cast(UNet2DConditionModel, unet)
 
 
+def _pass_through(network: nn.Module) -> None:
+    """Let every residual block begin as its shortcut alone, as in guided-diffusion: early steps go straight through."""
+    for module in network.modules():
+        if isinstance(module, ResnetBlock2D):
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(cast(nn.Parameter, module.conv2.bias))
+
+
 def _groups(widths: Sequence[int]) -> int:
-    """Of the norms. As published, a group has four channels at least: alone, a channel would lose its mean, with which
-    the colour of a whole picture goes.
+    """Of the UNet's norms. As published, a group has four channels at least: alone, a channel would lose its mean, with
+    which the colour of a whole picture goes.
     """
     return next((groups for groups in (8, 4) if min(widths) >= 4 * groups), 2)
 

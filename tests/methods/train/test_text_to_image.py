@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.resnet import ResnetBlock2D
 from safetensors.torch import save_file
 
 import methods
@@ -16,6 +17,7 @@ from methods.base import Batch, Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.model_pack import unpack
 from methods.train import registry
+from methods.train.text_to_image.info import INFO, TextToImageParams
 from methods.train.text_to_image.objective import TextToImageTraining
 from methods.train.updates import Updates
 from tests.support.datasets import picture
@@ -63,6 +65,31 @@ def test_both_stages_and_a_resumed_run(tmp_path: Path) -> None:
     torch.save(first.state_dict(), tmp_path / "state.pt")
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert run(second, range(8, 12))[-1] == losses[-1]
+
+
+def test_blocks_begin_as_their_shortcuts_and_colours_pass_the_norms() -> None:
+    objective = built()
+    for network in (objective.vae, objective.unet):
+        blocks = [block for block in network.modules() if isinstance(block, ResnetBlock2D)]
+        assert blocks
+        for block in blocks:
+            x = torch.randn(1, block.in_channels, 4, 4)
+            time = None if block.time_emb_proj is None else torch.randn(1, block.time_emb_proj.in_features)
+            shortcut = x if block.conv_shortcut is None else block.conv_shortcut(x)
+            assert torch.equal(block(x, time), shortcut)
+    norms = [norm for norm in objective.vae.modules() if isinstance(norm, torch.nn.GroupNorm)]
+    assert {norm.num_groups for norm in norms} == {1}
+
+
+def test_each_stage_has_a_learning_rate_that_rises_and_falls() -> None:
+    params = TextToImageParams(vae_steps=100, lr_warmup=10, lr_decay_from=0.5)
+    shares = [INFO.schedule(params, step, 300) for step in range(300)]
+    assert shares[0] == shares[100] == 0.1
+    assert shares[10:51] == [1.0] * 41
+    assert shares[110:201] == [1.0] * 91
+    assert shares[99] == pytest.approx(0.02)
+    assert shares[299] == pytest.approx(0.01)
+    assert all(INFO.schedule(TextToImageParams(vae_steps=100), step, 300) == 1.0 for step in (0, 99, 100, 299))
 
 
 def test_each_stage_moves_its_own_networks() -> None:
