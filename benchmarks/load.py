@@ -1,7 +1,8 @@
-"""What grows with the number of pictures and of index parts: the driver's memory, planning a rerun, finalising.
+"""What grows with the number of pictures, source files and index parts: the driver's memory, plans, finalising.
 
-    python benchmarks/load.py pictures [--images 100000] [--ray] [--out FILE]
-    python benchmarks/load.py finalise [--parts 10000] [--out FILE]
+    python benchmarks/load.py pictures [--images 100000] [--shard-size 100] [--ray] [--out FILE]
+    python benchmarks/load.py finalise [--parts 10000] [--s3] [--out FILE]
+    python benchmarks/load.py tars [--files 10000] [--out FILE]
 
 Each case runs the command line in a fresh process and watches its memory. One JSON document per case goes to standard
 output, and into ``--out`` beside earlier ones.
@@ -33,8 +34,14 @@ import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from deploy.local_s3 import LocalS3  # noqa: E402
+from pipeline.map_ahead import map_ahead  # noqa: E402
+from pipeline.sink.index import list_parts  # noqa: E402
+from pipeline.storage import StorageOptions, Store  # noqa: E402
+
 TAR = 2000
 EVERY = 0.25
+KEPT = ("seconds", "cpu_seconds", "peak_mib")
 
 
 def tiny(number: int) -> bytes:
@@ -57,13 +64,13 @@ def write_tars(folder: Path, images: int) -> None:
                 archive.addfile(info, io.BytesIO(pictures[number % 97]))
 
 
-def job_file(folder: Path, source: Path, **more: Any) -> Path:
+def job_file(folder: Path, source: Path, shard_size: int = 100, **more: Any) -> Path:
     """A job of the null method, which gives every picture back."""
     path = folder / "job.yaml"
     tree = {
         "source": {"uri": str(source)},
         "method": {"name": "null"},
-        "output": {"uri": str(folder / "out"), "shard_size": 100},
+        "output": {"uri": str(folder / "out"), "shard_size": shard_size},
         "metrics": [],
         **more,
     }
@@ -81,7 +88,11 @@ def resident(pid: int) -> int:
 
 
 def watched(words: Sequence[str], look: Callable[[], int] = lambda: 0) -> dict[str, Any]:
-    """Run the command line; seconds, peak memory, and (progress, bytes) as it went on. Raises when it fails."""
+    """Run the command line; seconds, peak memory, and (progress, bytes) as it went on. Raises when it fails.
+
+    ``cpu_seconds`` are of the process and of the children that it waited for; those of Ray's daemons are not in it.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     path = os.pathsep.join([str(PLUGIN), str(ROOT)])
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as log:
@@ -103,18 +114,25 @@ def watched(words: Sequence[str], look: Callable[[], int] = lambda: 0) -> dict[s
         log.seek(0)
         if process.returncode:
             raise RuntimeError(log.read()[-2000:])
-    return {"seconds": round(seconds, 1), "peak_mib": round(peak / 2**20), "track": track}
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(spent, 1),
+        "peak_mib": round(peak / 2**20),
+        "track": track,
+    }
 
 
-def pictures(folder: Path, images: int, ray: bool) -> dict[str, Any]:
+def pictures(folder: Path, images: int, size: int, ray: bool) -> dict[str, Any]:
     """The driver's memory over a run, by quarters of its shards. Without Ray the driver is the worker, too."""
     write_tars(folder / "in", images)
     index = folder / "out" / "index"
     more = {"compute": {"workers": 2}} if ray else {}
-    words = ["run", str(job_file(folder, folder / "in", **more)), "-q", *([] if ray else ["--local"])]
+    words = ["run", str(job_file(folder, folder / "in", size, **more)), "-q", *([] if ray else ["--local"])]
     found = watched(words, lambda: len(os.listdir(index)) if index.exists() else 0)
     track = [(done, memory) for done, memory in found.pop("track") if done]
-    shards = images // 100
+    shards = images // size
     quarters = [
         [memory for done, memory in track if quarter * shards / 4 < done <= (quarter + 1) * shards / 4]
         for quarter in range(4)
@@ -126,53 +144,84 @@ def pictures(folder: Path, images: int, ray: bool) -> dict[str, Any]:
     return {
         "images": images,
         "shards": shards,
+        "images_per_second": round(images / found["seconds"], 1),
         **found,
         "driver_mib_by_quarter": means,
         "last_to_second": round(last / means[1], 3) if last and means[1] else None,
     }
 
 
-def finalise(folder: Path, parts: int) -> dict[str, Any]:
+def finalise(folder: Path, parts: int, s3: bool) -> dict[str, Any]:
     """Planning and finalising an output of so many index parts, each of 100 rows: copies of one, under other names."""
+    if not s3:
+        return summarised(folder, parts, str(folder / "out"), {})
+    with LocalS3() as server:
+        server.make_bucket("load")
+        os.environ.update(server.environment())
+        return summarised(folder, parts, "s3://load/out", {"endpoint_url": server.endpoint_url})
+
+
+def summarised(folder: Path, parts: int, out: str, storage: dict[str, str]) -> dict[str, Any]:
+    """The figures of an output at a place; what is put there beside its first part is not measured."""
     write_tars(folder / "in", 100)
     path = job_file(folder, folder / "in")
+    tree = yaml.safe_load(path.read_text())
+    tree["output"] |= {"uri": out, "storage": storage}
+    path.write_text(yaml.safe_dump(tree))
     watched(["run", str(path), "--local", "-q"])
-    index = folder / "out" / "index"
-    (first,) = index.iterdir()
-    data = first.read_bytes()
-    stem = first.stem.rpartition("-")[0]
-    for number in range(1, parts):
-        (index / f"{stem}-{number:04d}.parquet").write_bytes(data)
+    store = Store(out, StorageOptions.model_validate(storage))
+    (first,) = list_parts(store)
+    data = store.read(first.path)
+    stem = first.path.rpartition("-")[0]
+    names = [f"{stem}-{number:04d}.parquet" for number in range(1, parts)]
+    for _ in map_ahead(lambda name: store.put(name, data), names):
+        pass
     planned = watched(["plan", str(path)])
-    found = watched(["finalise", str(folder / "out")])
+    status = watched(["status", str(path)])
+    found = watched(["finalise", str(path)])
     return {
         "parts": parts,
         "rows": 100 * parts,
-        "plan_seconds": planned["seconds"],
-        "plan_peak_mib": planned["peak_mib"],
-        "finalise_seconds": found["seconds"],
-        "finalise_peak_mib": found["peak_mib"],
+        **{f"plan_{name}": planned[name] for name in KEPT},
+        **{f"status_{name}": status[name] for name in KEPT},
+        **{f"finalise_{name}": found[name] for name in KEPT},
     }
+
+
+def tars(folder: Path, files: int) -> dict[str, Any]:
+    """Planning so many tars of one picture each."""
+    (folder / "in").mkdir()
+    write_tars(folder / "one", 1)
+    (tar,) = (folder / "one").iterdir()
+    data = tar.read_bytes()
+    for number in range(files):
+        (folder / "in" / f"part-{number:06d}.tar").write_bytes(data)
+    found = watched(["plan", str(job_file(folder, folder / "in"))])
+    return {"files": files, **{f"plan_{name}": found[name] for name in KEPT}}
 
 
 def main() -> None:
     """Run one case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("case", choices=["pictures", "finalise"])
+    parser.add_argument("case", choices=["pictures", "finalise", "tars"])
     parser.add_argument("--images", type=int, default=100_000)
+    parser.add_argument("--shard-size", type=int, default=100)
     parser.add_argument("--parts", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--s3", action="store_true", help="the output lies on an S3 server of this machine")
     parser.add_argument("--ray", action="store_true", help="the run goes through a Ray of its own, with 2 workers")
     parser.add_argument("--out", type=Path, help="a JSON file that the figures are added to")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="sceneshift-load-"))
     try:
         figures = {
-            "pictures": lambda: pictures(folder, asked.images, asked.ray),
-            "finalise": lambda: finalise(folder, asked.parts),
+            "pictures": lambda: pictures(folder, asked.images, asked.shard_size, asked.ray),
+            "finalise": lambda: finalise(folder, asked.parts, asked.s3),
+            "tars": lambda: tars(folder, asked.files),
         }[asked.case]()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    case = asked.case + (" on Ray" if asked.ray else "")
+    case = asked.case + (" on Ray" if asked.ray else " on S3" if asked.s3 else "")
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     entry = {"case": case, "when": when, "cores": os.cpu_count(), "load_average": os.getloadavg()[0], **figures}
     print(json.dumps(entry))
