@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from methods.errors import InputError, first_line
 from methods.plugins import nearest
 from methods.uris import WeightsUri, expanded
+from pipeline.markdown import one_line
 from pipeline.metrics.label_check_params import LabelCheckParams
 from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
@@ -396,7 +397,7 @@ def _check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str, wher
     for key, value in tree.items():
         if key not in model.model_fields:
             hint = nearest(str(key), list(model.model_fields))
-            raise InputError(f"{where}: unknown key '{path}{key}': {hint}")
+            raise InputError(f"{where}: unknown key '{one_line(path + str(key))}': {hint}")
         inner = model.model_fields[key].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and isinstance(value, Mapping):
             _check_keys(inner, value, f"{path}{key}.", where)
@@ -409,6 +410,7 @@ def _check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str, wher
 
 def _set(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
+    override = one_line(override)
     if not equals or not dotted:
         raise InputError(f"--set {override}: write it as key=value, such as method.params.gamma=0.4")
     *folders, last = dotted.split(".")

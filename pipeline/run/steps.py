@@ -51,8 +51,12 @@ def failure_of(stage: str, where: str, error: Exception) -> Failure:
         return Failure(where, str(error), "changed")
     if isinstance(error, JobFailed):
         return Failure(where, str(error), "job")
-    said = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error, 300)}"
-    log_fault(logging.ERROR, f"{where} is not done: {said}", stage, type(error).__name__, error)
+    explained = isinstance(error, InputError)
+    said = str(error) if explained else f"{type(error).__name__}: {first_line(error, 300)}"
+    # what explains itself, a full disk, is said in one line at the end of the run: the terminal needs no traceback
+    log_fault(
+        logging.INFO if explained else logging.ERROR, f"{where} is not done: {said}", stage, type(error).__name__, error
+    )
     return Failure(where, redact(said))
 
 
