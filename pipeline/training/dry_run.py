@@ -25,7 +25,7 @@ class DryRun:
 
     Attributes:
         parameters: of each trained network.
-        samples: of each stream's source.
+        samples: of each stream, those that are chosen.
         memory: peak bytes, of the device or, on a CPU, of this process.
         seconds_per_step: mean of two batches after one that is not counted, times the batches of a step.
         hours: all steps at that pace, with one worker.
@@ -68,7 +68,7 @@ def dry_run(spec: TrainSpec) -> DryRun:
         seconds = (time.perf_counter() - began) / _TIMED * spec.accumulate
         return DryRun(
             parameters={name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()},
-            samples={name: stream.size for name, stream in ready.loader.streams.items()},
+            samples={name: stream.usable for name, stream in ready.loader.streams.items()},
             memory=_peak(device),
             seconds_per_step=seconds,
             hours=seconds * spec.total_steps / 3600,

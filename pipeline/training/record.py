@@ -23,7 +23,7 @@ class TrainingRecord:
         ended: ``steps`` or ``patience`` for a finished training, ``stopped`` when it was asked to, ``running`` before.
         weights: name of the file with the last weights; ``None`` before the end.
         parameters: of each trained network.
-        samples: of each stream's source, and how many of them are held out.
+        samples: of each stream, those that are chosen, and how many of them are held out.
         device: the GPU's name, or the CPU's.
         workers: processes that trained together.
         host: where the first of them ran.

@@ -131,7 +131,7 @@ def train(
                 for name, network in ready.objective.networks().items()
             },
             samples={
-                name: {"size": stream.size, "held_out": stream.held_out_count}
+                name: {"size": stream.usable, "held_out": stream.held_out_count}
                 for name, stream in ready.loader.streams.items()
             },
             device=hardware(device),
@@ -233,10 +233,10 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         for name, source in spec.data.items()
     }
     for name, stream in streams.items():
-        if stream.size < spec.worker_batch:
+        if stream.usable < spec.worker_batch:
             _log.warning(
                 "data.%s: %s has %d samples, fewer than batch_size %d: each is in every batch more than once",
-                *(name, stream.where, stream.size, spec.worker_batch),
+                *(name, stream.where, stream.usable, spec.worker_batch),
             )
     # networks that every worker makes must start the same on all of them
     torch.manual_seed(spec.seed)

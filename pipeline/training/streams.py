@@ -96,11 +96,15 @@ class Stream:
         self._unseen: list[Sample] = []
         self._to_come = (sample for sample in self.first() if not self.held_out or self.holds_out(sample))
 
+    @property
+    def usable(self) -> int:
+        """Samples that are trained on or held out: of an output, those that fulfil ``where``."""
+        return self.size if self.chosen is None else min(self.size, len(self.chosen))
+
     def _hold_out(self, count: int) -> HeldOut:
-        usable = self.size if self.chosen is None else min(self.size, len(self.chosen))
         keys = (self.picture_of(sample.key) for sample in self.first())
         try:
-            return hold_out(count, usable, lambda: keys, self.variants)
+            return hold_out(count, self.usable, lambda: keys, self.variants)
         except InputError as error:
             raise InputError(f"{self.where}: {error}") from None
 

@@ -66,6 +66,7 @@ def test_a_long_stretch_without_a_chosen_sample_is_passed_over(tmp_path: Path, m
     walked = Counter(next(stream.near(position)).key for position in range(24 * 4))
     assert set(walked) == chosen
     assert stream.chosen == chosen
+    assert (stream.size, stream.usable) == (24, 2)
     # each of the six windows is read once an epoch, and one again to which the last ones lead back
     reads: list[tuple[int, int]] = []
     read = stream._read
