@@ -24,6 +24,7 @@ from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
 from pipeline.run.resolving import Resolved
 from pipeline.run.session import Session
+from pipeline.run.units import units_of
 from pipeline.run.work import Watch, Work
 from pipeline.sink.label_counts import label_warnings
 from pipeline.spec import JobSpec
@@ -144,7 +145,7 @@ def run_outputs(outputs: Mapping[str, Resolved], order: Order) -> dict[str, Outc
         RunLogs(each.store, run, each.spec.name, order.log_options, target) for target, each in jobs.items()
     )
     logs = replace(logs, beside=tuple(beside))
-    executor = _executor(jobs, logs, order) if plan.pending else LocalExecutor(jobs)
+    executor = _executor(jobs, logs, order, order.part.of(plan).pending)
     order.say(f"working {_on(outputs)}{executor.where}{_of(order.part, first)}")
     try:
         outcomes = _locked_run(outputs, logs, executor, order)
@@ -157,13 +158,17 @@ def run_outputs(outputs: Mapping[str, Resolved], order: Order) -> dict[str, Outc
     return outcomes
 
 
-def _executor(jobs: Mapping[str, Job], logs: RunLogs, order: Order) -> Executor:
-    if not order.local:
+def _executor(jobs: Mapping[str, Job], logs: RunLogs, order: Order, pending: Sequence[FilePlan]) -> Executor:
+    if pending and not order.local:
         return RayExecutor(jobs, logs)
-    if order.processes > 1:
+    job = next(iter(jobs.values()))
+    busy = min(order.processes, len(units_of(pending, job.source_format, order.processes)))
+    if busy < order.processes and pending:
+        order.say(f"{order.processes} processes are more than there are source files to do: {busy} work")
+    if busy > 1:
         from pipeline.run.processes import ProcessExecutor
 
-        return ProcessExecutor(jobs, order.processes, logs)
+        return ProcessExecutor(jobs, busy, logs)
     return LocalExecutor(jobs)
 
 

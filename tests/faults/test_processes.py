@@ -109,3 +109,17 @@ def test_what_cannot_work_is_said_before_anything_is_written(tmp_path: Path) -> 
     assert not children(os.getpid())
     with pytest.raises(InputError, match=r"compute\.workers"):
         run_job(job(tmp_path / "in", tmp_path / "out"), processes=2)
+
+
+def test_no_process_is_started_that_would_find_nothing_to_do(tmp_path: Path) -> None:
+    write_tars(tmp_path / "in", 2, 2)
+    said: list[str] = []
+    run_job(job(tmp_path / "in", tmp_path / "out"), local=True, processes=5, say=said.append)
+    assert said == [
+        "5 processes are more than there are source files to do: 2 work",
+        "working in 2 processes of this machine",
+    ]
+    write_tar(tmp_path / "in" / "z.tar", street_samples(["z"]))
+    said.clear()
+    run_job(job(tmp_path / "in", tmp_path / "out"), local=True, processes=5, say=said.append)
+    assert said[-1] == "working in this process"
