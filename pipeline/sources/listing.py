@@ -66,6 +66,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
     fs = filesystem(uri, spec.storage)
     path = stringify_path(fs._strip_protocol(uri))
     broken: list[str] = []
+    cased: list[str] = []
     times: dict[str, float] = {}
     with explained(uri):
         if any(c in path for c in _MAGIC) and not has_query(uri) and not (local and os.path.exists(path)):
@@ -75,10 +76,13 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
             sizes = {}
             for pattern in (path, f"{path}/**"):
                 sizes = sizes or (
-                    _glob_local(base, pattern, broken, times) if local else _glob_remote(fs, base, pattern, times)
+                    _glob_local(base, pattern, broken, cased, times)
+                    if local
+                    else _glob_remote(fs, base, pattern, times)
                 )
             if not sizes:
-                raise InputError(f"{redact(uri)}: the pattern matches no file; check it with `sceneshift plan`")
+                near = f"; {len(cased)} differ in letter case alone ({cased[0]})" if cased else ""
+                raise InputError(f"{redact(uri)}: the pattern matches no file{near}; check it with `sceneshift plan`")
             sizes = _without_indexes(fs, base, sizes)
         elif os.path.isdir(path) if local else fs.info(path)["type"] == "directory":
             base = path
@@ -95,7 +99,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
             if local:
                 detail = os.stat(path)
                 sizes, times = {name: detail.st_size}, {name: detail.st_mtime}
-    kept, findings = _sifted({name: size for name, size in sizes.items() if _wanted(name, spec.folders)}, broken)
+    kept, findings = _sifted({name: size for name, size in sizes.items() if _wanted(name, spec.folders)}, broken, cased)
     passed_over: frozenset[str] = frozenset()
     if spec.modified_after is not None:
         start = window_start(spec.modified_after, time.time())
@@ -146,12 +150,18 @@ def _walk(root: str, broken: list[str], times: dict[str, float], depth: int | No
     return sizes
 
 
-def _glob_local(base: str, pattern: str, broken: list[str], times: dict[str, float]) -> dict[str, int]:
+def _glob_local(
+    base: str, pattern: str, broken: list[str], cased: list[str], times: dict[str, float]
+) -> dict[str, int]:
+    """As :func:`_walk`, of the files that fit; ``cased`` gets those that differ from it in letter case alone."""
     if not os.path.isdir(base or "/"):
         return {}
     depth = None if "**" in pattern else pattern.count("/") - base.count("/")
-    fits = re.compile(glob_translate(pattern)).match
-    return {name: size for name, size in _walk(base or "/", broken, times, depth).items() if fits(f"{base}/{name}")}
+    fits, near = (re.compile(glob_translate(pattern), flags).match for flags in (0, re.IGNORECASE))
+    found = {name: size for name, size in _walk(base or "/", broken, times, depth).items() if near(f"{base}/{name}")}
+    fitting = {name: size for name, size in found.items() if fits(f"{base}/{name}")}
+    cased += sorted(found.keys() - fitting.keys())
+    return fitting
 
 
 def _glob_remote(fs: Any, base: str, pattern: str, times: dict[str, float]) -> dict[str, int]:
@@ -200,10 +210,14 @@ def _without_indexes(fs: Any, base: str, sizes: dict[str, int]) -> dict[str, int
     return {name: size for name, size in sizes.items() if beside.get(name) not in outputs}
 
 
-def _sifted(sizes: dict[str, int], broken: Iterable[str]) -> tuple[dict[str, int], tuple[Finding, ...]]:
+def _sifted(
+    sizes: dict[str, int], broken: Iterable[str], cased: Iterable[str]
+) -> tuple[dict[str, int], tuple[Finding, ...]]:
     """The files to look at, and findings of those that are none: hidden ones are data for nobody."""
     kept: dict[str, int] = {}
     findings = [Finding("file", "link", "a symbolic link to nothing", 1, (name,)) for name in sorted(broken)]
+    reason = "differs from the pattern of source.uri in letter case alone; [jJ][pP][gG] matches both, as does a folder"
+    findings += [Finding("file", f".{name.rpartition('.')[2]}", reason, 1, (name,)) for name in cased]
     for name, size in sizes.items():
         system = system_file(name)
         if system is not None:

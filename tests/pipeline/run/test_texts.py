@@ -139,3 +139,12 @@ def test_a_column_called_like_the_picture_is_named_or_passes(tmp_path):
     spec = job(tmp_path / "in" / "m.csv", tmp_path / "said", method__name="null", source__image="file_name")
     run_job(spec, local=True)
     assert data_rows(tmp_path / "said")["a/0"]["source_image"] == "7"
+
+
+def test_files_that_differ_from_a_pattern_in_letter_case_are_named(tmp_path):
+    write_files(tmp_path / "in", {"a.jpg": JPG, "b/C.JPG": JPG, "b/d.png": JPG})
+    outcome, rows = run(tmp_path, "**/*.jpg")
+    assert list(rows) == ["a"]
+    assert findings(outcome) == {".JPG": ("b/C.JPG",)}
+    with pytest.raises(InputError, match=r"matches no file; 2 differ in letter case alone \(a.jpg\)"):
+        run(tmp_path, "**/*.Jpg")
