@@ -21,10 +21,13 @@ from methods.errors import BadSample, InputError
 from methods.nn.ddpm_unet import DDPMUNet
 from methods.nn.guided_unet import GuidedUNet
 from methods.nn.unconditional import bottleneck_channels, load_denoiser
+from methods.sharing import shared_network, shared_work
 
 
 class Asyrp:
     """Pictures inverted to noise and generated again with a shifted bottleneck.
+
+    Edits that are built beside each other, such as several strengths, share UNet and inversions.
 
     Args:
         unet: float32, on the CPU.
@@ -52,6 +55,8 @@ class Asyrp:
         self.shift = shift.to(device)
         self.t_edit, self.t_boost = t_edit, t_boost
         self.alphas = linear_alphas(params.beta_start, params.beta_end)
+        process = (params.steps_inversion, params.t_0, params.beta_start, params.beta_end)
+        self.inversions = shared_work((type(self), id(self.unet), *process))
 
     @classmethod
     def build(cls, params: AsyrpParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> Asyrp:
@@ -63,7 +68,8 @@ class Asyrp:
         if weights is None:
             raise InputError(f"asyrp needs a UNet: set method.weights or a preset ({', '.join(INFO.presets)})")
         path = store.fetch(weights)
-        unet = load_denoiser(path, params.norm_num_groups, params.num_head_channels)
+        shape = (params.norm_num_groups, params.num_head_channels)
+        unet = shared_network((cls, path, *shape, device, dtype), lambda: load_denoiser(path, *shape))
         if params.image_size % unet.config.factor:
             raise InputError(f"{path}: image_size is {params.image_size}, expected a multiple of {unet.config.factor}")
         return cls(unet, load_shift(params, unet), *chosen_timesteps(params), params, device, dtype)
@@ -88,7 +94,8 @@ class Asyrp:
         if params.start == "noise":
             latent = batch.noise(shape, "start")
         else:
-            latent = invert(self.unet, batch.inputs, self.alphas, sequence(params.steps_inversion, params.t_0))
+            inverting = sequence(params.steps_inversion, params.t_0)
+            latent = self.inversions.of(batch, lambda: invert(self.unet, batch.inputs, self.alphas, inverting))
         timesteps = sequence(params.steps, params.t_0)
         plan = reverse_plan(self.alphas, timesteps, self.t_edit, self.t_boost, params.dt_lambda, params.dt_end)
         edited = generate(self.unet, latent, plan, self.shift, lambda t: batch.noise(shape, f"noise_t{t:03d}"))

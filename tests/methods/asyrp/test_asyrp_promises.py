@@ -15,10 +15,11 @@ from torch import Tensor
 
 from methods.asyrp.delta_block import DDPMDeltaBlock, GuidedDeltaBlock, read_delta_block, save_delta_block
 from methods.asyrp.measure import measure_tables
-from methods.asyrp.process import linear_alphas, sequence
+from methods.asyrp.process import invert, linear_alphas, sequence
 from methods.base import Batch, Inputs
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.unconditional import load_denoiser
+from methods.sharing import sharing
 from pipeline.run.driver import run_job
 from tests.support.datasets import picture, write_tars
 from tests.support.jobs import index_rows, job
@@ -60,6 +61,30 @@ def test_strength_is_a_factor_on_the_shift(load, images: Tensor) -> None:
     assert 0 < changes[0] < changes[1] < changes[2]
     outside = translate(load("ddpm_edit6", t_edit=999, steps=6, t_boost=0), images[:1], [1])
     assert distance(outside, plain) > 0.001
+
+
+def test_strengths_that_are_built_beside_each_other_share_the_inversion(
+    load, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inverted: list[int] = []
+
+    def counted(unet: Any, pictures: Tensor, *rest: Any) -> Tensor:
+        inverted.append(len(pictures))
+        return invert(unet, pictures, *rest)
+
+    monkeypatch.setattr("methods.asyrp.method.invert", counted)
+    strengths = (-1.0, 0.5, 1.0)
+    apart = [translate(load("ddpm_edit6", strength=strength), images[:1], [1]) for strength in strengths]
+    assert len(inverted) == 3
+    with sharing():
+        grid = [load("ddpm_edit6", strength=strength) for strength in strengths]
+        other = load("ddpm_edit6", steps_inversion=5)
+    assert all(method.unet is grid[0].unet for method in [*grid, other])
+    together = [translate(method, images[:1], [1]) for method in grid]
+    assert len(inverted) == 4
+    assert all(torch.equal(one, alone) for one, alone in zip(together, apart, strict=True))
+    assert not torch.equal(translate(other, images[:1], [1]), together[2])
+    assert len(inverted) == 5
 
 
 def test_fewer_steps_make_each_shift_stronger_and_attributes_share(load, golden: Path) -> None:
