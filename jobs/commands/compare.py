@@ -52,13 +52,13 @@ def compare_command(console: Console, outputs: Sequence[str], out: Path) -> int:
 
 
 def _row(figure: PairedFigures) -> tuple[str, ...]:
-    low, high = figure.interval
+    interval = "-" if figure.interval is None else " to ".join(map(measured, figure.interval))
     wins = share(figure.wins, figure.pairs) if figure.better else "-"
     return (
         figure.metric,
         measured(figure.first),
         measured(figure.second),
         measured(figure.difference),
-        f"{measured(low)} to {measured(high)}",
+        interval,
         wins,
     )

@@ -26,7 +26,7 @@ class PairedFigures:
     Attributes:
         first, second: means.
         difference: mean of second minus first.
-        interval: 95 % of it, by bootstrap over samples (percentiles).
+        interval: 95 % of it, by bootstrap over samples (percentiles); ``None`` of one pair, which has no spread.
         better: which way is better; ``None`` where that cannot be said, then nobody wins.
         wins, losses, ties: samples in which the second is better, worse or equal.
     """
@@ -36,7 +36,7 @@ class PairedFigures:
     first: float
     second: float
     difference: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     better: Better | None
     wins: int
     losses: int
@@ -45,7 +45,7 @@ class PairedFigures:
     @property
     def clear(self) -> bool:
         """Whether the interval leaves zero out."""
-        return self.interval[0] > 0 or self.interval[1] < 0
+        return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _figures(metric: str, first: np.ndarray, second: np.ndarray) -> PairedFigure
         first=float(first.mean()),
         second=float(second.mean()),
         difference=float(apart.mean()),
-        interval=mean_interval(apart),
+        interval=mean_interval(apart) if len(apart) > 1 else None,
         better=way,
         wins=wins,
         losses=losses,

@@ -51,6 +51,7 @@ def test_only_what_all_have_is_compared(outputs):
     psnr, ssim = found.figures[0]
     assert (psnr.metric, psnr.pairs, psnr.wins, psnr.losses) == ("psnr", 9, 9, 0)
     assert psnr.difference == pytest.approx(psnr.second - psnr.first)
+    assert psnr.interval is not None
     assert psnr.interval[0] > 0
     assert psnr.clear
     assert ssim.second > 0.99
@@ -104,8 +105,14 @@ def test_the_interval_covers_a_planted_shift():
         second = first + 0.4 + rng.standard_t(4, 60)
         tables = [pa.table({"metric.psnr": values}) for values in (first, second)]
         (figure,) = paired_figures(*tables)
+        assert figure.interval is not None
         covered += figure.interval[0] <= 0.4 <= figure.interval[1]
     assert covered >= 90
+
+
+def test_one_pair_has_no_interval_and_shows_nothing_clearly():
+    (figure,) = paired_figures(*(pa.table({"metric.psnr": [value]}) for value in (1.0, 2.0)))
+    assert (figure.pairs, figure.difference, figure.interval, figure.clear) == (1, 1, None, False)
 
 
 def test_a_large_sample_has_the_interval_of_the_bootstrap():
