@@ -52,8 +52,10 @@ class TextToImageParams(ObjectiveParams):
     """Learning rate of AdamW in this stage."""
     lr_warmup: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises in a line, in each stage."""
+    vae_lr_decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the autoencoder's stage after which its learning rate falls in a line to a hundredth; 1 never falls."""
     lr_decay_from: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of each stage after which its learning rate falls in a line to a hundredth; 1 never falls."""
+    """The same for the second stage."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -65,8 +67,9 @@ class TextToImageParams(ObjectiveParams):
 def _schedule(params: TextToImageParams, step: int, steps: int) -> float:
     """Each stage rises and falls by itself: the autoencoder has settled when the UNet begins to learn its latents."""
     first = params.vae_steps
-    step, steps = (step, first) if step < first else (step - first, steps - first)
-    return share_at(step, steps, params.lr_warmup, params.lr_decay_from)
+    if step < first:
+        return share_at(step, first, params.lr_warmup, params.vae_lr_decay_from)
+    return share_at(step - first, steps - first, params.lr_warmup, params.lr_decay_from)
 
 
 INFO = ObjectiveInfo(

@@ -36,8 +36,8 @@ _LOG_VARIANCE = -5.0
 def build_vae(params: TextToImageParams) -> AutoencoderKL:
     """An autoencoder whose latents begin with little noise: it only blurs what is learned first.
 
-    Its norms have one group: in groups of few channels a narrow network loses the colour of a whole picture, and takes
-    thousands of steps to find a way around that.
+    Its norms have one group: each group takes the mean of its channels away, and with it what a narrow network has to
+    say of the colour of a whole picture.
     """
     levels = len(params.vae_widths)
     config = {

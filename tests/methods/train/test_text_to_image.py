@@ -82,13 +82,13 @@ def test_blocks_begin_as_their_shortcuts_and_colours_pass_the_norms() -> None:
 
 
 def test_each_stage_has_a_learning_rate_that_rises_and_falls() -> None:
-    params = TextToImageParams(vae_steps=100, lr_warmup=10, lr_decay_from=0.5)
+    params = TextToImageParams(vae_steps=100, lr_warmup=10, vae_lr_decay_from=0.5, lr_decay_from=0.8)
     shares = [INFO.schedule(params, step, 300) for step in range(300)]
     assert shares[0] == shares[100] == 0.1
     assert shares[10:51] == [1.0] * 41
-    assert shares[110:201] == [1.0] * 91
+    assert shares[110:261] == [1.0] * 151
     assert shares[99] == pytest.approx(0.02)
-    assert shares[299] == pytest.approx(0.01)
+    assert shares[299] == pytest.approx(0.025)
     assert all(INFO.schedule(TextToImageParams(vae_steps=100), step, 300) == 1.0 for step in (0, 99, 100, 299))
 
 
