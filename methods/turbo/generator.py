@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from methods.nn.noise_schedule import configured_alphas
-from methods.turbo.vae import SkipVAE
+from methods.turbo.vae import Encoded, SkipVAE
 
 TIMESTEP = 999
 
@@ -54,7 +54,10 @@ class OneStepGenerator(nn.Module):
         Returns:
             (B, 3, H, W) float32, about [-1, 1], not clamped.
         """
-        encoded = self.vae.encode(x)
+        return self.finish(self.vae.encode(x), encoder_hidden_states, noise)
+
+    def finish(self, encoded: Encoded, encoder_hidden_states: Tensor, noise: Tensor) -> Tensor:
+        """What :meth:`forward` does behind the encoder."""
         z = encoded.sample(noise) * self.vae.scaling_factor
         x0 = self.denoise(z, encoder_hidden_states)
         return self.vae.decode(x0 / self.vae.scaling_factor, encoded.activations).float()

@@ -159,3 +159,26 @@ def test_our_own_format_says_the_same(golden: Path, tmp_path: Path, stored: torc
         load(path, base, caption="a photo")
     with pytest.raises(methods.InputError, match="holds a model for 'cyclegan_turbo', expected 'pix2pix_turbo'"):
         read_native(path, "pix2pix_turbo")
+
+
+def test_captions_of_one_encoder_share_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    from methods.sharing import sharing
+    from methods.turbo.vae import SkipVAE
+
+    def built(preset: str, **params: Any) -> Any:
+        return methods.load("cyclegan_turbo", preset=preset, **params)
+
+    choices = [("street_day_to_night", {}), ("street_day_to_night", {"caption": "driving in the day"})]
+    choices.append(("street_night_to_day", {}))
+    batch = Batch(torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1, [1, 2], ["a", "b"])
+    alone = [built(preset, **params).translate(batch) for preset, params in choices]
+    calls: list[int] = []
+    encode = SkipVAE.encode
+    monkeypatch.setattr(SkipVAE, "encode", lambda self, x: calls.append(len(x)) or encode(self, x))
+    with sharing():
+        beside = [built(preset, **params) for preset, params in choices]
+    for method, expected in zip(beside, alone, strict=True):
+        assert torch.equal(method.translate(batch), expected)
+    # one for both captions, one for the other direction
+    assert calls == [2, 2]
+    assert not torch.equal(alone[0], alone[1])
