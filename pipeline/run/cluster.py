@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from methods.errors import InputError, first_line
 from pipeline.errors import JobFailed
+from pipeline.run.head_watch import HeadWatch
 from pipeline.storage import redact
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
@@ -144,9 +145,12 @@ class Cluster:
         workers: (least, most) workers of the job.
     """
 
-    def __init__(self, where: str, workers: tuple[int, int], connected_here: bool) -> None:
+    def __init__(
+        self, where: str, workers: tuple[int, int], connected_here: bool, watch: HeadWatch | None = None
+    ) -> None:
         self.where, self.workers = where, workers
         self._connected_here = connected_here
+        self._watch = watch
 
     def check_node(self) -> None:
         """Raise JobFailed when a process of a Ray that was started here has ended: nothing is scheduled then."""
@@ -162,6 +166,8 @@ class Cluster:
 
     def close(self) -> None:
         """End a Ray that was started here, leave a cluster that was joined, keep a connection that was there before."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._connected_here:
             import ray
 
@@ -204,7 +210,10 @@ def open_cluster(demand: Demand) -> Cluster:
     try:
         room = _room_of_cluster()
         where = f"on the Ray cluster {redact(address)}, {room.cpus:g} CPUs and {room.gpus:g} GPUs"
-        return _opened(Cluster(where, _fitting(demand, room), connected_here=True))
+        fitting = _fitting(demand, room)
+        # through Ray's client the process is not part of the cluster, and gets an exception
+        watch = None if "://" in address else HeadWatch(ray.get_runtime_context().gcs_address)
+        return _opened(Cluster(where, fitting, connected_here=True, watch=watch))
     except BaseException:
         ray.shutdown()
         raise

@@ -126,8 +126,8 @@ def test_a_head_that_is_killed_ends_the_run_in_one_line_and_a_new_one_finishes_i
     driver = start(spec, "-q")
     wait_for_parts(folder / "lost-head", driver, 2)
     nodes.kill(head)
-    _, problems = driver.communicate(timeout=300)
-    assert driver.returncode == 3, problems
+    said, problems = driver.communicate(timeout=300)
+    assert driver.returncode == 3, said + problems
     assert len(problems.strip().splitlines()) == 1, problems
     with RayNodes() as fresh:
         fresh.start(cpus=3)
