@@ -4,7 +4,10 @@
         --variant "no guidance: clip_guidance_lambda=0, lambda_ssim=0" [--json FILE]
 
 Each row is one setting on the same unseen days. An independent classifier (linear, on EfficientNet-Lite0's features of
-other rendered scenes) says which weather it sees; ``structure`` is the distance of the layout to the source.
+other rendered scenes) says which weather it sees; ``structure`` is the distance of the layout to the source. Pictures
+are rendered at twice the side and halved, as the small models saw them. Captions say what the source shows; with
+``--captions target`` they ask for the target weather, as plain image-to-image (SDEdit) wants it: at ``strength=1``
+nothing is left of the source, and the row is what the text-to-image model paints by itself.
 """
 
 from __future__ import annotations
@@ -31,7 +34,13 @@ import yaml
 from PIL import Image
 
 import methods
-from benchmarks.street_models import POOL_SEED, TEST_SEED, Images, rendered, translated, view
+from benchmarks.street_models import BATCH, POOL_SEED, TEST_SEED, Images, rendered, view
+from jobs.streets import Frame, Scene
+from jobs.streets.captions import caption
+from jobs.streets.conditions import CONDITIONS
+from jobs.streets.truth import truth_of
+from methods import Batch, Inputs
+from methods.base import sample_seed, to_uint8
 from pipeline.metrics.base import Pictures
 from pipeline.metrics.efflite0 import shared
 from pipeline.metrics.kid_efflite0 import kid
@@ -90,6 +99,31 @@ def features(images: Images) -> torch.Tensor:
     return torch.stack([found.pooled.clone() for found in shared("cpu").of(pictures, "output") if found is not None])
 
 
+def halved(seed: int, size: int, condition: str) -> np.ndarray:
+    """A scene rendered at twice the side, (size, size, 3) uint8."""
+    large = Image.fromarray(view(seed, 2 * size, condition))
+    return np.asarray(large.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def caption_of(seed: int, size: int, condition: str) -> str:
+    """What the scene's dataset says of it."""
+    scene = Scene(seed)
+    return caption(scene, truth_of(Frame(scene, 2 * size, 2 * size)), CONDITIONS[condition])
+
+
+def edited(method: Any, images: Images, captions: list[str]) -> Images:
+    """The captioned pictures through a method, as the pipeline does it with job seed 0."""
+    out = []
+    for start in range(0, len(images), BATCH):
+        said = captions[start : start + BATCH]
+        keys = [str(start + number) for number in range(len(said))]
+        inputs = [Inputs(*each) for each in zip(keys, images[start : start + BATCH], said, strict=True)]
+        x = torch.stack([method.prepare(each) for each in inputs])
+        batch = Batch(x, [sample_seed(0, key) for key in keys], keys, said, [each.columns for each in inputs])
+        out.append(to_uint8(method.translate(batch)))
+    return np.concatenate(out)
+
+
 def scored(
     setting: str,
     output: Images,
@@ -130,6 +164,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=40)
     parser.add_argument("--pool", type=int, default=60, help="scenes a weather that classifier and KID learn from")
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--captions", choices=("source", "target"), default="source")
     parser.add_argument("--variant", action="append", default=[], metavar="NAME: KEY=VALUE, ...")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--pictures", type=Path, help="PNG: sources, then a row of outputs a setting, then the truth")
@@ -137,8 +172,9 @@ def main() -> None:
     torch.set_num_threads(1)
     given = JobSpec.load(args.job).method
     test, others = range(TEST_SEED, TEST_SEED + args.scenes), range(POOL_SEED, POOL_SEED + args.pool)
-    source, truth = (rendered(view, test, args.size, weather) for weather in ("day", args.target))
-    pools = {weather: rendered(view, others, args.size, weather) for weather in WEATHERS}
+    source, truth = (rendered(halved, test, args.size, weather) for weather in ("day", args.target))
+    pools = {weather: rendered(halved, others, args.size, weather) for weather in WEATHERS}
+    captions = [caption_of(seed, args.size, "day" if args.captions == "source" else args.target) for seed in test]
     classifier = WeatherClassifier(pools)
     weather, pool = WEATHERS.index(args.target), pools[args.target]
 
@@ -157,7 +193,7 @@ def main() -> None:
     for setting, params in settings(args.variant).items():
         method = methods.load(given.name, preset=given.preset, weights=given.weights, **{**given.params, **params})
         begun = time.process_time()
-        output = translated(method, source)
+        output = edited(method, source, captions)
         rows.append(row(setting, output, (time.process_time() - begun) / len(source)))
         shown.append(output)
     # grain alone keeps two pictures of one scene apart: noise of one level, not the truth itself
