@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import traceback
@@ -28,6 +29,7 @@ class Console:
         self.as_json = as_json
         self.quiet = as_json or verbosity().quiet
         """Whether progress and notes are left out."""
+        self._results = sys.stdout
 
     def say(self, text: str = "") -> None:
         """A sentence for a person; silent with ``--json``."""
@@ -70,7 +72,7 @@ class Console:
     def result(self, tree: Any) -> None:
         """The document of ``--json``; silent otherwise."""
         if self.as_json:
-            print(json.dumps(tree, indent=1, default=str))
+            print(json.dumps(tree, indent=1, default=str), file=self._results)
 
     def progress(self, text: str) -> None:
         """One line on standard error about what goes on; silent with ``--json`` and ``-q``."""
@@ -90,10 +92,12 @@ class Console:
 def run_safely(console: Console, command: Callable[[Console], int]) -> None:
     """Run a command; user errors become one line and exit code 2, all others one line and exit code 3.
 
-    With ``--debug`` the traceback comes before the line.
+    With ``--debug`` the traceback comes before the line. With ``--json`` what libraries print on standard output, as
+    Ray does about nodes that it lost, goes to standard error: a machine reads one document.
     """
+    elsewhere = contextlib.redirect_stdout(sys.stderr) if console.as_json else contextlib.nullcontext()
     try:
-        with terminable(), logged_warnings():
+        with terminable(), logged_warnings(), elsewhere:
             code = command(console)
     except typer.Exit:
         raise

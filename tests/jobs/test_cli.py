@@ -14,6 +14,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from jobs.console import Console, run_safely
 from tests.support.datasets import picture, read_tree, write_tars
 
 
@@ -262,3 +263,15 @@ def test_warnings_of_libraries_do_not_reach_the_terminal(tmp_path):
         assert all(line.startswith("sceneshift: ") for line in each.stderr.splitlines())
     logs = "".join(path.read_text() for path in (tmp_path / "out" / "_sceneshift").rglob("*.log"))
     assert "Corrupt EXIF data" in logs
+
+
+def test_json_is_alone_on_standard_output(capsys):
+    def command(console: Console) -> int:
+        print("(raylet) a node went away")
+        console.result({"done": True})
+        return 0
+
+    run_safely(Console(True), command)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"done": True}
+    assert "(raylet)" in err
