@@ -14,8 +14,10 @@ class LabelCheckParams(MetricParams):
     """With which detector labels are checked, and what counts as found."""
 
     detector: DetectorUri
-    """One of torchvision's detectors by name (``fasterrcnn_resnet50_fpn_v2``), or a URI: a folder or hub id of a
-    transformers detector, a file of objective ``detector``, ``bundled://street-detector``, or torchvision's weights.
+    """One of torchvision's detectors or segmenters by name (``fasterrcnn_resnet50_fpn_v2``), or a URI: a folder or hub
+    id of a transformers detector or segmenter, a file of objective ``detector``, ``bundled://street-detector``, or
+    torchvision's weights. An instance segmenter gives the boxes of its instances; a semantic one those of connected
+    components, so that objects which touch are one. Road, sky and the like are no objects.
     """
     network: str | None = None
     """torchvision's name of the network, where ``detector`` is the URI of its weights."""

@@ -1,7 +1,8 @@
-"""Any detector by URI: torchvision's, those of transformers, and the small one of this package."""
+"""Any detector or segmenter by URI: torchvision's, those of transformers, and the small one of this package."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from methods import weights as store
 from methods.errors import InputError, first_line
 from methods.nn.detection.base import Detections, Detector
 from methods.nn.detection.names import COCO_ALIASES, TORCHVISION
+from methods.nn.detection.segmenters import FolderSegmenter, TorchvisionSegmenter
 from methods.nn.detection.small import load_small
 from methods.nn.tensor_file import is_safetensors, read_metadata, read_tensors
 from methods.plugins import nearest
@@ -31,22 +33,44 @@ def load_detector(uri: str, network: str | None, device: str | torch.device, nam
         InputError: weights that cannot be found or do not fit, or a name that the detector does not know.
     """
     path = store.fetch(uri)
+    detector: Detector
     if network is not None:
-        detector: Detector = _Torchvision(network, path, torch.device(device))
+        detector = _torchvision(network, path, torch.device(device))
     elif path.is_dir():
-        detector = _Transformers(path, torch.device(device))
+        detector = _transformers(path, torch.device(device))
     elif is_safetensors(path) and read_metadata(path).get("format", "").startswith("sceneshift-detector"):
         detector = load_small(path).to(device)
     else:
         raise InputError(
-            f"{path}: no detector of `sceneshift train` and no folder of a transformers detector; for torchvision's "
-            "weights name its network too (labels.check.network)"
+            f"{path}: no detector of `sceneshift train` and no folder of a transformers detector or segmenter; for "
+            "torchvision's weights name its network too (labels.check.network)"
         )
     for label, name in names.items():
         if name not in detector.classes:
             hint = nearest(name, detector.classes)
             raise InputError(f"labels.check.map: {label}: the detector knows no '{name}': {hint}")
     return detector
+
+
+def _torchvision(name: str, path: Path, device: torch.device) -> Detector:
+    from torchvision.models import list_models, segmentation
+
+    if name in list_models(module=segmentation):
+        return TorchvisionSegmenter(name, path, device)
+    return _Torchvision(name, path, device)
+
+
+def _transformers(folder: Path, device: torch.device) -> Detector:
+    """What the model says it is made for decides: its ``architectures``."""
+    try:
+        made_for = " ".join(json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"])
+    except (OSError, ValueError, KeyError, TypeError):
+        made_for = ""
+    if made_for.endswith("ForSemanticSegmentation"):
+        return FolderSegmenter(folder, "AutoModelForSemanticSegmentation", device)
+    if made_for.endswith(("ForUniversalSegmentation", "ForInstanceSegmentation")):
+        return FolderSegmenter(folder, "AutoModelForUniversalSegmentation", device)
+    return _Transformers(folder, device)
 
 
 class _Torchvision:
