@@ -87,8 +87,8 @@ def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
         try:
             for shard in source.read(file, job.layout, _SAMPLES):
                 yield from islice(shard.samples, _SAMPLES)
-        except (OSError, ValueError, EOFError):
-            # What is wrong with the file is a row of the run.
+        except Exception:
+            # What is wrong with the file, or with the code that reads it, is said by the run.
             continue
 
 
