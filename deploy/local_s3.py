@@ -46,6 +46,9 @@ _GRPC_OFFSET = 10_000
 # has acknowledged is with the operating system by then.
 _TIED_TO_PARENT = '("$@"; kill -KILL -$$) & read -r _; kill -KILL -$$'
 
+# Every bucket has volumes of its own, 7 at once by default; there may be as many as fit on the disk.
+_GROWTH = "[master.volume_growth]\ncopy_1 = 1\n"
+
 
 class LocalS3:
     """One server, started by ``with`` or ``start()``.
@@ -87,6 +90,7 @@ class LocalS3:
         data = self._data or self._state / "data"
         data.mkdir(parents=True, exist_ok=True)
         (self._state / "config").mkdir()
+        (self._state / "config" / "master.toml").write_text(_GROWTH)
         identity = {
             "name": "local",
             "credentials": [{"accessKey": self.key, "secretKey": self.secret}],
@@ -159,7 +163,7 @@ class LocalS3:
             f"-ip.bind={HOST}",
             f"-master.port={master}",
             "-master.telemetry=false",
-            "-master.volumeSizeLimitMB=256",
+            "-master.volumeSizeLimitMB=64",
             f"-volume.port={volume}",
             "-volume.max=0",
             "-filer",

@@ -34,13 +34,16 @@ def detect(spec: SourceSpec) -> str:
     parquet = next((name for name in sorted(found.sizes) if name.lower().endswith((".parquet", ".pq"))), None)
     if parquet is not None:
         try:
-            columns = ParquetSource(spec).peek(SourceFile(f"{found.base}/{parquet}", parquet)).kinds
+            seen = ParquetSource(spec).peek(SourceFile(f"{found.base}/{parquet}", parquet))
         except InputError:
             raise
         except Exception:
             # Damaged; whether another file is whole will be seen when the layout is settled.
             return "parquet"
-        return "manifest" if "binary" not in columns.values() and uri_column(columns) else "parquet"
+        # A column of another type called ``image`` holds the pictures, or what an output of ours says of them.
+        texts = [name for name, kind in seen.kinds.items() if kind == "string"]
+        pictures = seen.own is not None or "binary" in seen.kinds.values()
+        return "manifest" if not pictures and uri_column(texts) else "parquet"
     if any(name.endswith((*TEXT_SUFFIXES, *LINE_SUFFIXES)) for name in names):
         return "manifest"
     what = (

@@ -7,6 +7,7 @@ up. So the credentials are fixed and set on import, under names of their own, an
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -59,7 +60,14 @@ def s3() -> Iterator[LocalS3]:
 
 @pytest.fixture
 def bucket(s3: LocalS3) -> Bucket:
-    """A new bucket."""
-    name = f"test-{next(_numbers)}"
-    s3.make_bucket(name)
-    return Bucket(s3, name)
+    """A new bucket, which has the room for objects that it makes with the first."""
+    made = Bucket(s3, f"test-{next(_numbers)}")
+    s3.make_bucket(made.name)
+    store = made.store()
+    store.put("first", b"1")
+    until = time.monotonic() + 30
+    # A busy server may say for a moment that what was put into new room is not there.
+    while store.read_or_none("first") is None and time.monotonic() < until:
+        time.sleep(0.1)
+    store.delete("first")
+    return made
