@@ -104,7 +104,7 @@ class OfficialOrder:
             total = total + params.lambda_trg * style_loss(dino(seen).cls, wanted)
             total = total + params.l2_trg_lambda * target_loss(seen, networks.target)
         if networks.clip is not None:
-            cuts = method._cuts(self.one, torch.tensor([0]), torch.tensor([call]))
+            cuts = method._cuts(self.one, 0, torch.tensor([0]), torch.tensor([call]))
             total = total + params.clip_guidance_lambda * networks.clip.loss(mixed, self.targets, cuts)
         self.previous = seen.detach()
         return -torch.autograd.grad(total.sum(), x)[0]
@@ -175,7 +175,7 @@ def main() -> None:
         batch = Batch(images, seeds=list(range(chosen.batch)))
 
         def ours(batch: Batch, method: DiffuseIT = method) -> Tensor:
-            cuts = partial(method._cuts, batch)
+            cuts = partial(method._cuts, batch, 0)
             guidance = Guidance(method.networks, method.params, batch.inputs, method.signal, cuts)
             return method.sampler()(batch.inputs, guidance, partial(batch.noise, batch.inputs.shape[1:]))
 

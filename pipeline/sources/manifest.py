@@ -75,7 +75,7 @@ class ManifestSource:
             return [value for value in table.column(name).slice(0, LOOKED_AT).to_pylist() if value]
 
         seen = seen_columns(table.schema, carried(names, key), first)
-        left_out = seen.left_out | {name: why for name, why in beside.items() if name in table.column_names}
+        left_out = {**seen.left_out, **{name: why for name, why in beside.items() if name in table.column_names}}
         kinds = {picture: "binary", **seen.kinds}
         return replace(seen, kinds=kinds, left_out=left_out, key=key, delimiter=delimiter)
 

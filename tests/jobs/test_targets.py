@@ -41,8 +41,8 @@ def test_plan_preview_and_run_know_every_target(job_file: Path, tmp_path: Path) 
         name: (12, str(tmp_path / "out" / name)) for name in ("plain", "noise")
     }
     alone, both = tmp_path / "alone.png", tmp_path / "both.png"
-    assert cli("preview", job_file, "--count", 2, "--out", both).exit_code == 0
-    assert cli("preview", job_file, "--count", 2, "--out", alone, "--set", "targets={}").exit_code == 0
+    assert cli("preview", job_file, "--count", "2", "--out", both).exit_code == 0
+    assert cli("preview", job_file, "--count", "2", "--out", alone, "--set", "targets={}").exit_code == 0
     with Image.open(both) as wide, Image.open(alone) as narrow:
         assert wide.width > narrow.width
     done = cli("run", job_file, "--local", "--json")

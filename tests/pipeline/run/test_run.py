@@ -11,10 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from methods import registry
 from methods.errors import InputError
+from methods.plugins import implementation
 from pipeline.errors import JobFailed
 from pipeline.run.driver import run_job
-from sceneshift_try.translators import Invert
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_parquet, write_tar, write_tars
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -140,7 +141,8 @@ def test_a_batch_that_does_not_fit_is_halved_once(tmp_path, monkeypatch):
     """Not again with every batch: the first that fails says how large the next may be."""
     write_tars(tmp_path / "in", 1, 24)
     run_job(job(tmp_path / "in", tmp_path / "out", compute__batch_size=8), local=True)
-    translate = Invert.translate
+    invert = implementation(registry.info("invert").implementation)
+    translate = invert.translate
     tried: list[int] = []
 
     def limited(self, batch):
@@ -149,7 +151,7 @@ def test_a_batch_that_does_not_fit_is_halved_once(tmp_path, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return translate(self, batch)
 
-    monkeypatch.setattr(Invert, "translate", limited)
+    monkeypatch.setattr(invert, "translate", limited)
     outcome = run_job(job(tmp_path / "in", tmp_path / "small", compute__batch_size=8), local=True)
     assert outcome.summary.rows.ok == 24
     assert tried == [8, 4, *[2] * 12]
