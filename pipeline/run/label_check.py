@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from methods.errors import BadSample, InputError
@@ -42,12 +42,12 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
                 f"{redact(job.spec.source.uris[0])}: source.labels.required is set, but the samples have no labels and "
                 "source.labels.uri names none"
             )
-        return list(_unread(job, plan))
+        return list(_unread(job, _first_samples(job, plan), None))
     try:
         samples = list(_first_samples(job, plan))
         labelled = _check_size(job, samples, table)
         if table is not None:
-            return _check_matches(job, plan, samples, table)
+            return [*_check_matches(job, plan, samples, table), *_unread(job, samples, table.info.format)]
         if labels.required and 2 * labelled < len(samples):
             raise InputError(
                 f"{_place(job)}: {len(samples) - labelled} of the first {len(samples)} samples have no labels that can "
@@ -59,15 +59,15 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
             table.close()
 
 
-def _unread(job: Job, plan: Plan) -> Iterator[str]:
-    """Texts of the first samples that look like labels, where the job reads none."""
+def _unread(job: Job, samples: Iterable[Sample], read: str | None) -> Iterator[str]:
+    """Texts of the first samples that look like labels of another format than the one that is read, if any is."""
     if job.layout.caption is None and not job.layout.carry:
         return
     said: set[str] = set()
-    for sample in _first_samples(job, plan):
+    for sample in samples:
         for name, text in {(job.layout.caption or ""): sample.caption, **sample.passthrough}.items():
             format = text_format(text) if isinstance(text, str | bytes) else None
-            if format is None or name in said:
+            if format is None or format == read or name in said:
                 continue
             said.add(name)
             role = "is taken for the caption" if name == job.layout.caption else "passes through unchanged"

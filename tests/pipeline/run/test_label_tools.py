@@ -246,3 +246,10 @@ def test_captions_beside_pictures_stay_captions(tmp_path: Path) -> None:
     outcome = run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
     assert {row["caption"] for row in index_rows(tmp_path / "out")} == {"2 cars at 0.5 to 0.7 miles", "1 2"}
     assert not outcome.warnings
+
+
+def test_labels_of_a_second_format_in_one_folder_are_said(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {"a/a.png": PNG, "a/a.txt": LINE, "b/b.png": PNG, "b/b.xml": VOC})
+    said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
+    assert [line for line in said if "'xml' of b/b looks like voc labels" in line]
+    assert not [line for line in said if "looks like yolo" in line]
