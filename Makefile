@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo gallery test soak test-cluster check bench s3-demo street-day2night lock clean
+.PHONY: demo gallery test test-long soak test-cluster check audit bench s3-demo street-day2night lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -18,6 +18,12 @@ gallery: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# Half a minute or more each: what `make test` shows once, again on real clusters and with every method; then twenty drivers
+# killed at any moment.
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m long
+	SCENESHIFT_KILLS=10 $(BIN)/python -m pytest tests/faults/test_kills.py -m slow
 
 # What takes many minutes: twenty thousand damaged label files; then the crash matrix at length, a hundred drivers killed,
 # each followed by a rerun that is compared byte for byte.
@@ -35,6 +41,14 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# Known vulnerabilities of the locked versions, by pip-audit in an environment of its own. Needs a service that lists
+# them (PyPI or OSV), which a mirror of packages is not: then it says so and fails.
+audit: $(STAMP)
+	test -x $(VENV)/audit/bin/python || $(VENV)/bootstrap/bin/uv venv --quiet --python $(PYTHON) $(VENV)/audit
+	$(VENV)/bootstrap/bin/uv pip sync --quiet --require-hashes --python $(VENV)/audit/bin/python requirements-audit.lock
+	$(BIN)/python deploy/audit.py $(VENV)/audit/bin/pip-audit requirements.lock requirements-bootstrap.lock \
+		requirements-audit.lock
+
 bench: $(STAMP)
 	$(BIN)/python benchmarks/pipeline.py
 	$(BIN)/python benchmarks/methods.py speed --size mini
@@ -42,14 +56,15 @@ bench: $(STAMP)
 s3-demo: $(STAMP)
 	$(BIN)/python deploy/s3_demo.py
 
-# The model behind bundled://street-day2night, from scratch: its scenes, its training, its scores. Hours on a CPU; when
+# The successor of the model behind bundled://street-day2night, from scratch: its scenes, its training, its scores. Hours on a CPU; when
 # interrupted, the same command goes on from where it was.
 DAY2NIGHT := demo-out/train/day2night
 PAIRS = $(BIN)/sceneshift sample-data $(@D) --conditions day --truth night --lossless
 
 street-day2night: $(DAY2NIGHT)/pairs/128/README.md $(DAY2NIGHT)/pairs/256/README.md $(DAY2NIGHT)/test/README.md
 	$(BIN)/sceneshift train jobs/examples/train_street_day2night.yaml
-	$(BIN)/python benchmarks/street_models.py day2night --weights $(DAY2NIGHT)/model/model.safetensors
+	$(BIN)/sceneshift train jobs/examples/train_street_day2night_fine.yaml
+	$(BIN)/python benchmarks/street_models.py day2night --weights $(DAY2NIGHT)/fine/model.safetensors
 
 $(DAY2NIGHT)/pairs/128/README.md: | $(STAMP)
 	$(PAIRS) --scenes 768 --size 128 --seed 7000000
@@ -76,6 +91,7 @@ LOCK := $(VENV)/bootstrap/bin/uv pip compile --universal --python-version 3.11 -
 lock: $(STAMP)
 	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
 	echo uv | $(LOCK) - --output-file requirements-bootstrap.lock
+	echo pip-audit | $(LOCK) - --output-file requirements-audit.lock
 
 clean:
 	rm -rf $(VENV) demo-out bench-out

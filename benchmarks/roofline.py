@@ -4,7 +4,7 @@
 
 Networks of the released sizes are built of torch's fake tensors, which have shapes and no numbers, and called once:
 convolutions, matrix products and attention are counted, a multiplication and an addition being two operations. The
-ceiling of a device is its data sheet's 16-bit rate over the operations of a picture (``pipeline/run/devices.py``).
+ceiling of a device is its data sheet's 16-bit rate over the operations of a picture (``pipeline/devices.py``).
 ``sceneshift plan JOB --calibrate 8 --on H100`` does the same for any job, with its own weights and parameters.
 """
 
@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.methods import FULL_SCHEDULER, FULL_UNET, FULL_VAE
 from methods.turbo.generator import OneStepGenerator, alpha_bar_of, build_unet
 from methods.turbo.vae import SkipVAE
-from pipeline.run.devices import DEVICES
+from pipeline.devices import DEVICES
 
 SHOWN = ("L4", "A100", "H100", "B200")
 SIDES = (256, 512, 768, 1024)

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,25 @@ def settings(variants: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def parsed(parser: argparse.ArgumentParser, pictures: str) -> argparse.Namespace:
+    """The options, with those that every table of settings has; ``pictures`` says what the PNG shows."""
+    parser.add_argument("--variant", action="append", default=[], metavar="NAME: KEY=VALUE, ...")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--pictures", type=Path, help=f"PNG: {pictures}")
+    torch.set_num_threads(1)
+    return parser.parse_args()
+
+
+def write(args: argparse.Namespace, rows: Sequence[Any], lines: Sequence[Images]) -> None:
+    """The rows as JSON and the first 8 pictures of each line as a PNG, where they were asked for."""
+    if args.json:
+        args.json.write_text(json.dumps([asdict(each) for each in rows], indent=1) + "\n")
+    if args.pictures:
+        Image.fromarray(np.concatenate([np.concatenate(list(images[:8]), axis=1) for images in lines])).save(
+            args.pictures
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores of the editing methods on rendered streets.")
     parser.add_argument("job", type=Path, help="a job file; its method is scored")
@@ -165,11 +184,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=60, help="scenes a weather that classifier and KID learn from")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--captions", choices=("source", "target"), default="source")
-    parser.add_argument("--variant", action="append", default=[], metavar="NAME: KEY=VALUE, ...")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--pictures", type=Path, help="PNG: sources, then a row of outputs a setting, then the truth")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
+    args = parsed(parser, "sources, then a row of outputs per setting, then the truth")
     given = JobSpec.load(args.job).method
     test, others = range(TEST_SEED, TEST_SEED + args.scenes), range(POOL_SEED, POOL_SEED + args.pool)
     source, truth = (rendered(halved, test, args.size, weather) for weather in ("day", args.target))
@@ -199,11 +214,7 @@ def main() -> None:
     # grain alone keeps two pictures of one scene apart: noise of one level, not the truth itself
     other = np.clip(truth.astype(np.int16) + np.random.default_rng(0).integers(-1, 2, truth.shape), 0, 255)
     rows.append(row("the truth, one level of noise", other.astype(np.uint8)))
-    if args.json:
-        args.json.write_text(json.dumps([asdict(each) for each in rows], indent=1) + "\n")
-    if args.pictures:
-        lines = [np.concatenate(list(images[:8]), axis=1) for images in (*shown, truth)]
-        Image.fromarray(np.concatenate(lines)).save(args.pictures)
+    write(args, rows, [*shown, truth])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from typing import Annotated
 import typer
 
 Spec = Annotated[Path, typer.Argument(help="The job file (YAML).", show_default=False)]
+Specs = Annotated[
+    list[Path], typer.Argument(help="Job files (YAML); of several each has a column.", show_default=False)
+]
 Output = Annotated[str, typer.Argument(help="An output folder or URI, or the job file that wrote it.")]
 Set = Annotated[
     list[str] | None,

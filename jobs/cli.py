@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jobs.arguments import Json, Output, Set, Since, Spec, window_override
+from jobs.arguments import Json, Output, Set, Since, Spec, Specs, window_override
 from jobs.cli_cluster import add_cluster_commands
 from jobs.cli_results import add_result_commands
 from jobs.console import Console, run_safely
@@ -24,6 +24,24 @@ app = Commands(
 )
 
 Kind = Literal["job", "train", "distill"]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from jobs.versions import version_line
+
+        print(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the versions in use and exit."),
+    ] = False,
+) -> None:
+    """What holds for no command in particular."""
 
 
 @app.command()
@@ -110,16 +128,16 @@ def plan(
 
 @app.command()
 def preview(
-    spec: Spec,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=64, help="How many samples.")] = 4,
+    specs: Specs,
+    count: Annotated[int, typer.Option("--count", "--samples", "-n", min=1, max=64, help="How many samples.")] = 4,
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("preview.png"),
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Translate a few samples and put them side by side with their sources."""
+    """Translate a few samples by one job or several, side by side with their sources; says what a picture takes."""
     from jobs.commands.preview import preview_command
 
-    run_safely(Console(json), lambda console: preview_command(console, spec, list(set_ or []), count, out))
+    run_safely(Console(json), lambda console: preview_command(console, specs, list(set_ or []), count, out))
 
 
 @app.command()
@@ -282,37 +300,46 @@ def init(
     run_safely(Console(json), lambda console: init_command(console, method, out))
 
 
+Workers = Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")]
+Export = Annotated[
+    Path | None,
+    typer.Option(help="Train nothing: write the newest checkpoint's weights here (.safetensors, or official .pkl)."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Take three steps, print memory and time, write nothing.")]
+
+
 @app.command()
 def train(
     spec: Annotated[Path, typer.Argument(help="The training file (YAML).", show_default=False)],
     set_: Set = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")] = None,
+    workers: Workers = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away what the output holds.")] = False,
     steal_lock: Annotated[
         bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
     ] = False,
-    export: Annotated[
-        Path | None,
-        typer.Option(
-            help="Train nothing: write the newest checkpoint's weights here (.safetensors, or official .pkl)."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Take three steps, print memory and time, write nothing.")
-    ] = False,
+    export: Export = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Train a translator, or go on from the last checkpoint."""
-    from jobs.commands.train import dry_run_command, train_command
+    from jobs.commands.train import train_command
 
-    overrides = list(set_ or []) + ([f"compute.workers={workers}"] if workers is not None else [])
-    if dry_run:
-        run_safely(Console(json), lambda console: dry_run_command(console, spec, overrides))
-        return
     run_safely(
         Console(json),
-        lambda console: train_command(console, spec, overrides, fresh=fresh, steal_lock=steal_lock, export=export),
+        lambda console: train_command(
+            console,
+            spec,
+            _with_workers(set_, workers),
+            fresh=fresh,
+            steal_lock=steal_lock,
+            export=export,
+            dry_run=dry_run,
+        ),
     )
+
+
+def _with_workers(settings: list[str] | None, workers: int | None) -> list[str]:
+    return [*(settings or []), *([f"compute.workers={workers}"] if workers is not None else [])]
 
 
 @app.command("sample-data")
@@ -342,10 +369,13 @@ def sample_data(
 def distill(
     spec: Annotated[Path, typer.Argument(help="The distillation file (YAML).", show_default=False)],
     set_: Set = None,
+    workers: Workers = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away what the output holds.")] = False,
     steal_lock: Annotated[
         bool, typer.Option("--steal-lock", help="Take over the lock of a driver that is gone.")
     ] = False,
+    export: Export = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Train a fast student on the pairs a slow method made, and compare the two."""
@@ -353,7 +383,15 @@ def distill(
 
     run_safely(
         Console(json),
-        lambda console: distill_command(console, spec, list(set_ or []), fresh=fresh, steal_lock=steal_lock),
+        lambda console: distill_command(
+            console,
+            spec,
+            _with_workers(set_, workers),
+            fresh=fresh,
+            steal_lock=steal_lock,
+            export=export,
+            dry_run=dry_run,
+        ),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,6 +37,10 @@ def submit(
     stop_on_exit: Annotated[
         bool, typer.Option("--stop-on-exit", help="With --wait: SIGINT and SIGTERM stop the job, too.")
     ] = False,
+    if_busy: Annotated[
+        Literal["fail", "skip", "follow"],
+        typer.Option(help="When the job is at work there already: exit code 2, skip with 0, or with --wait follow it."),
+    ] = "fail",
     json: Json = False,
 ) -> None:
     """Start a job on a Ray cluster through Ray Jobs, and leave it there or wait for it."""
@@ -44,7 +48,8 @@ def submit(
 
     order = Submission(spec, tuple(set_ or ()), working_dir, image, env_file, entrypoint_num_cpus)
     run_safely(
-        Console(json), lambda console: submit_command(console, order, address, wait=wait, stop_on_exit=stop_on_exit)
+        Console(json),
+        lambda console: submit_command(console, order, address, wait=wait, stop_on_exit=stop_on_exit, if_busy=if_busy),
     )
 
 

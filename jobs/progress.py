@@ -54,7 +54,7 @@ def counting(what: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     def look(count: tuple[int, int]) -> Shown:
         return Shown(*count, f"{count[0]}/{count[1]} {what}")
 
-    with progress_view(quiet, look, what) as show:
+    with progress_view(quiet, look, f"0 {what}") as show:
         yield lambda done, total: show((done, total))
 
 

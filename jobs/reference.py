@@ -87,7 +87,11 @@ def _commands() -> str:
 
     from jobs.cli import app
 
-    text = f"{_HEAD}# Commands\n\nExit codes: 0 done, 1 over the reject limit, 2 wrong input, 3 failed.\n"
+    text = (
+        f"{_HEAD}# Commands\n\nExit codes: 0 done, 1 over the reject limit, 2 wrong input, 3 failed, 130 stopped by "
+        "Ctrl-C, 143 by SIGTERM.\n\n"
+        "`sceneshift --version`: The versions of sceneshift, Python, torch and Ray that are in use, in one line.\n"
+    )
     return text + _group(typer.main.get_command(app), "sceneshift")
 
 

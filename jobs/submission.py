@@ -23,14 +23,23 @@ MARK = "sceneshift"
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _STOPS_WITHIN_SECONDS = 60
+_READY_WITHIN_SECONDS = 120
+_AGAIN_AFTER_SECONDS = 2.0
+_NOT_READY = "No available agent"
+"""What a head says that has come up a moment ago: its part that starts jobs has not."""
 _ATTEMPTS = 5
 
 
 def submission_id(name: str, fingerprint: str, taken: Sequence[str]) -> str:
     """``name-fingerprint8-attempt``: the attempt is one more than the highest among the ids that are taken."""
-    stem = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}-{fingerprint[:8]}"
+    stem = f"{_plain(name)}-{fingerprint[:8]}"
     attempts = [int(each.removeprefix(f"{stem}-")) for each in taken if re.fullmatch(rf"{re.escape(stem)}-\d+", each)]
     return f"{stem}-{max(attempts, default=0) + 1}"
+
+
+def _plain(name: str) -> str:
+    """A job's name as it stands in an id, where nothing needs quoting."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
 
 
 def read_env_file(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -57,6 +66,14 @@ def read_env_file(path: str | os.PathLike[str]) -> dict[str, str]:
     return found
 
 
+class AtWork(InputError):
+    """The job is at work on the cluster already, as the submission ``id_``."""
+
+    def __init__(self, text: str, id_: str) -> None:
+        super().__init__(text)
+        self.id_ = id_
+
+
 class Head:
     """The Ray Jobs of one cluster.
 
@@ -71,8 +88,9 @@ class Head:
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         from ray.job_submission import JobSubmissionClient
 
-        # Ray tells of each upload and of each connection that ends.
-        logging.getLogger("ray").setLevel(logging.WARNING)
+        # Ray tells of each upload and of each connection that ends, from modules that set their own levels.
+        for talkative in ("ray", JobSubmissionClient.__module__, "ray.dashboard.modules.dashboard_sdk"):
+            logging.getLogger(talkative).setLevel(logging.WARNING)
         with self._plain_errors():
             self._client: JobSubmissionClient = JobSubmissionClient(address)
 
@@ -86,32 +104,39 @@ class Head:
         """Submit under the next free id, which is returned; ``arguments`` as of ``JobSubmissionClient.submit_job``.
 
         Raises:
-            InputError: the same job is at work on this cluster already.
+            AtWork: the same job is at work on this cluster already.
         """
-        for _ in range(_ATTEMPTS):
+        until, taken = time.monotonic() + _READY_WITHIN_SECONDS, 0
+        while taken < _ATTEMPTS:
             jobs = self.jobs()
             wanted = submission_id(name, fingerprint, [each.submission_id or "" for each in jobs])
             stem = wanted.rpartition("-")[0]
             for each in jobs:
                 known = each.submission_id or ""
                 if known.rpartition("-")[0] == stem and each.status not in ENDED:
-                    raise InputError(
+                    raise AtWork(
                         f"{known} is {each.status.lower()} on {self.address} and writes this output; wait for it, or "
-                        f"`sceneshift stop {known}`"
+                        f"`sceneshift stop {known}`",
+                        known,
                     )
             try:
                 with self._plain_errors():
                     return self._client.submit_job(submission_id=wanted, **arguments)
             except InputError as error:
-                # somebody else took the id between the listing and now
-                if "already exists" not in str(error):
+                if _NOT_READY in str(error) and time.monotonic() < until:
+                    time.sleep(_AGAIN_AFTER_SECONDS)
+                elif "already exists" in str(error):
+                    # somebody else took the id between the listing and now
+                    taken += 1
+                else:
                     raise
         raise InputError(f"{self.address}: other submissions keep taking the next free id; try again")
 
     def find(self, name: str) -> str:
         """The id that ``name`` means: itself, or the newest submission of the job of that name."""
         ids = [each.submission_id or "" for each in self.jobs()]
-        matching = [each for each in ids if each == name or re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{8}}-\d+", each)]
+        stem = rf"{re.escape(_plain(name))}-[0-9a-f]{{8}}-\d+"
+        matching = [each for each in ids if each == name or re.fullmatch(stem, each)]
         if not matching:
             raise InputError(f"{self.address}: no job '{name}' was submitted there; `sceneshift jobs` lists them")
         return name if name in matching else matching[-1]

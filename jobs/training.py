@@ -58,18 +58,21 @@ def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: 
 
 @contextlib.contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came: the loop then writes a checkpoint. A second one kills as usual."""
+    """Whether SIGINT or SIGTERM came: the loop then writes a checkpoint. A second one of either kills as usual."""
     asked = False
 
     def note(number: int, frame: object) -> None:
         nonlocal asked
         asked = True
-        signal.signal(number, before[signal.Signals(number)])
+        restore()
         print("sceneshift: writing a checkpoint, then stopping", file=sys.stderr, flush=True)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from methods import telemetry
+from methods import environment, telemetry
 
 if TYPE_CHECKING:
     from methods.base import Batch, Inputs, Method, MethodInfo, MethodParams, Preset, sample_seed
@@ -32,6 +32,8 @@ _HOMES = {
     "resolve": "registry",
 }
 
+# before anything asks for a variable
+environment.take_over()
 telemetry.switch_off()
 
 __all__ = [

@@ -7,15 +7,19 @@ by :func:`methods.load`. The description names the class that does the work; tha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+    from methods.sharing import Together
+
+T = TypeVar("T")
 
 
 class MethodParams(BaseModel):
@@ -77,6 +81,7 @@ class MethodInfo:
         weight_uris: given (params, weights), every URI the method reads weights from: they enter the fingerprint.
         rounded: whether a value between two of the 256 levels is rounded (half to even), as the method's release
             does it; else it is cut off.
+        compiles: whether ``compute.compile`` does something: the class is then a :class:`methods.compiling.Compilable`.
         check: given (params, weights, what the source offers), raises InputError for what cannot work; called by `plan`
             and `run` before anything is translated, so it must be quick and import no torch.
     """
@@ -92,6 +97,7 @@ class MethodInfo:
     batch_size: tuple[int, int] = (4, 16)
     weight_uris: Callable[[Any, str | None], Sequence[str]] = lambda params, weights: [weights] if weights else []
     rounded: bool = False
+    compiles: bool = False
     check: Callable[[Any, str | None, Offered], None] = _nothing_to_check
 
 
@@ -122,7 +128,7 @@ def sample_seed(job_seed: int, key: str, variant: int = 0) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-@dataclass
+@dataclass(eq=False)
 class Batch:
     """What ``translate`` gets: samples of one prepared shape.
 
@@ -132,6 +138,7 @@ class Batch:
         keys, captions, columns: one entry per sample.
         draws: recorded noise by stream name, (B, *shape) each, used instead of drawing. For replaying the random
             numbers of a reference run.
+        together: the batches of the same samples for other methods in this process, if there are any.
     """
 
     inputs: torch.Tensor
@@ -140,9 +147,44 @@ class Batch:
     captions: Sequence[str | None] = ()
     columns: Sequence[Mapping[str, Any]] = ()
     draws: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    together: Together | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
+
+    def first(self) -> Batch:
+        """Its first sample alone, which shares nothing with other methods."""
+        return Batch(
+            self.inputs[:1],
+            self.seeds[:1],
+            self.keys[:1],
+            self.captions[:1],
+            self.columns[:1],
+            {name: rows[:1] for name, rows in self.draws.items()},
+        )
+
+    def padded(self, count: int) -> Batch:
+        """The batch with its last sample repeated up to ``count``: compiled networks want batches of one shape."""
+        import torch
+
+        more = count - len(self)
+        if more <= 0:
+            return self
+
+        def longer(values: Sequence[Any]) -> Sequence[Any]:
+            return [*values, *[values[-1]] * more] if values else values
+
+        def stretched(rows: torch.Tensor) -> torch.Tensor:
+            return torch.cat([rows, rows[-1:].expand(more, *rows.shape[1:])])
+
+        return Batch(
+            stretched(self.inputs),
+            longer(self.seeds),
+            longer(self.keys),
+            longer(self.captions),
+            longer(self.columns),
+            {name: stretched(rows) for name, rows in self.draws.items()},
+        )
 
     def noise(self, shape: Sequence[int], stream: str) -> torch.Tensor:
         """Standard normal noise (B, *shape), float32, on the device of ``inputs``.
@@ -156,6 +198,33 @@ class Batch:
             return self.draws[stream].to(self.inputs.device)
         rows = [torch.randn(*shape, generator=generator) for generator in self.generators(stream)]
         return torch.stack(rows).to(self.inputs.device)
+
+    def same_pixels(self, other: Batch) -> bool:
+        """Whether both hold the same inputs."""
+        import torch
+
+        return torch.equal(self.inputs, other.inputs)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The result of ``make``, or that of another method for the same samples; nobody may change it.
+
+        Args:
+            key: all that the result depends on but the samples; methods have it among their ``shares``.
+        """
+        return self.at_once(key, None, lambda asked: [make()] * len(asked))
+
+    def at_once(self, key: Hashable, method: Any, make: Callable[[Sequence[Any]], Sequence[T]]) -> T:
+        """What ``make`` gives for ``method``, where it does the work of several methods at once.
+
+        Args:
+            key: as of :meth:`once`.
+            make: gets ``method`` and those of the others with this key among their ``shares`` that have these samples
+                still before them, and gives a result for each; they get theirs when they ask.
+        """
+        if self.together is not None:
+            return self.together.of(self, key, method, make)
+        (result,) = make([method])
+        return result
 
     def generators(self, stream: str) -> list[torch.Generator]:
         """The samples' own CPU generators, each at its beginning: for libraries that draw by themselves."""
@@ -177,7 +246,8 @@ class Method(Protocol):
     A method that may crop its images also has ``window(width, height)``: (left, top, right, bottom) of the part of an
     upright image that the output shows, or ``None`` for all of it. Labels, masks and target are cropped likewise.
 
-    What several of them, built beside each other, can compute once is shared through :mod:`methods.sharing`.
+    What several of them beside each other can load once is shared through :mod:`methods.sharing`; what they can compute
+    once for the same samples through :meth:`Batch.once`, and ``shares`` then holds the keys of it.
 
     A method whose inputs name ``label_map`` may have ``masks``: the names of the only masks it reads.
     """

@@ -1,4 +1,4 @@
-"""The two errors that are about the user's material rather than about our code, and an error as one line."""
+"""The errors that are about the user's material or their store rather than about our code, and an error as one line."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ class BadSample(Exception):
 
     def __reduce__(self) -> tuple[type[BadSample], tuple[str, str]]:
         return (type(self), (self.reason, str(self)))
+
+
+class Unanswered(ConnectionError):
+    """A server did not answer, however often it was asked: asking once more is of no use."""
 
 
 def first_line(error: BaseException | str, limit: int = 200) -> str:

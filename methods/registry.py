@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from methods.base import Method, MethodInfo, MethodParams
@@ -11,6 +12,8 @@ from methods.uris import resolved, resolved_uri
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(f"sceneshift.{__name__}")
 
 METHODS: Registry[MethodInfo] = Registry("method", "sceneshift.methods")
 
@@ -59,14 +62,14 @@ def load(
     """
     import torch
 
+    from methods.nn.slow_precision import slow_precision
+
     method, values, weights = resolve(name, preset, weights, params)
     cls = implementation(method.implementation)
     where = torch.device(device)
     if where.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"method '{name}' was asked onto '{where}' but this machine has no CUDA device: use 'cpu'")
-    return cls.build(
-        resolved(values),
-        weights and resolved_uri(weights),
-        where,
-        getattr(torch, dtype) if isinstance(dtype, str) else dtype,
-    )
+    precision = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    if slow := slow_precision(where, precision):
+        _log.warning("compute.dtype: %s", slow)
+    return cls.build(resolved(values), weights and resolved_uri(weights), where, precision)

@@ -1,89 +1,93 @@
-"""What methods that are built beside each other in one process compute once: networks, and work on the same batch.
+"""What methods beside each other in one process do once: what they load, and work on the same samples.
 
-A method asks for both whenever it is built; by itself it shares with nobody, and nothing is kept.
+Targets of one job are such methods. Who loads something asks for it by a key; whoever is by itself loads it for itself.
+Work on a batch is shared through the batch (:meth:`methods.base.Batch.once`), which knows who else gets its samples.
 """
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import torch
-
-from methods.base import Batch
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
-_KEPT = 4
+
+class Sharing(Protocol):
+    """A batch (:class:`methods.base.Batch`), as far as what others get of it goes."""
+
+    together: Together | None
+
+    def same_pixels(self, other: Any) -> bool:
+        """Whether both hold the same inputs."""
+        ...
 
 
-@dataclass
-class Group:
-    """Methods that make the same thing of the same batch, such as its inversion.
+class Together:
+    """Batches of the same samples, each for a method of its own, that are translated one after the other.
 
-    A result is kept until each of them has had it; where some never ask, the latest four are.
+    What one method makes for others is kept until they ask, or until their batches are gone. It knows batches by weak
+    references, so that nothing of them stays once they are translated.
     """
 
-    members: int = 0
-    _kept: OrderedDict[Hashable, tuple[torch.Tensor, Any, int]] = field(default_factory=OrderedDict)
+    def __init__(self, asked: Sequence[tuple[Any, Sharing]]) -> None:
+        self._asked = [(method, weakref.ref(batch)) for method, batch in asked]
+        self._begun: set[tuple[Hashable, int]] = set()
+        self._made: dict[tuple[Hashable, int], Any] = {}
 
-    def of(self, batch: Batch, make: Callable[[], T], *also: Hashable) -> T:
-        """The result of ``make``, or that of another member for the same batch; nobody may change it.
+    @classmethod
+    def join(cls, asked: Sequence[tuple[Any, Sharing]]) -> None:
+        """Tell the batches of these methods of each other. Before any of them is translated."""
+        together = cls(asked)
+        for _, batch in asked:
+            batch.together = together
 
-        Args:
-            also: what else of this call decides the result, such as captions.
-        """
-        if self.members < 2:
-            return make()
-        key = (tuple(batch.keys), tuple(batch.seeds), also)
-        known = self._kept.pop(key, None)
-        if known is not None and torch.equal(known[0], batch.inputs):
-            _, made, uses = known
-        else:
-            made, uses = make(), 0
-        if uses + 1 < self.members:
-            self._kept[key] = (batch.inputs, made, uses + 1)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-        return made
+    def of(self, batch: Sharing, key: Hashable, method: Any, make: Callable[[Sequence[Any]], Sequence[T]]) -> T:
+        """As :meth:`methods.base.Batch.at_once`."""
+        me = next((number for number, (_, known) in enumerate(self._asked) if known() is batch), None)
+        if me is None:
+            # made of one of them, and nobody's since
+            (result,) = make([method])
+            return result
+        if (key, me) in self._made:
+            return self._made.pop((key, me))
+        # also where it fails: nobody then makes it again for this one
+        self._begun.add((key, me))
+        others = [number for number in range(len(self._asked)) if self._joins(number, key, batch)]
+        result, *rest = make([method, *(self._asked[number][0] for number in others)])
+        for number, made in zip(others, rest, strict=True):
+            self._begun.add((key, number))
+            self._made[key, number] = made
+        return result
+
+    def _joins(self, number: int, key: Hashable, batch: Sharing) -> bool:
+        method, known = self._asked[number]
+        if (key, number) in self._begun or key not in getattr(method, "shares", ()):
+            return False
+        other = known()
+        return other is not None and other.same_pixels(batch)
 
 
-@dataclass
-class _Shared:
-    networks: dict[Hashable, Any] = field(default_factory=dict)
-    groups: dict[Hashable, Group] = field(default_factory=dict)
-
-
-_shared: contextvars.ContextVar[_Shared | None] = contextvars.ContextVar("sceneshift_shared", default=None)
+_loaded: contextvars.ContextVar[dict[Hashable, Any] | None] = contextvars.ContextVar("sceneshift_loaded", default=None)
 
 
 @contextlib.contextmanager
 def sharing() -> Iterator[None]:
-    """Methods that are built inside share with each other. They must be called from one thread."""
-    before = _shared.set(_Shared())
+    """Methods that are built inside share what they load. They must be called from one thread."""
+    before = _loaded.set({})
     try:
         yield
     finally:
-        _shared.reset(before)
+        _loaded.reset(before)
 
 
-def shared_network(key: Hashable, make: Callable[[], T]) -> T:
-    """A network that is never changed, loaded by ``make`` unless it was already, for the same key."""
-    shared = _shared.get()
-    if shared is None:
-        return make()
-    if key not in shared.networks:
-        shared.networks[key] = make()
-    return shared.networks[key]
-
-
-def shared_work(key: Hashable) -> Group:
-    """The group of methods for which the key, which holds all that the work depends on but the batch, is the same."""
-    shared = _shared.get()
-    group = Group() if shared is None else shared.groups.setdefault(key, Group())
-    group.members += 1
-    return group
+def loaded_once(key: Hashable, load: Callable[[], T]) -> T:
+    """What is never changed, such as a network: by ``load``, unless it was loaded already for the same key."""
+    loaded = _loaded.get()
+    if loaded is None:
+        return load()
+    if key not in loaded:
+        loaded[key] = load()
+    return loaded[key]

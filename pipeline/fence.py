@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +52,14 @@ class Lease:
 
     def check(self, store: Store) -> None:
         """Raise LockLost unless the output's lock and its job's record are still those of this lease."""
-        lock = read_record(store, self.lock)
+        if store.local:
+            lock, job = read_record(store, self.lock), read_record(store, JOB_FILE)
+        else:
+            # Both at once: every write of a run waits for them.
+            with ThreadPoolExecutor(2, "lease") as pool:
+                lock, job = pool.map(lambda path: read_record(store, path), (self.lock, JOB_FILE))
         if lock is None or lock.get("token") != self.token:
             raise LockLost(_lost(store, lock))
-        job = read_record(store, JOB_FILE)
         if job is None:
             raise LockLost(f"{store.uri()}: {JOB_FILE} was deleted while this run wrote here; it stops. Run it again")
         if (job.get("fingerprint"), job.get("generation", 1)) != (self.fingerprint, self.generation):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import methods
 from methods.base import MethodInfo, Offered
 from methods.errors import InputError
+from methods.plugins import nearest
 from methods.uris import resolved, resolved_uri
 from pipeline import metrics
 from pipeline.fence import FencedStore, Lease
 from pipeline.job_record import FORMAT_VERSION, JobRecord
 from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
+from pipeline.labels.formats import PER_SAMPLE
 from pipeline.labels.source import TableSource, converted
 from pipeline.labels.table import LabelTable, TableInfo
 from pipeline.metrics.reference import Statistics, is_statistics
@@ -81,6 +83,11 @@ class Job:
         return "cuda" if self.spec.compute.gpus > 0 else "cpu"
 
     @property
+    def compiled(self) -> bool:
+        """Whether workers compile the method's networks."""
+        return self.spec.compute.compiled and self.info.compiles
+
+    @property
     def method_label(self) -> str:
         """How the index names the method: ``cyclegan_turbo/day_to_night``."""
         preset = self.spec.method.preset
@@ -140,10 +147,11 @@ class Job:
         }
 
 
-def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
+def prepare(spec: JobSpec, *, stored: JobRecord | None = None) -> Job:
     """Resolve a spec: find the method and its weights, look at the source once, resolve the fingerprint.
 
-    ``layout`` is the stored one of an output that is being resumed. Nothing is written.
+    ``stored`` is the record of an output that is being resumed: its layout is taken, and weights keep the names that
+    they have there if they still are what these say. Nothing is written.
 
     Raises:
         InputError: anything of the spec that cannot work, in one line.
@@ -165,20 +173,29 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     columns = _columns(spec)
     shard_size = info.shard_size if spec.output.shard_size == "auto" else spec.output.shard_size
     source_format = detect(spec.source)
-    if layout is None:
+    if stored is not None:
+        layout = stored.layout
+    else:
         layout = resolve_layout(spec.source, source_format, shard_size)
         if label_table is not None:
             masks = [name for name in label_table.info.masks if name not in layout.masks]
             layout = layout.model_copy(update={"masks": (*layout.masks, *masks)})
+    unread = _format_without_labels(spec.source, layout)
+    if spec.compute.compile is True and not info.compiles:
+        able = ", ".join(sorted(name for name, each in methods.registered().items() if each.compiles))
+        raise InputError(
+            f"compute.compile: method '{info.name}' has no network that can be compiled ({able} have): set it to false"
+        )
     if spec.compute.batch_size == "auto":
         batch_size = info.batch_size[1 if spec.compute.gpus > 0 else 0]
     else:
         batch_size = spec.compute.batch_size
     from methods.weights import identity
 
-    identities = tuple(identity(uri) for uri in info.weight_uris(ready, weights))
+    before = () if stored is None else (*stored.weights_identity, *stored.metric_weights.values())
+    identities = tuple(identity(uri, before) for uri in info.weight_uris(ready, weights))
     info.check(ready, weights, _offered(spec, layout))
-    metric_weights = _metric_weights(spec)
+    metric_weights = _metric_weights(spec, before)
     shaping = spec.shaping()
     shaping["method"] = {"name": spec.method.name, "params": params.model_dump(mode="json")}
     tree = {
@@ -194,6 +211,7 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
     if spec.metrics_reference is not None:
         # features of the sources are not kept then
         tree["metrics_reference"] = True
+    named = () if label_table is None else label_table.info.classes
     job = Job(
         spec=spec,
         params=ready.model_dump(mode="json"),
@@ -206,8 +224,13 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         metric_columns=columns,
         fingerprint="",
         label_table=None if label_table is None else label_table.name,
-        notes=(*([taken] if taken else []), *(() if label_table is None else label_table.info.notes)),
-        metric_entries=_ready_metrics(spec, metric_weights),
+        notes=(
+            *([taken] if taken else []),
+            *([unread] if unread else []),
+            *(() if label_table is None else label_table.info.notes),
+            *_check_notes(spec, named),
+        ),
+        metric_entries=_ready_metrics(spec, metric_weights, named),
         metric_weights=metric_weights,
     )
     tree["label_changes"] = job.label_changes.as_tree()
@@ -217,6 +240,21 @@ def prepare(spec: JobSpec, *, layout: Layout | None = None) -> Job:
         note = f"passed through as the source has it, though the translation changes it: column {said}"
         job = replace(job, notes=(*job.notes, note))
     return replace(job, fingerprint=fingerprint(tree))
+
+
+def _format_without_labels(source: SourceSpec, layout: Layout) -> str | None:
+    """What to say where a format of labels is named and nothing is read as labels.
+
+    Raises:
+        InputError: it is a format that is read from files alone.
+    """
+    format = source.labels.format
+    if format == "auto" or source.labels.uri is not None or layout.labels is not None:
+        return None
+    said = f"source.labels.format says {format}, but no such labels were found beside the pictures"
+    if format in PER_SAMPLE:
+        return f"{said}: the pictures pass without labels; name their files with source.labels.uri"
+    raise InputError(f"{said}: name their files with source.labels.uri, or leave the format out")
 
 
 def check(spec: JobSpec) -> None:
@@ -269,33 +307,60 @@ def measured_by(spec: JobSpec) -> list[metrics.Entry]:
     return [*spec.metrics, *([] if check is None else [{"label_check": check.model_dump(mode="json")}])]
 
 
-def _ready_metrics(spec: JobSpec, weights: Mapping[str, str]) -> tuple[metrics.Entry, ...]:
+def _check_notes(spec: JobSpec, named: Sequence[str]) -> list[str]:
+    """What a check of labels does not know of them.
+
+    Raises:
+        InputError: a class of ``labels.check.classes`` that the label files do not name.
+    """
+    check = spec.source.labels.check
+    if check is None:
+        return []
+    for wanted in check.classes or ():
+        if named and wanted not in named:
+            raise InputError(f"labels.check.classes: the labels have no '{wanted}': {nearest(wanted, named)}")
+    if named or check.classes is not None:
+        return []
+    return [
+        "labels.check: the labels do not say beforehand which classes they have, so that objects of every class of the "
+        "detector count as invented; name those of the labels with source.labels.check.classes"
+    ]
+
+
+def _ready_metrics(spec: JobSpec, weights: Mapping[str, str], named: Sequence[str]) -> tuple[metrics.Entry, ...]:
     """The metrics with their URIs ready for any machine, and what those of sets are compared with.
+
+    Args:
+        named: the classes that the label files name, if any.
 
     Raises:
         InputError: a reference that no metric uses, or a file of statistics that has not what a metric needs.
     """
     reference = spec.metrics_reference
+    measured = measured_by(spec)
+    check = spec.source.labels.check
+    if check is not None and named:
+        measured[-1] = {"label_check": {**check.model_dump(mode="json"), "named": list(named)}}
     if reference is None:
-        return tuple(metrics.ready(entry) for entry in measured_by(spec))
+        return tuple(metrics.ready(entry) for entry in measured)
     if not any(metrics.resolve(entry)[0].of_set for entry in measured_by(spec)):
         raise InputError("metrics_reference: no metric uses it: add fid, kid, cmmd or dino_distance to metrics")
     statistics = Statistics.read(reference.uri, reference.storage) if is_statistics(reference.uri) else None
     if statistics is None:
         detect(SourceSpec(uri=reference.uri, storage=reference.storage))
     ready: list[metrics.Entry] = []
-    for entry in measured_by(spec):
+    for entry in measured:
         info, params = metrics.resolve(entry)
         if isinstance(params, SetParams) and params.against in ("auto", "reference"):
             params = params.model_copy(update={"against": "reference"})
             if statistics is not None:
-                statistics.of(params.set_name(), weights[params.weights()], 2, redact(reference.uri), info.name)
+                statistics.of(params, weights[params.weights()], redact(reference.uri), info.name)
         ready.append(info.name if params is None else {info.name: params.model_dump(mode="json")})
     return tuple(ready)
 
 
-def _metric_weights(spec: JobSpec) -> dict[str, str]:
-    """What stands for the content of the weights of all metrics, by URI.
+def _metric_weights(spec: JobSpec, before: Sequence[str]) -> dict[str, str]:
+    """What stands for the content of the weights of all metrics, by URI; ``before`` as :func:`identity` has it.
 
     Raises:
         InputError: weights that cannot be had, with the metric that needs them.
@@ -306,7 +371,7 @@ def _metric_weights(spec: JobSpec) -> dict[str, str]:
     for entry in measured_by(spec):
         for uri in metrics.weight_uris(entry):
             try:
-                found[uri] = identity(uri)
+                found[uri] = identity(uri, before)
             except InputError as error:
                 name = metrics.resolve(entry)[0].name
                 raise InputError(

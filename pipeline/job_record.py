@@ -17,10 +17,10 @@ FORMAT_VERSION = 2
 
 
 class AppliedChanges(BaseModel):
-    """What the translation changed about labels: attributes that were set, and the template of the captions."""
+    """What the translation changed about labels: attributes that were set, and what became of captions."""
 
     set: dict[str, Any] = Field(default_factory=dict)
-    caption: str | None = None
+    caption: str | dict[str, str] | None = None
 
 
 class JobRecord(BaseModel):

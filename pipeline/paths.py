@@ -18,6 +18,9 @@ TRAINING_RECORD_FILE = f"{OWN}/training.json"
 """How far a training is, and on what it ran."""
 
 LOCK_FILE = f"{OWN}/lock.json"
+PROBE = f"{OWN}/probe"
+"""Put and taken away before a run, to see whether anything can be written; a token follows."""
+
 PLAN_FILE = f"{OWN}/plan.parquet"
 FINDINGS_FILE = f"{OWN}/findings.json"
 LABEL_INFO_FILE = f"{OWN}/labels.json"

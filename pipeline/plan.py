@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from methods.counting import counted, does
 from methods.errors import InputError, first_line
 from pipeline.findings import Finding, merge
 from pipeline.job import Job
@@ -106,11 +107,10 @@ class Plan:
         if not self.gone:
             return lines
         names = ", ".join(map(printable, self.gone[:3])) + (", ..." if len(self.gone) > 3 else "")
-        number = "1 file of earlier runs is" if len(self.gone) == 1 else f"{len(self.gone)} files of earlier runs are"
         return [
             *lines,
-            f"{number} not in the source any more ({names}); what was made of it stays in the output, "
-            "which --fresh begins anew",
+            f"{counted(len(self.gone), 'file')} of earlier runs {does(len(self.gone), 'is/are')} not in the source "
+            f"any more ({names}); what was made of it stays in the output, which --fresh begins anew",
         ]
 
 
@@ -136,6 +136,10 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
     known = tuple(row.file for row in recorded.values()) if job.source_format == "folder" else ()
     survey = job.source(known).survey()
     files = versioned(survey.files, job.spec.source.storage)
+    # Asked again, because one wrong answer of a store or a cache before it would cost the shards of a file.
+    differing = [file for file in files if file.relative in recorded and is_changed(recorded[file.relative].file, file)]
+    again = {file.relative: file for file in versioned(differing, job.spec.source.storage)}
+    files = [again.get(file.relative, file) for file in files]
     files += [recorded[name].file for name in survey.passed_over & recorded.keys()]
     files.sort(key=lambda file: file.relative)
     parts = {} if fresh else committed_parts(job.store)
@@ -146,16 +150,16 @@ def make_plan(job: Job, *, fresh: bool = False) -> Plan:
         file = replace(file, generation=job.generation)
         before = recorded.get(file.relative)
         done = frozenset(parts.get(file.shard_stem, ()))
-        again: frozenset[int] = frozenset()
+        remade: frozenset[int] = frozenset()
         if before is not None and is_changed(before.file, file):
             changed.append(redact(file.uri))
-            before, again = None, done
+            before, remade = None, done
         elif before is not None and before.damaged:
-            before, again = replace(before, shards=None), frozenset([max(done)] if done else [])
-        outdated += [file.shard_id(part) for part in sorted(again)]
+            before, remade = replace(before, shards=None), frozenset([max(done)] if done else [])
+        outdated += [file.shard_id(part) for part in sorted(remade)]
         if file.samples is None and before is not None:
             file = replace(file, samples=before.file.samples)
-        plans.append(FilePlan(file, done - again, _shards(job, file, before)))
+        plans.append(FilePlan(file, done - remade, _shards(job, file, before)))
     unsure = [n for n, each in enumerate(plans) if each.shards is None and each.done]
     with ThreadPoolExecutor(16) as pool:
         notes = pool.map(lambda n: _last_note(job.store, plans[n]), unsure)

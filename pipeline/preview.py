@@ -1,4 +1,4 @@
-"""A look before a job: its first few samples translated in this process, side by side in one PNG."""
+"""A look before jobs: their first few samples translated in this process, side by side in one PNG."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from methods.errors import BadSample, InputError
-from pipeline import codec
+from pipeline import codec, quantity
 from pipeline.job import Job, prepare
 from pipeline.keep import KeepExpression
-from pipeline.records import Row, Sample, Shard
+from pipeline.records import Row, Sample, Shard, Translated
 from pipeline.sources import open_source
 from pipeline.spec import JobSpec
 from pipeline.targets import naming, target_jobs
@@ -37,31 +37,53 @@ class _Line:
 
 
 def preview(spec: JobSpec, count: int, out: Path) -> Path:
-    """Translate the first ``count`` samples and write source, output and (if any) true target as one PNG.
+    """Of one job, as :func:`preview_jobs`; returns ``out``."""
+    preview_jobs([spec], count, out)
+    return out
 
-    Of a job with targets each has a column. The job's output and its lock are left alone. Samples that would be
-    rejected or filtered are shown and said to be.
+
+def preview_jobs(specs: Sequence[JobSpec], count: int, out: Path) -> dict[str, float | None]:
+    """Translate the first ``count`` samples and write source, outputs and (if any) true target as one PNG.
+
+    Each job has a column, and of a job with targets each of them. Outputs and their locks are left alone. Samples that
+    would be rejected or filtered are shown and said to be.
+
+    Args:
+        specs: jobs over the same samples.
 
     Returns:
-        ``out``.
+        Seconds that the method took for a picture by column, those of its first batch among them; ``None`` where it
+        translated none.
 
     Raises:
-        InputError: the spec cannot work, or the PNG cannot be written.
+        InputError: a spec cannot work, the jobs have other samples, or the PNG cannot be written.
     """
     if not 1 <= count <= _MOST:
         raise InputError(f"a preview shows 1 to {_MOST} samples, not {count}")
     jobs: dict[str, Job] = {}
-    for name, each in (target_jobs(spec) or {"": spec}).items():
-        with naming(name):
-            jobs[name] = prepare(each)
+    for label, spec in zip(_labels(specs), specs, strict=True):
+        for name, each in (target_jobs(spec) or {"": spec}).items():
+            with naming(name):
+                jobs[" ".join(filter(None, (label, name)))] = prepare(each)
     first = next(iter(jobs.values()))
     samples = tuple(islice(_samples(first, count), count))
-    rows = zip(*(_translate(job, samples) for job in jobs.values()), strict=True)
+    made: dict[str, Sequence[Row]] = {}
+    seconds: dict[str, float | None] = {}
+    for name, job in jobs.items():
+        own = samples if job.spec.source == first.spec.source else tuple(islice(_samples(job, count), count))
+        done = _translate(job, own)
+        made[name] = done.rows
+        good = sum(row.status == "ok" for row in done.rows)
+        seconds[name or "output"] = done.device_seconds / good if good else None
+    _check_same(made)
     lines = [
-        _line(dict(zip(jobs, row, strict=True)), samples[number // spec.variants], jobs)
-        for number, row in enumerate(rows)
+        _line(dict(zip(jobs, row, strict=True)), samples[number // first.spec.variants], jobs)
+        for number, row in enumerate(zip(*made.values(), strict=True))
     ]
-    heads = ["source", *(name or "output" for name in jobs), *(["true target"] if first.layout.target else [])]
+    outputs = [
+        name if took is None else f"{name}, {quantity.duration(took)} a picture" for name, took in seconds.items()
+    ]
+    heads = ["source", *outputs, *(["true target"] if first.layout.target else [])]
     png = io.BytesIO()
     _sheet(heads, lines).save(png, format="PNG")
     try:
@@ -69,7 +91,32 @@ def preview(spec: JobSpec, count: int, out: Path) -> Path:
         out.write_bytes(png.getvalue())
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror or error})") from None
-    return out
+    return seconds
+
+
+def _labels(specs: Sequence[JobSpec]) -> list[str]:
+    """What the columns of several jobs are called: by job, or else by method, numbered where that is not enough."""
+    if len(specs) == 1:
+        return [""]
+    methods = [f"{spec.method.name}{f'/{spec.method.preset}' if spec.method.preset else ''}" for spec in specs]
+    for names in ([spec.name for spec in specs], methods):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{number} {name}" for number, name in enumerate(methods, start=1)]
+
+
+def _check_same(made: Mapping[str, Sequence[Row]]) -> None:
+    (first, rows), *others = made.items()
+    for name, own in others:
+        if [(row.key, row.variant) for row in rows] != [(row.key, row.variant) for row in own]:
+            raise InputError(
+                f"'{first}' and '{name}' begin with other samples ({_begin(rows)}; {_begin(own)}): a preview of "
+                "several jobs needs one source and as many variants"
+            )
+
+
+def _begin(rows: Sequence[Row]) -> str:
+    return ", ".join(f"{row.key}/{row.variant}" for row in rows[:3]) or "none"
 
 
 def _samples(job: Job, count: int) -> Iterator[Sample]:
@@ -80,7 +127,7 @@ def _samples(job: Job, count: int) -> Iterator[Sample]:
             yield from shard.samples
 
 
-def _translate(job: Job, samples: Sequence[Sample]) -> Sequence[Row]:
+def _translate(job: Job, samples: Sequence[Sample]) -> Translated:
     from pipeline.translate.shard import translate_shard
     from pipeline.translate.translator import Translator
 
@@ -88,7 +135,7 @@ def _translate(job: Job, samples: Sequence[Sample]) -> Sequence[Row]:
     output = job.spec.output.model_copy(update={"pairs": True})
     translator = Translator(replace(job, spec=job.spec.model_copy(update={"output": output, "keep": None})))
     try:
-        return translate_shard(translator, Shard("preview", "preview", 0, tuple(samples), last=True)).rows
+        return translate_shard(translator, Shard("preview", "preview", 0, tuple(samples), last=True))
     finally:
         translator.close()
 

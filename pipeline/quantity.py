@@ -23,6 +23,12 @@ def measured(value: float | None) -> str:
     return f"{value:.3e}"
 
 
+def figure(value: float | None) -> str:
+    """What was measured of one sample: whole numbers, as counts are, stand as such; others as :func:`measured`."""
+    whole = value is not None and math.isfinite(value) and value == int(value)
+    return count(value) if whole else measured(value)
+
+
 def share(part: float, whole: float) -> str:
     """``3.2 %``; a share that is neither nothing nor all is never rounded to either."""
     if whole <= 0:
@@ -44,6 +50,11 @@ def size(value: float | None) -> str:
             return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} PB"
+
+
+def flop(tera: float) -> str:
+    """Floating point operations, given in 10^12: ``3.142 TFLOP``, ``31.42 GFLOP``."""
+    return f"{measured(tera)} TFLOP" if tera >= 0.1 else f"{measured(1000 * tera)} GFLOP"
 
 
 def duration(seconds: float | None) -> str:

@@ -149,7 +149,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A shard after translation: its rows in source order, and what it cost."""
+    """A shard after translation: its rows in source order, and what it cost.
+
+    ``device`` is the name of what the method worked on, ``operations`` are its floating point operations for a picture,
+    where they are counted by now.
+    """
 
     shard: str
     source: str
@@ -165,6 +169,8 @@ class Translated:
     findings: tuple[Finding, ...] = ()
     damaged: bool = False
     read_seconds: float = 0.0
+    device: str = ""
+    operations: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +179,8 @@ class Receipt:
 
     ``started``, ``translated`` and ``committed`` are Unix times; ``read_seconds`` and ``write_seconds`` are what
     reading and committing the shard took, without waiting for their turn. ``metrics`` holds mergeable summaries by
-    column. ``notices`` are what the worker's method said of its samples since the receipt before.
+    column. ``notices`` are what the worker's method said of its samples since the receipt before. ``device`` and
+    ``operations`` are those of :class:`Translated`.
     """
 
     shard: str
@@ -196,6 +203,8 @@ class Receipt:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    device: str = ""
+    operations: int | None = None
 
     @property
     def attempted(self) -> int:

@@ -29,6 +29,8 @@ _SCHEMA = pa.schema(
         ("rejected", pa.int64()),
         ("bytes_in", pa.int64()),
         ("bytes_out", pa.int64()),
+        ("device", pa.string()),
+        ("operations", pa.int64()),
     ]
 )
 

@@ -16,10 +16,11 @@ from methods.plugins import nearest
 from methods.uris import WeightsUri, expanded
 from pipeline.markdown import one_line
 from pipeline.metrics.label_check_params import LabelCheckParams
+from pipeline.paths import DATA, IMAGES, INDEX, OWN
 from pipeline.picture_files import ENDINGS
 from pipeline.plain_yaml import LONGEST, parse_yaml
 from pipeline.storage import StorageOptions
-from pipeline.target_spec import ReferenceSpec, TargetSpec, known_places
+from pipeline.target_spec import CaptionChange, ReferenceSpec, TargetSpec
 from pipeline.uris import WEB, absolute, check, lies_under, protocol_of, redact
 from pipeline.window import window_start
 
@@ -47,13 +48,10 @@ class LabelsSpec(_Block):
     """Checks with a detector that labelled objects are still there after the translation, and that none were invented:
     ``{detector: fasterrcnn_resnet50_fpn_v2}``. ``keep`` may use its ``labels.survival`` and ``labels.invented``.
     """
-    caption: str | None = None
-    """Template of the translated picture's caption, such as ``"{caption}, at night"``."""
-
-    @field_validator("caption")
-    @classmethod
-    def _known_places(cls, value: str | None) -> str | None:
-        return known_places(value)
+    caption: CaptionChange | None = None
+    """What becomes of the caption: a template such as ``"{caption}, at night"``, or words and what they become, such as
+    ``{in the day: at night}``.
+    """
 
 
 class SourceSpec(_Block):
@@ -177,7 +175,8 @@ class OutputSpec(_Block):
 
 
 class ComputeSpec(_Block):
-    """How the work is spread. Nothing here changes what comes out, but for rounding by batch size and dtype."""
+    """How the work is spread. Nothing here changes what comes out, but for rounding by batch size, dtype and
+    compilation."""
 
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] | tuple[int, int] = "auto"
     """A fixed number, or [min, max] for an autoscaling pool; ``auto``: one per GPU, else one per CPU core."""
@@ -193,6 +192,10 @@ class ComputeSpec(_Block):
     """Torch threads per CPU worker; more than one on busy cores is far slower."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the method's arithmetic."""
+    compile: Literal[True, False, "auto"] = False
+    """Compile the method's networks with ``torch.compile``: up to minutes before a worker's first picture of each size,
+    faster pictures after. ``auto`` compiles on a GPU, where the method has something to compile. Pictures may differ
+    from uncompiled ones by a grey level: it enters the fingerprint."""
     address: str | None = None
     """Ray cluster (``ray://...``, ``host:port``, ``auto``); none starts one on this machine."""
     stall_timeout: Annotated[float, Field(gt=0)] = 1800
@@ -201,6 +204,11 @@ class ComputeSpec(_Block):
     """How often a shard may kill its process before it is searched for the sample that does it."""
     price_per_hour: Annotated[float, Field(ge=0)] | None = None
     """What one worker costs per hour, in any currency; the report then gives the cost of 1,000 images."""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether networks are compiled, where there are some."""
+        return self.gpus > 0 if self.compile == "auto" else self.compile
 
     @field_validator("workers")
     @classmethod
@@ -263,7 +271,8 @@ class JobSpec(_Block):
         for uri in self.source.uris if same_store or protocol_of(out) == "file" else []:
             if uri.rstrip("/") == out.rstrip("/"):
                 raise ValueError(f"source and output are the same place ({out}); give the output a folder of its own")
-            if lies_under(out, uri):
+            # What it writes lies below these folders, which may be links to elsewhere.
+            if lies_under(out, uri) or any(lies_under(f"{out}/{name}", uri) for name in (DATA, INDEX, IMAGES, OWN)):
                 raise ValueError(
                     f"the output {redact(out)} lies under the source {redact(uri)}, which would then read what it "
                     "wrote; give the output a folder beside the source"
@@ -302,7 +311,8 @@ class JobSpec(_Block):
         source["labels"] |= {"check": check} if (check := tree["source"]["labels"]["check"]) else {}
         output = {k: v for k, v in tree["output"].items() if k not in ("uri", "storage")}
         keys = ("method", "metrics", "keep", "variants", "seed")
-        return {k: tree[k] for k in keys} | {"source": source, "output": output, "dtype": self.compute.dtype}
+        compute = {"dtype": self.compute.dtype} | ({"compile": True} if self.compute.compiled else {})
+        return {k: tree[k] for k in keys} | {"source": source, "output": output} | compute
 
 
 def read_tree(path: str | Path, overrides: Iterable[str], shape: str) -> dict[str, Any]:
@@ -344,8 +354,12 @@ def validated(model: type[_Spec], tree: Mapping[str, Any], where: str) -> _Spec:
         return model.model_validate(_expand(tree, ()))
     except ValidationError as error:
         first = error.errors()[0]
-        loc = ".".join(str(p) for p in first["loc"] if not _is_branch(p))
-        message = first["msg"].removeprefix("Value error, ")
+        loc = _where(first["loc"])
+        # of a setting that takes one of several things ('auto', or a number), each says what it would have to be
+        said = dict.fromkeys(
+            each["msg"].removeprefix("Value error, ") for each in error.errors() if _where(each["loc"]) == loc
+        )
+        message = ", or ".join([next(iter(said)), *(text.removeprefix("Input should be ") for text in list(said)[1:])])
         # What stands in a `storage` block by mistake may be a secret.
         hidden = first["type"] in ("missing", "value_error") or "storage" in first["loc"]
         got = "" if hidden else f" (got {_short(first['input'])})"
@@ -388,9 +402,14 @@ def _expand(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
+def _where(loc: Iterable[Any]) -> str:
+    """The location of an error as the file spells it: ``compute.batch_size``."""
+    return ".".join(str(part) for part in loc if not _is_branch(part))
+
+
 def _is_branch(part: Any) -> bool:
     """Whether an error location names the branch of a union rather than a key."""
-    return isinstance(part, str) and (part in ("str", "int", "auto") or "[" in part)
+    return isinstance(part, str) and (part in ("str", "int", "auto") or part.startswith("constrained-") or "[" in part)
 
 
 def _check_keys(model: type[BaseModel], tree: Mapping[str, Any], path: str, where: str) -> None:

@@ -46,6 +46,9 @@ __all__ = [
 HIDDEN = ".partial-"
 _filesystems: dict[tuple[int, str, StorageOptions], Any] = {}
 _opening = threading.Lock()
+_NEVER = "KeyTooLong|InvalidURI|InvalidBucketName|InvalidObjectState|Invalid(Object|Resource)Name|MethodNotAllowed"
+"""What S3 servers say of an object that they will not give out however often it is asked for."""
+_EXPIRED = "ExpiredToken|TokenRefreshRequired|InvalidToken"
 # Packages whose errors are about reaching a store, never about what an object holds.
 _CLIENTS = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "adlfs", "s3fs", "urllib3")
 
@@ -59,22 +62,18 @@ class Entry:
 
 
 def _connect(protocol: str, options: StorageOptions) -> Any:
-    keyword = options.arguments(protocol)
-    if protocol in ("s3", "s3a"):
-        keyword |= {
-            "default_cache_type": "readahead",
-            "config_kwargs": {
-                "connect_timeout": 10,
-                "read_timeout": 60,
-                "retries": {"max_attempts": 4},
-                # Sources ask for many objects at a time; the client's own bound is 10.
-                "max_pool_connections": 64,
-            },
-        }
     try:
-        return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **keyword)
+        if protocol in ("s3", "s3a"):
+            from methods.s3 import connect
+
+            return connect(options)
     except (ImportError, ValueError) as error:
         raise InputError(f"{protocol}://: no filesystem for this kind of URI ({error})") from None
+    try:
+        return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
+    except Exception as error:
+        # Whatever a protocol that somebody wrote into a table wants: a host, a Java machine, another protocol.
+        raise InputError(f"{protocol}://: no filesystem for this kind of URI ({first_line(error)})") from None
 
 
 def filesystem(uri: str, options: StorageOptions | None = None) -> Any:
@@ -107,7 +106,16 @@ def explained(uri: str) -> Iterator[None]:
         if message is None:
             raise
         absent = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
-        raise (InputError if local or absent else Unreachable)(message) from error
+        raise (InputError if local or absent or _refused(error) else Unreachable)(message) from error
+
+
+def _refused(error: Exception) -> str | None:
+    """Why a store refuses one object for good, a wrong address or an archived object; ``None`` for another error."""
+    if type(error).__name__ == "ParamValidationError":
+        return " ".join(str(error).split())
+    answer = getattr(error.__cause__, "response", None)
+    code = str(answer.get("Error", {}).get("Code", "")) if isinstance(answer, dict) else ""
+    return code if re.search(_NEVER, code) else None
 
 
 def _local_message(where: str, error: Exception) -> str | None:
@@ -129,6 +137,11 @@ def _remote_message(where: str, error: Exception) -> str | None:
     if isinstance(error, FileNotFoundError):
         what = "bucket does not exist" if "bucket" in str(error).lower() else "does not exist"
         return f"{where}: {what}; check the address"
+    if (refused := _refused(error)) is not None:
+        return f"{where}: the store does not give out such an object ({redact(refused)[:300]}); check the address"
+    # The store's code is in the cause: s3fs makes a plain PermissionError of it.
+    if isinstance(error, OSError) and re.search(_EXPIRED, f"{error} {error.__cause__}"):
+        return f"{where}: the credentials have expired ({said}); get new ones and run again"
     if isinstance(error, PermissionError):
         return (
             f"{where}: access denied ({said}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
@@ -141,16 +154,14 @@ def _remote_message(where: str, error: Exception) -> str | None:
             f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
             "or `storage: {anon: true}` for a public bucket"
         )
-    if name in ("ProfileNotFound", "InvalidRegionError", "ParamValidationError"):
+    if name in ("ProfileNotFound", "InvalidRegionError"):
         return f"{where}: {said}"
-    if name in ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ClientConnectorError"):
+    if isinstance(error, ConnectionError) or name == "ClientConnectorError":
         return f"{where}: the endpoint does not answer ({said})"
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
         return f"{where}: {said}; write it as http://host:port"
     if isinstance(error, OSError) and re.search("InvalidAccessKeyId|SignatureDoesNotMatch|Forbidden", str(error)):
         return f"{where}: the store refused the credentials ({said})"
-    if isinstance(error, OSError) and re.search("ExpiredToken|TokenRefreshRequired|InvalidToken", str(error)):
-        return f"{where}: the credentials have expired ({said}); get new ones and run again"
     if isinstance(error, (OSError, TimeoutError)) or type(error).__module__.partition(".")[0] in _CLIENTS:
         return f"{where}: the store does not answer as it should ({said}); try again later"
     return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from methods.uris import WeightsUri
 from pipeline.storage import StorageOptions
@@ -15,12 +15,19 @@ class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def known_places(template: str | None) -> str | None:
-    """A caption template, if its one place is ``{caption}``. Raises ValueError that names another."""
-    unknown = [place for place in re.findall(r"\{(.*?)\}", template or "") if place != "caption"]
+def _known_places(change: str | dict[str, str]) -> str | dict[str, str]:
+    if isinstance(change, dict):
+        if not change or not all(words.strip() for words in change):
+            raise ValueError("name the words to be replaced and what they become, such as {in the day: at night}")
+        return change
+    unknown = [place for place in re.findall(r"\{(.*?)\}", change) if place != "caption"]
     if unknown:
         raise ValueError(f"{{{unknown[0]}}} is not known here; the one place to fill in is {{caption}}")
-    return template
+    return change
+
+
+CaptionChange = Annotated[str | dict[str, str], AfterValidator(_known_places)]
+"""A template whose one place is ``{caption}``, or words and what they become."""
 
 
 class ReferenceSpec(_Block):
@@ -50,13 +57,8 @@ class TargetLabelsSpec(_Block):
 
     set: dict[str, str | bool | int | float] = {}
     """What is true of every picture of it, beside the job's ``source.labels.set`` or in place of the same keys."""
-    caption: str | None = None
-    """Template of the caption, in place of the job's."""
-
-    @field_validator("caption")
-    @classmethod
-    def _known_places(cls, value: str | None) -> str | None:
-        return known_places(value)
+    caption: CaptionChange | None = None
+    """What becomes of the caption, in place of the job's: a template, or words and what they become."""
 
 
 class TargetSpec(_Block):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from fsspec.core import split_protocol
@@ -96,6 +98,15 @@ def seen_from(folder: str, uri: str) -> str:
     if protocol_of(folder) != "file":
         return os.path.basename(uri.rstrip("/"))
     return os.path.relpath(absolute(uri), absolute(folder))
+
+
+def tree_seen_from(folder: str, value: Any) -> Any:
+    """Plain data with its absolute local paths as :func:`seen_from` names them."""
+    if isinstance(value, Mapping):
+        return {name: tree_seen_from(folder, each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [tree_seen_from(folder, each) for each in value]
+    return seen_from(folder, value) if isinstance(value, str) and value.startswith(("/", "file:")) else value
 
 
 def beside(uri: str) -> str:

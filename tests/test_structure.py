@@ -98,6 +98,42 @@ def test_names_inside_an_output_are_written_in_one_module() -> None:
     assert wrong == []
 
 
+def test_tensors_are_written_in_one_way() -> None:
+    """`tensor_file.write_tensors`: equal tensors are equal bytes, which the library's own writer does not promise."""
+    wrong = [
+        f"{path.relative_to(ROOT)} names save_file"
+        for package in PACKAGES
+        for path in sources(package)
+        if re.search(r"\bsave_file\b", path.read_text(encoding="utf-8"))
+    ]
+    assert wrong == []
+
+
+def threaded_read(call: ast.Call) -> bool:
+    """Whether a call is one by which Arrow reads in threads of its own."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    given = {each.arg: ast.unparse(each.value) for each in call.keywords}
+    if name == "read_table":
+        return True
+    if name in ("read_csv", "read_json"):
+        return len(call.args) < 2 and "read_options" not in given
+    groups = name in ("iter_batches", "read_row_group", "read_row_groups") and "batch_format" not in given  # Ray's
+    whole = name == "read" and "columns" in given
+    return (groups or whole or name == "ReadOptions") and given.get("use_threads") != "False"
+
+
+def test_arrow_reads_in_the_calling_thread() -> None:
+    """A thread of Arrow's that drops a Python object while the process ends aborts it: status 134 for a 0 or a 2."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
+        for package in ("pipeline", "jobs")
+        for path in sources(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and threaded_read(node)
+    ]
+    assert wrong == []
+
+
 def test_no_module_is_longer_than_a_room() -> None:
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for p in PACKAGES for path in sources(p)}
     assert {name: lines for name, lines in long.items() if lines > 450} == {}

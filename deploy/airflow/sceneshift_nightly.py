@@ -39,10 +39,11 @@ with DAG(
     SceneshiftOperator(
         task_id="submit",
         # Values go through the environment, where the shell does not read them as code.
-        bash_command='exec sceneshift submit "$JOB" --address "$HEAD" --wait --stop-on-exit',
+        bash_command='exec sceneshift submit "$JOB" --address "$HEAD" --wait --stop-on-exit --if-busy follow',
         env={"JOB": "{{ var.value.sceneshift_job }}", "HEAD": "{{ var.value.sceneshift_head }}"},
         append_env=True,
-        # After a lost cluster or worker (exit code 3): a retry goes on from what is committed.
+        # After a lost cluster or worker (exit code 3) a retry goes on from what is committed; one after a lost Airflow
+        # worker follows the job, which is still at work.
         retries=2,
         retry_delay=timedelta(minutes=5),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from methods.counting import counted
 from methods.files import replacing
 from pipeline.output.compare.compare import compare, comparison_page
 from pipeline.output.compare.pairing import PairedFigures
@@ -28,9 +29,11 @@ def compare_command(console: Console, outputs: Sequence[str], out: Path) -> int:
                 {
                     "name": each.name,
                     "output": redact(each.store.uri()),
+                    "index": each.rows.origin,
                     "rows": dict(each.counts),
                     "not_in_all": each.alone,
                     "cost_of_1000": asdict(each.cost) if each.cost else None,
+                    "label_check": each.survival,
                 }
                 for each in found.outputs
             ],
@@ -42,7 +45,12 @@ def compare_command(console: Console, outputs: Sequence[str], out: Path) -> int:
             "page": str(out),
         }
     )
-    console.say(f"{found.common.count} samples are in the data of all {len(found.outputs)} outputs.")
+    console.say(
+        f"{counted(found.common.count, 'sample', 'is/are')} in the data of all {counted(len(found.outputs), 'output')}."
+    )
+    for each in found.outputs:
+        if each.rows.unfinished:
+            console.problem(f"{each.name} ({redact(each.store.uri())}): {each.rows.origin}")
     for output, figures in zip(found.outputs[1:], found.figures, strict=True):
         names = ["metric", "A", output.name, f"{output.name} - A", "95 % interval", f"{output.name} wins"]
         if figures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.console import DONE, Console
+from methods.counting import counted
 from methods.errors import InputError
 
 
@@ -45,12 +46,12 @@ def make_direction_command(
     import torch
 
     from methods import weights
-    from methods.nn.text_encoder import TextEncoder
+    from methods.nn.model_folder import ModelFolder
     from methods.pix2pix_zero.directions import mean_embedding, save_direction
 
     if device != "cpu" and not torch.cuda.is_available():
         raise InputError(f"--device {device}: this machine has no CUDA device, use cpu")
-    text = TextEncoder(weights.fetch(base), torch.device(device))
+    text = ModelFolder(weights.fetch(base)).text(torch.device(device))
     means = [mean_embedding(text, bank) for bank in banks]
     about = {
         "source": source,
@@ -62,7 +63,7 @@ def make_direction_command(
     length = float((means[1] - means[0]).norm())
     console.result({"out": str(out), **about, "length": length, "share_of_source": length / float(means[0].norm())})
     console.say(
-        f"Wrote {out}: {source} to {target} from {len(banks[0])} and {len(banks[1])} sentences, "
+        f"Wrote {out}: {source} to {target} from {len(banks[0])} and {counted(len(banks[1]), 'sentence')}, "
         f"{100 * length / float(means[0].norm()):.0f} % of the source's length"
     )
     return DONE

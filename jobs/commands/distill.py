@@ -4,22 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs.commands.train import dry_run_command, export_command
 from jobs.console import DONE, Console
 from jobs.training import STOPPED, run_training
 from pipeline.quantity import duration
 from pipeline.storage import Store, redact
 from pipeline.training.comparison import compare, table, write_comparison
-from pipeline.training.distillation import DistillSpec, open_teacher, training_spec
+from pipeline.training.distillation import DistillSpec, open_teacher, spelled_as_distillation, training_spec
 from pipeline.training.record import TrainingRecord
 from pipeline.training.report.page import write_training_report
 
 
-def distill_command(console: Console, path: Path, overrides: list[str], *, fresh: bool, steal_lock: bool) -> int:
-    """Train the student on the teacher's pairs, or do what is left of it; compare the two; exit code."""
+def distill_command(
+    console: Console,
+    path: Path,
+    overrides: list[str],
+    *,
+    fresh: bool,
+    steal_lock: bool,
+    export: Path | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Train the student on the teacher's pairs, or do what is left of it; compare the two; exit code.
+
+    With ``export`` or ``dry_run`` as :func:`jobs.commands.train.train_command`.
+    """
     spec = DistillSpec.load(path, overrides)
     store, teacher = open_teacher(spec)
-    training = training_spec(spec, store)
-    trained = run_training(console, training, fresh=fresh, steal_lock=steal_lock)
+    with spelled_as_distillation():
+        training = training_spec(spec, store)
+        if export is not None:
+            return export_command(console, training, export)
+        if dry_run:
+            return dry_run_command(console, training)
+        trained = run_training(console, training, fresh=fresh, steal_lock=steal_lock)
     if trained.ended == "stopped":
         console.problem(
             f"stopped after step {trained.step} of {training.total_steps}; run it again to go on from there"

@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from jobs.progress import counting
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.job import Job
 from pipeline.output.export.run import ExportOptions, ExportSummary, export_folder
@@ -32,7 +33,7 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         with counting("pictures", quiet=console.quiet) as watch:
             summary = export_file(job, Path(out), options.format, options.where, watch)
         console.result({"file": out, **asdict(summary)})
-        console.say(f"Wrote the labels of {summary.pictures} pictures to {out}")
+        console.say(f"Wrote the labels of {counted(summary.pictures, 'picture')} to {out}")
     else:
         target = Store(absolute(out), store.options)
         with counting("pictures", quiet=console.quiet) as watch:
@@ -40,9 +41,11 @@ def export_command(console: Console, output: str, out: str, options: ExportOptio
         # asdict() makes pairs of the keys of a Counter
         console.result({"folder": target.uri(), **asdict(summary), "splits": dict(summary.splits)})
         shares = ", ".join(f"{name} {count}" for name, count in summary.splits.items())
-        console.say(f"Wrote {summary.pictures} pictures as {options.format} to {redact(target.uri())}: {shares}")
+        console.say(
+            f"Wrote {counted(summary.pictures, 'picture')} as {options.format} to {redact(target.uri())}: {shares}"
+        )
         if options.images != "none" and summary.written < summary.pictures:
-            console.say(f"  {summary.pictures - summary.written} pictures were there already")
+            console.say(f"  {counted(summary.pictures - summary.written, 'picture', 'was/were')} there already")
     if not summary.annotations:
         console.say("  none of them has an annotation: the output holds no labels of these pictures")
     _say_what_is_left_out(console, summary)

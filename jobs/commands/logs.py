@@ -10,10 +10,12 @@ from pathlib import Path
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from jobs.submission import Head
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.logs.run import DRIVER
 from pipeline.paths import LOGS
 from pipeline.run.lock import holder, is_stale
+from pipeline.run.parts import at_work
 from pipeline.storage import Store, redact
 
 _LOOK_EVERY_SECONDS = 2.0
@@ -21,6 +23,8 @@ _LOOK_EVERY_SECONDS = 2.0
 
 def logs_command(console: Console, what: str, address: str, *, follow: bool, workers: bool) -> int:
     """Print the log of a submission, or of the newest run of an output, which needs no cluster."""
+    if follow and console.as_json:
+        raise InputError("--follow: a log that grows is no JSON document; leave out --json")
     if _is_output(what):
         _from_output(console, what, follow=follow, workers=workers)
         return DONE
@@ -55,7 +59,7 @@ def _from_output(console: Console, output: str, *, follow: bool, workers: bool) 
         for name in others:
             _write(f"==> {name} <==\n{_text(store, name)}")
     elif others:
-        console.note(f"{len(others)} log files of workers: --workers prints them, too")
+        console.note(f"{counted(len(others), 'log file')} of workers: --workers prints them, too")
     if follow:
         _follow(store, driver, _write)
     else:
@@ -69,14 +73,15 @@ def _newest_run(store: Store) -> str | None:
 
 
 def _follow(store: Store, name: str, write: Callable[[str], None]) -> None:
-    """The file's lines as they come, until nobody holds the output's lock any more."""
+    """The file's lines as they come, until nobody holds the output's lock, or that of a part, any more."""
     shown = 0
     while True:
         lock = holder(store)
+        working = (lock is not None and not is_stale(lock)) or at_work(store)
         lines = _text(store, name).splitlines(keepends=True)
         write("".join(lines[shown:]))
         shown = max(shown, len(lines))
-        if lock is None or is_stale(lock):
+        if not working:
             return
         time.sleep(_LOOK_EVERY_SECONDS)
 

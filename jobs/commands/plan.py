@@ -7,11 +7,12 @@ from typing import Any
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline import quantity
+from pipeline.devices import Device, Precision, device_named, recognised
 from pipeline.job import Job
 from pipeline.run.cluster import capacity
-from pipeline.run.devices import Device, Precision, device_named, recognised
 from pipeline.run.estimate import Estimate, estimate, recorded
 from pipeline.run.graph import demand_of
 from pipeline.run.label_check import check_labels
@@ -97,7 +98,7 @@ def _planned(
     }
     approx = "" if amount.exact else "about "
     rows = [
-        ("source", f"{_files(job, len(plan.files))}, {approx}{amount.samples} samples"),
+        ("source", f"{_files(job, len(plan.files))}, {approx}{counted(amount.samples, 'sample')}"),
         ("pictures", _pictures(job)),
         ("captions", f"'{job.layout.caption}'" if job.layout.caption else _captions(job)),
         ("labels", _labels(job)),
@@ -105,7 +106,10 @@ def _planned(
         ("method", f"{job.method_label} on {job.device}, batches of {job.batch_size}"),
         ("workers", f"{_range(room.workers)} {room.where}"),
         ("output", redact(job.store.uri())),
-        ("shards", f"{approx}{amount.shards} of {job.shard_size} samples; {plan.committed} committed already"),
+        (
+            "shards",
+            f"{approx}{amount.shards:,} of {counted(job.shard_size, 'sample')}; {plan.committed:,} committed already",
+        ),
         ("bytes to read", f"{approx}{quantity.size(guess.bytes_in)}"),
         ("fingerprint", job.fingerprint),
     ]
@@ -135,7 +139,7 @@ def _cost(job: Job, guess: Estimate, price: float | None) -> list[tuple[str, str
     ]
     rows = [
         ("speed", f"{speed.images_per_second:.3g} images/s per worker, from {speed.origin}"),
-        ("time", f"about {quantity.duration(guess.seconds)} with {guess.workers} workers, once they have started"),
+        ("time", f"about {quantity.duration(guess.seconds)} with {counted(guess.workers, 'worker')}, once started"),
         ("cost", f"about {guess.device_hours:.3g} {device} hours"),
         ("bytes to write", f"about {quantity.size(guess.bytes_out)}"),
         ("beside", f"{', '.join(beside) or 'unknown'}; each worker has one of both"),
@@ -165,19 +169,15 @@ def _operations(speed: Throughput | None, device: Device | None, precision: Prec
     """What was counted for a picture, how fast that is here, and what a GPU could do."""
     if speed is None or speed.tflop_per_image is None:
         return []
-    said = f"{_flop(speed.tflop_per_image)} per image in convolutions, matrix products and attention"
+    said = f"{quantity.flop(speed.tflop_per_image)} per image in convolutions, matrix products and attention"
     if speed.tflops is not None:
-        said += f"; here {_flop(speed.tflops)}/s while the method works"
+        said += f"; here {quantity.flop(speed.tflops)}/s while the method works"
     rows = [("operations", said)]
     most = _ceiling(speed, device, precision)
     if device is not None and most is not None:
         peak = f"{device.peak(precision):,g} TFLOP/s in {precision}, of its data sheet"
         rows.append(("at most", f"{quantity.measured(most)} images/s on one {device.name} ({peak})"))
     return rows
-
-
-def _flop(tera: float) -> str:
-    return f"{quantity.measured(tera)} TFLOP" if tera >= 0.1 else f"{quantity.measured(1000 * tera)} GFLOP"
 
 
 def _pictures(job: Job) -> str:
@@ -199,7 +199,7 @@ def _labels(job: Job) -> str:
         member = job.layout.labels
         return "none" if member is None else f"'{member}' of each sample, where it holds labels"
     try:
-        return f"{redact(job.spec.source.labels.uri or '')} ({table.info.format}), of {len(table)} pictures"
+        return f"{redact(job.spec.source.labels.uri or '')} ({table.info.format}), of {counted(len(table), 'picture')}"
     finally:
         table.close()
 
@@ -208,7 +208,7 @@ def _files(job: Job, number: int) -> str:
     """``3 parquet files``; loose pictures are a folder, however many groups a plan makes of them."""
     if job.source_format == "folder":
         return "loose pictures"
-    return f"{number} {_format(job)} file{'' if number == 1 else 's'}"
+    return counted(number, f"{_format(job)} file")
 
 
 def _format(job: Job) -> str:

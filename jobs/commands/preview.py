@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.console import DONE, Console
-from pipeline.preview import preview
+from pipeline import quantity
+from pipeline.preview import preview_jobs
 from pipeline.spec import JobSpec
 
 
-def preview_command(console: Console, path: Path, overrides: list[str], count: int, out: Path) -> int:
-    """Write the side-by-side picture."""
-    written = preview(JobSpec.load(path, overrides), count, out)
-    console.result({"preview": str(written)})
-    console.say(f"Wrote {written}")
+def preview_command(console: Console, paths: Sequence[Path], overrides: list[str], count: int, out: Path) -> int:
+    """Write the side-by-side picture of one job or several, and say what a picture takes."""
+    seconds = preview_jobs([JobSpec.load(path, overrides) for path in paths], count, out)
+    console.result({"preview": str(out), "seconds_per_image": seconds})
+    for name, each in seconds.items():
+        took = "translated nothing" if each is None else f"{quantity.duration(each)} a picture on this machine"
+        console.say(f"{name}: {took}")
+    console.say(f"Wrote {out}")
     return DONE

@@ -8,6 +8,7 @@ from pathlib import Path
 from jobs.commands.output import open_output
 from jobs.console import DONE, Console
 from jobs.progress import counting
+from methods.counting import counted
 from pipeline.output.export.folder import MANIFEST
 from pipeline.output.push import push, repository_of
 from pipeline.storage import Store, absolute
@@ -21,6 +22,6 @@ def push_command(console: Console, output: str, target: str, *, private: bool) -
     with counting("files", quiet=console.quiet) as watch:
         summary = push(store, target, private=private, watch=watch)
     console.result(asdict(summary))
-    already = f", {summary.already} were there already" if summary.already else ""
-    console.say(f"Uploaded {summary.files} files ({summary.bytes / 1e6:.1f} MB) to {summary.url}{already}")
+    already = f", {summary.already:,} there already" if summary.already else ""
+    console.say(f"Uploaded {counted(summary.files, 'file')} ({summary.bytes / 1e6:.1f} MB) to {summary.url}{already}")
     return DONE

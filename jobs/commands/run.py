@@ -9,10 +9,11 @@ from jobs.console import DONE, OVER_LIMIT, Console
 from jobs.progress import progress_view, run_shown
 from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
+from methods.counting import counted, does
 from pipeline import quantity
 from pipeline.paths import DATA, IMAGES, MERGED_INDEX, REPORT_FILE
 from pipeline.run.driver import Order, Outcome, run_job
-from pipeline.run.lock import Busy
+from pipeline.run.lock import Busy, shows_life
 from pipeline.run.parts import WHOLE, Part
 from pipeline.run.progress import Progress
 from pipeline.run.targets import run_targets
@@ -35,26 +36,23 @@ def run_command(
 ) -> int:
     """Run a job with progress on standard error; returns the exit code.
 
-    With ``if_busy="skip"`` an output that another run holds is left to it, which counts as done.
+    With ``if_busy="skip"`` an output that another run is at work on is left to it, which counts as done. A scheduler's
+    second attempt comes before the lock of the first, which died, has run out: it waits for that and goes on.
     """
-    try:
-        piece = WHOLE if part is None else Part.parse(part)
-        return _run(
-            console,
-            path,
-            overrides,
-            local=local,
-            processes=processes,
-            part=piece,
-            fresh=fresh,
-            steal_lock=steal_lock,
-        )
-    except Busy as error:
-        if if_busy == "fail":
-            raise
-        console.problem(redact(f"skipped: {error}"))
-        console.result({"state": "skipped", "reason": redact(str(error))})
-        return DONE
+    piece = WHOLE if part is None else Part.parse(part)
+    options = {"local": local, "processes": processes, "part": piece, "fresh": fresh, "steal_lock": steal_lock}
+    while True:
+        try:
+            return _run(console, path, overrides, **options)
+        except Busy as error:
+            if if_busy == "fail":
+                raise
+            said = redact(str(error))
+            console.progress(f"{said}: looking whether it is alive")
+            if shows_life(error):
+                console.problem(f"skipped: {said}")
+                console.result({"state": "skipped", "reason": said})
+                return DONE
 
 
 def _run(
@@ -74,7 +72,7 @@ def _run(
     with progress_view(console.quiet, run_shown, "starting workers") as watch:
         latest = Progress()
 
-        def counted(progress: Progress) -> None:
+        def seen(progress: Progress) -> None:
             nonlocal latest
             latest = progress
             watch(progress)
@@ -85,7 +83,7 @@ def _run(
                 "processes": processes,
                 "part": part,
                 "steal_lock": steal_lock,
-                "watch": counted,
+                "watch": seen,
                 "say": console.progress,
                 "log_options": verbosity().log_files,
             }
@@ -95,7 +93,10 @@ def _run(
                 outcomes = {"": run_job(spec, fresh=fresh, **options)}
         except (KeyboardInterrupt, SystemExit) as stopped:
             committed = latest.before + latest.shards
-            stopped.add_note(f"{committed} shards are committed, {latest.attempted} images of them by this run")
+            stopped.add_note(
+                f"{counted(committed, 'shard', 'is/are')} committed, "
+                f"{counted(latest.attempted, 'image')} of them by this run"
+            )
             raise
     for target, outcome in outcomes.items():
         before = f"{target}: " if target else ""
@@ -151,13 +152,13 @@ def _compared(outcome: Outcome) -> dict[str, Any] | None:
 def _tell(console: Console, outcome: Outcome) -> None:
     store = outcome.job.store
     if outcome.state == "nothing_to_do":
-        console.say(f"Nothing to do: all {outcome.progress.before} shards of {store.uri()} are committed.")
+        console.say(f"Nothing to do: all of {store.uri()} is committed ({counted(outcome.progress.before, 'shard')}).")
         return
     if not outcome.summarised:
         console.say(
-            f"[bold]Part done[/bold]: {outcome.progress.attempted} samples by this run; {outcome.unfinished} source "
-            "files of other parts are not finished. The last part to end summarises the output, as does "
-            "`sceneshift finalise`"
+            f"[bold]Part done[/bold]: {counted(outcome.progress.attempted, 'sample')} by this run; "
+            f"{counted(outcome.unfinished, 'source file')} of other parts {does(outcome.unfinished, 'is/are')} not "
+            "finished. The last part to end summarises the output, as does `sceneshift finalise`"
         )
         return
     rows = outcome.summary.rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from jobs.console import DONE, Console
+from methods.counting import counted
 from methods.errors import InputError
 from methods.weights import identity
 from pipeline import metrics
@@ -31,11 +32,11 @@ def stats_command(console: Console, source: str, out: str, wanted: list[str], de
             raise InputError(f"--metric {metric.name}: is measured of each picture; metrics of sets are {known}")
     networks = {uri: identity(uri) for entry in entries for uri in metrics.weight_uris(entry)}
     spec = validated(SourceSpec, {"uri": source}, "SOURCE")
-    found = dataset_statistics(spec, asked, networks, lambda seen: console.progress(f"{seen:,} pictures"))
+    found = dataset_statistics(spec, asked, networks, lambda seen: console.progress(counted(seen, "picture")))
     Store(out).put("", found.to_bytes())
     sizes = {name: len(rows) for name, rows in found.features.items()}
     console.result({"statistics": out, "pictures": found.pictures, "unreadable": found.unreadable, "features": sizes})
-    console.say(f"Wrote {out}: {found.pictures:,} pictures, features of {max(sizes.values()):,}")
+    console.say(f"Wrote {out}: {counted(found.pictures, 'picture')}, features of {max(sizes.values()):,}")
     if found.unreadable:
-        console.problem(f"note: {found.unreadable:,} pictures that were looked at cannot be read, and are left out")
+        console.problem(f"note: {counted(found.unreadable, 'picture')} cannot be read: left out")
     return DONE

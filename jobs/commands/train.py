@@ -9,23 +9,28 @@ from pathlib import Path
 from jobs.console import DONE, Console
 from jobs.progress import losses
 from jobs.training import STOPPED, run_training
+from methods.counting import counted
 from pipeline.quantity import duration, size
 from pipeline.storage import Store, redact
 from pipeline.training.spec import TrainSpec
 
 
 def train_command(
-    console: Console, path: Path, overrides: list[str], *, fresh: bool, steal_lock: bool, export: Path | None
+    console: Console,
+    path: Path,
+    overrides: list[str],
+    *,
+    fresh: bool,
+    steal_lock: bool,
+    export: Path | None = None,
+    dry_run: bool = False,
 ) -> int:
-    """Train with progress on standard error, or with ``export`` write the newest checkpoint's weights; exit code."""
+    """Train with progress on standard error, or :func:`export_command`, or :func:`dry_run_command`; exit code."""
     spec = TrainSpec.load(path, overrides)
     if export is not None:
-        from pipeline.training.run import export_checkpoint
-
-        step, written = export_checkpoint(spec, export)
-        console.result({"state": "exported", "step": step, "weights": str(written)})
-        console.say(f"Wrote the weights of step {step} to {written}")
-        return DONE
+        return export_command(console, spec, export)
+    if dry_run:
+        return dry_run_command(console, spec)
     begun = time.monotonic()
     trained = run_training(console, spec, fresh=fresh, steal_lock=steal_lock)
     step, last = trained.step, trained.last
@@ -56,7 +61,9 @@ def train_command(
         return STOPPED
     if trained.ended == "patience":
         console.say(f"Ended early: {_no_better(spec)}")
-    console.say(f"[bold]Done[/bold]: {step} steps of {spec.objective.name}" + (f"; {losses(last)}" if last else ""))
+    console.say(
+        f"[bold]Done[/bold]: {counted(step, 'step')} of {spec.objective.name}" + (f"; {losses(last)}" if last else "")
+    )
     console.say(f"  weights      {redact(store.uri('model.safetensors'))}")
     if spec.validation.best is not None:
         console.say(f"  best         {redact(store.uri('best.safetensors'))}, by {spec.validation.best}")
@@ -69,11 +76,20 @@ def _no_better(spec: TrainSpec) -> str:
     return f"no better {spec.validation.best} in {spec.validation.patience} validations"
 
 
-def dry_run_command(console: Console, path: Path, overrides: list[str]) -> int:
+def export_command(console: Console, spec: TrainSpec, path: Path) -> int:
+    """Write the weights of the newest checkpoint; nothing is trained."""
+    from pipeline.training.run import export_checkpoint
+
+    step, written = export_checkpoint(spec, path)
+    console.result({"state": "exported", "step": step, "weights": str(written)})
+    console.say(f"Wrote the weights of step {step} to {written}")
+    return DONE
+
+
+def dry_run_command(console: Console, spec: TrainSpec) -> int:
     """Print what a training would cost; three steps are taken, nothing is written."""
     from pipeline.training.dry_run import dry_run
 
-    spec = TrainSpec.load(path, overrides)
     found = dry_run(spec)
     console.result(asdict(found))
     rows = [

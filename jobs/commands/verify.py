@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from jobs.commands.output import open_output
 from jobs.console import DONE, FAILED, Console
+from methods.counting import counted
 from pipeline.output.verify import verify
 from pipeline.storage import redact
 
@@ -15,13 +16,18 @@ def verify_command(console: Console, output: str, *, decode: bool) -> int:
     store, _ = open_output(output)
     verdict = verify(store, decode=decode)
     console.result(asdict(verdict))
-    counts = f"{verdict.parts} shards, {verdict.rows} rows ({verdict.ok} ok)"
+    counts = f"{counted(verdict.parts, 'shard')}, {counted(verdict.rows, 'row')} ({verdict.ok:,} ok)"
     if not verdict.sound:
         for problem in verdict.problems:
             console.problem(problem)
-        console.say(f"[bold red]Damaged[/bold red]: {redact(store.uri())}, {counts}, {verdict.problem_count} problems")
+        console.say(
+            f"[bold red]Damaged[/bold red]: {redact(store.uri())}, {counts}, "
+            f"{counted(verdict.problem_count, 'problem')}"
+        )
         return FAILED
     console.say(f"[bold]Sound[/bold]: {redact(store.uri())}, {counts}")
     if verdict.orphans:
-        console.say(f"  {len(verdict.orphans)} data files are not committed; a run overwrites them")
+        console.say(
+            f"  {counted(len(verdict.orphans), 'data file', 'is/are')} not committed; a run overwrites what lies there"
+        )
     return DONE

@@ -11,6 +11,7 @@ import typer
 from jobs.commands.sample_data import sample_data_command
 from jobs.console import Console, run_safely
 from jobs.gallery.build import SAMPLES, build
+from methods.counting import counted
 
 OUT = Path("demo-out/gallery")
 SPECS = Path(__file__).resolve().parent.parent / "examples" / "gallery"
@@ -24,7 +25,7 @@ def gallery(console: Console) -> int:
     print("rendering streets", file=sys.stderr)
     sample_data_command(console, str(OUT / "streets"), SAMPLES, "128", "day", FIRST_SEED, "webdataset", "night")
     exhibits, absent = build(sorted(SPECS.glob("*.yaml")), OUT, note=lambda text: print(text, file=sys.stderr))
-    console.say(f"{len(exhibits)} jobs shown in {OUT / 'index.html'}, contact sheet {OUT / 'sheet.jpg'}")
+    console.say(f"{counted(len(exhibits), 'job')} shown in {OUT / 'index.html'}, contact sheet {OUT / 'sheet.jpg'}")
     for each in absent:
         console.say(f"  not shown: {each.method} ({each.reason})")
     console.say(f"That took {time.monotonic() - begun:.0f} s.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from pipeline.spec import JobSpec
 
 Target = Literal["kuberay", "cronjob", "systemd", "airflow", "slurm"]
 TARGETS: tuple[str, ...] = get_args(Target)
+IN_CONTAINERS = ("kuberay", "cronjob")
+"""Targets whose runs see what is in their image and what is mounted, and nothing else."""
 _FILES: dict[str, dict[str, str]] = {
     "kuberay": {"kuberay.yaml.j2": "raycronjob.yaml"},
     "cronjob": {"cronjob.yaml.j2": "cronjob.yaml"},
@@ -23,6 +27,8 @@ _FILES: dict[str, dict[str, str]] = {
     "airflow": {"airflow.py.j2": "{module}.py"},
     "slurm": {"slurm.sbatch.j2": "{name}.sbatch", "slurm.scrontab.j2": "{name}.scrontab"},
 }
+# Kubernetes cuts off: the names of pods add to it.
+_LONGEST_NAME = 40
 RAY_VERSION = "2.60.0"
 
 
@@ -59,11 +65,16 @@ def render(schedule: Schedule, target: str) -> dict[str, str]:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise InputError(f"--time-zone {schedule.zone}: no such zone; expected one such as Europe/Berlin") from None
     if not re.fullmatch(r"/[\w./-]*", str(schedule.folder)):
-        raise InputError(f"--folder {schedule.folder}: expected an absolute path of letters, digits and . _ - /")
-    name = re.sub(r"[^a-z0-9]+", "-", schedule.spec.name.lower()).strip("-")[:40].strip("-") or "job"
+        raise InputError(
+            f"--folder {schedule.folder}: expected an absolute path of letters, digits and . _ - / (without it, it is "
+            "that of --out)"
+        )
+    if target in IN_CONTAINERS and not re.fullmatch(r"[!-~]+", schedule.image):
+        raise InputError(f"--image '{schedule.image}': expected the name of a container image")
+    name = _plain(schedule.spec.name)
     compute = schedule.spec.compute
-    workers = compute.workers if isinstance(compute.workers, tuple) else (compute.workers, compute.workers)
-    least, most = (1, 1) if compute.workers == "auto" else workers
+    workers = 1 if compute.workers == "auto" else compute.workers
+    least, most = workers if isinstance(workers, tuple) else (workers, workers)
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -85,6 +96,8 @@ def render(schedule: Schedule, target: str) -> dict[str, str]:
         "least": least,
         "most": most,
         "cpus": max(1, round(compute.cpus)),
+        "all_cpus": max(1, math.ceil(compute.cpus * most)),
+        "all_gpus": math.ceil(compute.gpus * most),
         "gpus": round(compute.gpus) if compute.gpus >= 1 else (1 if compute.gpus > 0 else 0),
         "ray": RAY_VERSION,
     }
@@ -92,4 +105,13 @@ def render(schedule: Schedule, target: str) -> dict[str, str]:
         pattern.format(**values): templates.get_template(template).render(values)
         for template, pattern in _FILES[target].items()
     }
-    return files if target in ("kuberay", "cronjob") else files | {"job.yaml": schedule.text}
+    return files if target in IN_CONTAINERS else files | {"job.yaml": schedule.text}
+
+
+def _plain(name: str) -> str:
+    """A job's name as schedulers take it. Where letters are lost, a hash keeps two such jobs apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9 _.-]+", name) and 0 < len(plain) <= _LONGEST_NAME:
+        return plain
+    kept = plain[:_LONGEST_NAME].strip("-") or "job"
+    return f"{kept}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

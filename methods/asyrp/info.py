@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from methods.asyrp.params import AsyrpParams
 from methods.base import MethodInfo, Preset
 from methods.nn.clip_names import released_uri
+from methods.street_labels import STREET_LABELS
 
 _SDEDIT = "https://image-editing-test-12345.s3-us-west-2.amazonaws.com/checkpoints"
+# the small denoiser of the rendered streets, and where its blocks were trained to act
+_STREET = {"image_size": 32, "num_head_channels": 32, "norm_num_groups": 8, "t_edit": 500, "t_boost": 0}
+
+
+def _street(weather: str) -> Preset:
+    summary = f"rendered streets, day to {weather}; bundled, 32 px"
+    attributes = [{"block": f"bundled://street-asyrp-{weather}"}]
+    return Preset(summary, "bundled://street-ddpm", {**_STREET, "attributes": attributes}, STREET_LABELS[weather])
 
 
 def _weight_uris(params: AsyrpParams, weights: str | None) -> Sequence[str]:
@@ -34,9 +43,12 @@ INFO = MethodInfo(
         "ffhq": Preset("faces of FFHQ, 256 px; set weights (ffhq_10m.pt) and attributes"),
         "metfaces": Preset("painted faces, 256 px; set weights (metface_p2.pt) and attributes"),
         "bedroom": Preset("LSUN bedrooms, 256 px; set attributes", f"{_SDEDIT}/bedroom.ckpt"),
+        "street_night": _street("night"),
+        "street_snow": _street("snow"),
     },
     inputs=("image",),
     shard_size=32,
     batch_size=(2, 8),
+    compiles=True,
     weight_uris=_weight_uris,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,12 +16,13 @@ from methods.asyrp.params import AsyrpParams
 from methods.asyrp.pictures import to_square
 from methods.asyrp.process import CombinedShift, generate, invert, linear_alphas, reverse_plan, sequence
 from methods.asyrp.recorded_shift import RecordedShift
+from methods.asyrp.text_pairs import chosen_texts
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.ddpm_unet import DDPMUNet
 from methods.nn.guided_unet import GuidedUNet
 from methods.nn.unconditional import bottleneck_channels, load_denoiser
-from methods.sharing import shared_network, shared_work
+from methods.sharing import loaded_once
 
 
 class Asyrp:
@@ -56,7 +57,8 @@ class Asyrp:
         self.t_edit, self.t_boost = t_edit, t_boost
         self.alphas = linear_alphas(params.beta_start, params.beta_end)
         process = (params.steps_inversion, params.t_0, params.beta_start, params.beta_end)
-        self.inversions = shared_work((type(self), id(self.unet), *process))
+        self.inverted = ("inversion", type(self), id(self.unet), *process)
+        self.shares = frozenset({self.inverted})
 
     @classmethod
     def build(cls, params: AsyrpParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> Asyrp:
@@ -69,10 +71,14 @@ class Asyrp:
             raise InputError(f"asyrp needs a UNet: set method.weights or a preset ({', '.join(INFO.presets)})")
         path = store.fetch(weights)
         shape = (params.norm_num_groups, params.num_head_channels)
-        unet = shared_network((cls, path, *shape, device, dtype), lambda: load_denoiser(path, *shape))
+        unet = loaded_once((cls, path, *shape, device, dtype), lambda: load_denoiser(path, *shape))
         if params.image_size % unet.config.factor:
             raise InputError(f"{path}: image_size is {params.image_size}, expected a multiple of {unet.config.factor}")
         return cls(unet, load_shift(params, unet), *chosen_timesteps(params), params, device, dtype)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return [(self.unet, "encode"), (self.unet, "decode")]
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(3, S, S) float32 in [-1, 1] with S = ``image_size``; the aspect ratio is not kept.
@@ -95,7 +101,7 @@ class Asyrp:
             latent = batch.noise(shape, "start")
         else:
             inverting = sequence(params.steps_inversion, params.t_0)
-            latent = self.inversions.of(batch, lambda: invert(self.unet, batch.inputs, self.alphas, inverting))
+            latent = batch.once(self.inverted, lambda: invert(self.unet, batch.inputs, self.alphas, inverting))
         timesteps = sequence(params.steps, params.t_0)
         plan = reverse_plan(self.alphas, timesteps, self.t_edit, self.t_boost, params.dt_lambda, params.dt_end)
         edited = generate(self.unet, latent, plan, self.shift, lambda t: batch.noise(shape, f"noise_t{t:03d}"))
@@ -148,6 +154,6 @@ def chosen_timesteps(params: AsyrpParams) -> tuple[int, int]:
 def _cosine(params: AsyrpParams) -> float:
     from methods.nn.clip import load_clip, text_cosine
 
-    assert params.source_text is not None
-    assert params.target_text is not None
-    return text_cosine(load_clip(params.clip), params.source_text, params.target_text)
+    texts = chosen_texts(params.texts, params.source_text, params.target_text)
+    assert texts is not None
+    return text_cosine(load_clip(params.clip), *texts)

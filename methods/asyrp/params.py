@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from methods.asyrp.text_pairs import TextPair, chosen_texts
 from methods.base import MethodParams
 from methods.nn.clip_names import ClipUri
 from methods.uris import WeightsUri
@@ -47,7 +48,10 @@ class AsyrpParams(MethodParams):
     """URI of the LPIPS table of x_t, in the same format."""
     text_cosine: Annotated[float, Field(gt=0, le=1)] | None = None
     """CLIP cosine of the source and target texts, from which ``t_edit`` is found. None: measured with ``clip`` on
-    ``source_text`` and ``target_text``."""
+    ``texts``, or ``source_text`` and ``target_text``."""
+    texts: TextPair | None = None
+    """One of the release's pairs of texts by name (``smiling``, ``dog_happy``, ``church_gothic``, ...), in place of
+    ``source_text`` and ``target_text``; used for ``text_cosine`` only."""
     source_text: str | None = None
     """What the images show; used for ``text_cosine`` only."""
     target_text: str | None = None
@@ -98,9 +102,11 @@ class AsyrpParams(MethodParams):
     def _consistent(self) -> Self:
         if not self.attributes:
             raise ValueError("attributes is empty: name at least one DeltaBlock, such as [{block: smiling.pth}]")
-        texts = self.source_text is not None and self.target_text is not None
-        if self.t_edit is None and (self.lpips_x0 is None or (self.text_cosine is None and not texts)):
-            raise ValueError("t_edit is not set: set it, or lpips_x0 with text_cosine or both texts to find it from")
+        texts = chosen_texts(self.texts, self.source_text, self.target_text)
+        if self.t_edit is None and (self.lpips_x0 is None or (self.text_cosine is None and texts is None)):
+            raise ValueError(
+                "t_edit is not set: set it, or lpips_x0 with text_cosine, texts or both texts to find it from"
+            )
         if self.t_boost is None and self.lpips_x is None:
             raise ValueError("t_boost is not set: set it (0 for no boost), or lpips_x to find it from")
         if self.t_edit is not None and self.t_edit > self.t_0:

@@ -25,12 +25,16 @@ class RecordedShift(nn.Module):
     def __init__(self, shifts: Mapping[int, Tensor]) -> None:
         super().__init__()
         self.timesteps = sorted(shifts)
-        self.register_buffer("shifts", torch.cat([shifts[timestep] for timestep in self.timesteps]))
+        self.shifts = nn.Parameter(torch.cat([shifts[timestep] for timestep in self.timesteps]), requires_grad=False)
 
     def at(self, timestep: int) -> Tensor:
         """(1, C, h, w) of a timestep; of two that are equally near, the noisier one's."""
         nearest = min(range(len(self.timesteps)), key=lambda n: (abs(self.timesteps[n] - timestep), -n))
-        return self.get_buffer("shifts")[nearest : nearest + 1]
+        return self.shifts[nearest : nearest + 1]
+
+    def by_timestep(self) -> dict[int, Tensor]:
+        """A copy of each, (1, C, h, w)."""
+        return dict(zip(self.timesteps, self.shifts.detach().clone().split(1), strict=True))
 
 
 def recorded_shift(content: Mapping[Any, Any], path: Path, shape: tuple[int, int, int], every: bool) -> RecordedShift:
@@ -60,7 +64,8 @@ def recorded_shift(content: Mapping[Any, Any], path: Path, shape: tuple[int, int
 
 
 def save_shifts(path: Path, shifts: Mapping[int, Tensor]) -> Path:
-    """Write shifts (1, C, h, w) by timestep as the release writes its means; under 0 their mean over timesteps."""
+    """Write shifts (1, C, h, w) by timestep as the release writes its means; under 0 their mean over timesteps, or the
+    one shift for all of them."""
     whole = torch.stack(list(shifts.values())).mean(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save({**{timestep: value.cpu() for timestep, value in shifts.items()}, EVERY: whole.cpu()}, path)

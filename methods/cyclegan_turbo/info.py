@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from methods.base import MethodInfo, Preset
 from methods.cyclegan_turbo.params import CycleGANTurboParams
+from methods.street_labels import STREET_LABELS
 
 _RELEASE = "https://www.cs.cmu.edu/~img2img-turbo/models"
 _MINI = "bundled://street-day2night"
 
 
-_NIGHT, _DAY = {"timeofday": "night"}, {"timeofday": "daytime"}
-_RAINY, _CLEAR = {"weather": "rainy"}, {"weather": "clear"}
+def _released(summary: str, file: str, direction: str, caption: str, target: str) -> Preset:
+    params = {"direction": direction, "caption": caption}
+    return Preset(summary, f"{_RELEASE}/{file}", params, STREET_LABELS[target])
 
 
-def _released(summary: str, file: str, direction: str, caption: str, labels: Mapping[str, str]) -> Preset:
-    return Preset(summary, f"{_RELEASE}/{file}", {"direction": direction, "caption": caption}, labels)
-
-
-def _mini(summary: str, direction: str, labels: Mapping[str, str]) -> Preset:
-    return Preset(summary, _MINI, {"direction": direction, "image_prep": "multiple_of_8"}, labels)
+def _mini(summary: str, direction: str, target: str) -> Preset:
+    params = {"direction": direction, "image_prep": "multiple_of_8"}
+    return Preset(summary, _MINI, params, STREET_LABELS[target])
 
 
 def _weight_uris(params: CycleGANTurboParams, weights: str | None) -> Sequence[str]:
@@ -38,20 +37,21 @@ INFO = MethodInfo(
     params=CycleGANTurboParams,
     presets={
         "day_to_night": _released(
-            "driving photos, day to night", "day2night.pkl", "a2b", "driving in the night", _NIGHT
+            "driving photos, day to night", "day2night.pkl", "a2b", "driving in the night", "night"
         ),
-        "night_to_day": _released("driving photos, night to day", "night2day.pkl", "b2a", "driving in the day", _DAY),
+        "night_to_day": _released("driving photos, night to day", "night2day.pkl", "b2a", "driving in the day", "day"),
         "clear_to_rainy": _released(
-            "driving photos, clear to rain", "clear2rainy.pkl", "a2b", "driving in heavy rain", _RAINY
+            "driving photos, clear to rain", "clear2rainy.pkl", "a2b", "driving in heavy rain", "rain"
         ),
         "rainy_to_clear": _released(
-            "driving photos, rain to clear", "rainy2clear.pkl", "b2a", "driving in the day", _CLEAR
+            "driving photos, rain to clear", "rainy2clear.pkl", "b2a", "driving in the day", "clear"
         ),
-        "street_day_to_night": _mini("rendered streets, day to night; bundled, 128 to 256 px", "a2b", _NIGHT),
-        "street_night_to_day": _mini("rendered streets, night to day; bundled, 128 to 256 px", "b2a", _DAY),
+        "street_day_to_night": _mini("rendered streets, day to night; bundled, 128 to 256 px", "a2b", "night"),
+        "street_night_to_day": _mini("rendered streets, night to day; bundled, 128 to 256 px", "b2a", "day"),
     },
     inputs=("image",),
     shard_size=128,
     batch_size=(4, 16),
+    compiles=True,
     weight_uris=_weight_uris,
 )

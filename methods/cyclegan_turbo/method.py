@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Hashable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from methods.cyclegan_turbo.loading import load_generator
 from methods.cyclegan_turbo.params import CycleGANTurboParams
 from methods.errors import BadSample, InputError
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
-from methods.sharing import Group, shared_work
 from methods.turbo.generator import OneStepGenerator
 
 
@@ -25,7 +25,7 @@ class CycleGANTurbo:
         embedding: (1, L, D) caption embedding.
         params: what the user set.
         device, dtype: where and in which precision the networks run. Latents and the scheduler step stay in float32.
-        encodings: shared with methods of the same encoder.
+        encoder: what the encoder depends on, to share what it makes with other methods of the same one.
     """
 
     info: ClassVar[MethodInfo] = INFO
@@ -37,10 +37,11 @@ class CycleGANTurbo:
         params: CycleGANTurboParams,
         device: torch.device,
         dtype: torch.dtype,
-        encodings: Group | None = None,
+        encoder: Hashable = None,
     ) -> None:
         self.params = params
-        self.encodings = encodings or Group()
+        self.encoder = ("encoding", encoder)
+        self.shares = frozenset({self.encoder} if encoder is not None else ())
         self.device = device
         generator = generator.to(device, dtype).eval().requires_grad_(False)
         # the two 1x1 convolutions on latents cost nothing and their rounding would be amplified 15 to 80 times
@@ -63,8 +64,12 @@ class CycleGANTurbo:
             presets = ", ".join(INFO.presets)
             raise InputError(f"cyclegan_turbo needs weights: set method.weights or a preset ({presets})")
         generator, embedding = load_generator(params, weights)
-        encodings = shared_work((cls, weights, params.base, params.direction, device, dtype))
-        return cls(generator, embedding, params, device, dtype, encodings)
+        encoder = (cls, weights, params.base, params.direction, device, dtype)
+        return cls(generator, embedding, params, device, dtype, encoder)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return self.generator.heavy()
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
@@ -86,5 +91,5 @@ class CycleGANTurbo:
         height, width = batch.inputs.shape[-2:]
         noise = batch.noise(self.generator.latent_shape(height, width), "latent")
         images = batch.inputs.contiguous(memory_format=torch.channels_last)
-        encoded = self.encodings.of(batch, lambda: self.generator.vae.encode(images))
+        encoded = batch.once(self.encoder, lambda: self.generator.vae.encode(images))
         return self.generator.finish(encoded, self.embedding, noise).clamp(-1.0, 1.0)

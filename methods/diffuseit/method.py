@@ -13,6 +13,7 @@ from torch import Tensor
 
 from methods import weights as store
 from methods.base import Batch, Inputs, MethodInfo, to_uint8
+from methods.counting import counted
 from methods.diffuseit.clip_loss import ClipEnsemble, CutsOf
 from methods.diffuseit.colour import match_colours
 from methods.diffuseit.cuts import DRAWS, Cuts, draw_cuts
@@ -80,7 +81,7 @@ class DiffuseIT:
         unet = load_denoiser(path, params.norm_num_groups, params.num_head_channels, class_conditional=True)
         classes = class_count(unet)
         if params.class_label is not None and params.class_label >= (classes or 0):
-            found = f"{classes} classes" if classes else "no classes"
+            found = counted(classes, "class") if classes else "no classes"
             raise InputError(f"method.params.class_label is {params.class_label}, but the UNet of {path} has {found}")
         if out_channels(unet) != 6:
             raise InputError(f"{path}: the UNet has {out_channels(unet)} channels out, expected 6 (a learned variance)")

@@ -29,6 +29,7 @@ INFO = MethodInfo(
     inputs=("image", "caption", "label_map"),
     shard_size=32,
     batch_size=(2, 8),
+    compiles=True,
     weight_uris=_weight_uris,
     check=_check,
 )

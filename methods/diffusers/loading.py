@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,21 @@ from methods.diffusers.folder import PipelineFolder
 from methods.diffusers.params import DiffusersParams
 from methods.errors import InputError, first_line
 from methods.nn.model_pack import unpack
+from methods.nn.quiet_libraries import quiet
+from methods.sharing import loaded_once
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A pipeline on its device, and what its call is given."""
+    """A pipeline on its device, what its call is given, and the name of its denoising network."""
 
     pipeline: Any
     choice: Choice
+    denoiser: str
 
 
 def load_pipeline(params: DiffusersParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> Loaded:
-    """Build the pipeline of a job.
+    """Build the pipeline of a job; jobs beside each other whose calls alone differ have one.
 
     Raises:
         InputError: as :func:`methods.diffusers.check.check_job`; or parts, LoRAs or scheduler settings that do not
@@ -39,6 +40,15 @@ def load_pipeline(params: DiffusersParams, weights: str | None, device: torch.de
     path = store.fetch(needed(weights))
     folder = PipelineFolder.read(path if path.is_dir() else unpack(path))
     choice = check_model(params, folder)
+    same = (weights, choice.pipeline, params.controlnet, params.loras, params.scheduler, repr(params.scheduler_options))
+    placed = (params.offload, params.vae_tiling, device, dtype)
+    pipeline = loaded_once((load_pipeline, *same, *placed), lambda: _ready(params, folder, choice, device, dtype))
+    return Loaded(pipeline, choice, folder.denoiser)
+
+
+def _ready(
+    params: DiffusersParams, folder: PipelineFolder, choice: Choice, device: torch.device, dtype: torch.dtype
+) -> Any:
     with quiet():
         pipeline = _built(params, folder, choice, dtype)
         _add_loras(pipeline, params)
@@ -49,10 +59,7 @@ def load_pipeline(params: DiffusersParams, weights: str | None, device: torch.de
             raise InputError(f"method.params.vae_tiling: {choice.pipeline} has no VAE that decodes in tiles")
         pipeline.vae.enable_tiling()
     _place(pipeline, params, device)
-    if params.compile:
-        part = folder.denoiser
-        setattr(pipeline, part, torch.compile(getattr(pipeline, part)))
-    return Loaded(pipeline, choice)
+    return pipeline
 
 
 def _built(params: DiffusersParams, folder: PipelineFolder, choice: Choice, dtype: torch.dtype) -> Any:
@@ -134,23 +141,3 @@ def _place(pipeline: Any, params: DiffusersParams, device: torch.device) -> None
         pipeline.enable_model_cpu_offload(device=device)
     else:
         pipeline.enable_sequential_cpu_offload(device=device)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without bars and advice of the libraries, which a log of many workers has no use for."""
-    from diffusers.utils import logging as ours
-    from transformers.utils import logging as theirs
-
-    bars = ours.is_progress_bar_enabled(), theirs.is_progress_bar_enabled()
-    levels = ours.get_verbosity(), theirs.get_verbosity()
-    for each in (ours, theirs):
-        each.disable_progress_bar()
-        each.set_verbosity_error()
-    try:
-        yield
-    finally:
-        for each, bar, level in zip((ours, theirs), bars, levels, strict=True):
-            each.set_verbosity(level)
-            if bar:
-                each.enable_progress_bar()

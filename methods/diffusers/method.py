@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from methods.base import Batch, Inputs, MethodInfo
 from methods.diffusers.info import INFO
-from methods.diffusers.loading import Loaded, load_pipeline, quiet
+from methods.diffusers.loading import Loaded, load_pipeline
 from methods.diffusers.params import DiffusersParams
 from methods.diffusers.prompts import filled
 from methods.errors import BadSample
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
+from methods.nn.quiet_libraries import quiet
 from methods.turbo.condition import condition
 
 BATCHED = frozenset(
@@ -51,7 +52,7 @@ class DiffusersPipeline:
 
     def __init__(self, loaded: Loaded, params: DiffusersParams, device: torch.device) -> None:
         self.params, self.device = params, device
-        self.pipeline, self.choice = loaded.pipeline, loaded.choice
+        self.pipeline, self.choice, self.denoiser = loaded.pipeline, loaded.choice, loaded.denoiser
         self.batched = self.choice.pipeline in BATCHED
         named = (params.mask, params.control if params.control not in ("image", "canny") else None)
         self.masks = frozenset(name for name in named if name is not None)
@@ -62,6 +63,10 @@ class DiffusersPipeline:
     ) -> DiffusersPipeline:
         """Load the pipeline. Raises InputError as :func:`methods.diffusers.loading.load_pipeline`."""
         return cls(load_pipeline(params, weights, device, dtype), params, device)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return [(self.pipeline, self.denoiser)]
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""

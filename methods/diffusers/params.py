@@ -73,8 +73,6 @@ class DiffusersParams(MethodParams):
     """Settings of the scheduler, by its own names (``use_karras_sigmas``)."""
     loras: tuple[LoraFile, ...] = ()
     """LoRA files that are merged into the model."""
-    compile: bool = False
-    """Compile the denoising network; the first batch of each size then takes minutes."""
     offload: Literal["none", "model", "sequential"] = "none"
     """Which parts wait in main memory while a GPU works: none; whole networks by turns; layer by layer (slow, least
     memory)."""

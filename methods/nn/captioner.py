@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods import weights as store
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from methods.nn.captioner_files import captioner_uris
 from methods.nn.clip import MEAN, STD
 from methods.nn.tensor_file import read_safetensors
+from methods.sharing import loaded_once
 
 _PROMPT = "a picture of"
 _BEAM = {"num_beams": 3, "max_length": 30, "min_length": 10, "repetition_penalty": 1.0, "do_sample": False}
@@ -59,7 +61,7 @@ class Captioner:
                 logging.enable_progress_bar()
         lost = sorted(report["missing_keys"])
         if lost:
-            raise InputError(f"{weights_file}: '{lost[0]}' missing ({len(lost)} tensors in all)")
+            raise InputError(f"{weights_file}: '{lost[0]}' missing ({counted(len(lost), 'tensor')} in all)")
         self.model.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]
         self.size = int(self.model.config.vision_config.image_size)
 
@@ -79,3 +81,8 @@ class Captioner:
         written = self.model.generate(pixel_values=pixels, input_ids=ids, **settings)
         # the start token stands in for the prompt's first, and its end token is left out
         return [self.tokenizer.decode(row[len(prompt) - 1 :].tolist()).strip() for row in written]
+
+
+def load_captioner(uri: str, device: torch.device) -> Captioner:
+    """A captioner, once for all methods beside each other. Raises as :class:`Captioner`."""
+    return loaded_once((Captioner, uri, device), lambda: Captioner(uri, device))

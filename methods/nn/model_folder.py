@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from methods.nn.model_pack import unpack
 from methods.nn.noise_schedule import configured_alphas
@@ -82,5 +83,5 @@ class ModelFolder:
             raise InputError(f"{self.folder / part}: cannot be loaded ({first_line(error)})") from None
         lost = sorted(report.get("missing_keys") or [])
         if lost:
-            raise InputError(f"{self.folder / part}: '{lost[0]}' missing ({len(lost)} tensors in all)")
+            raise InputError(f"{self.folder / part}: '{lost[0]}' missing ({counted(len(lost), 'tensor')} in all)")
         return network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -103,6 +103,17 @@ class StableDiffusion:
         sizes = torch.tensor([height, width, 0, 0, height, width], dtype=torch.float32, device=latents.device)
         return {"text_embeds": pooled.to(self.dtype), "time_ids": sizes.expand(len(latents), -1)}
 
+    def heavy(self) -> list[tuple[Any, str]]:
+        """What takes the time and can be compiled, as :class:`methods.compiling.Compilable`.
+
+        Reading attention maps goes through the UNet as it is: what is read changes from call to call.
+        """
+        return [(self, "predict"), (self.vae, "encoder"), (self.vae, "decoder")]
+
+    def predict(self, latents: Tensor, timestep: Tensor, states: Tensor, added: dict[str, Tensor] | None) -> Tensor:
+        """The UNet's output (B, C, h, w) for () int64 ``timestep``, all others in its dtype."""
+        return self.unet(latents, timestep, states, added_cond_kwargs=added, return_dict=False)[0]
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(C, h, w) of the latent of one image."""
         return self.latent_channels, height // self.downscale, width // self.downscale
@@ -125,7 +136,9 @@ class StableDiffusion:
         ``pooled`` (B, P) is the projection that SDXL takes.
         """
         states, added = embeddings.to(self.dtype), self.added(latents, pooled)
-        output = self.unet(latents.to(self.dtype), timestep, states, added_cond_kwargs=added, return_dict=False)[0]
+        # a number would be a constant of what is compiled
+        step = torch.tensor(timestep, device=latents.device)
+        output = self.predict(latents.to(self.dtype), step, states, added)
         return self.as_noise(latents, output, timestep)
 
     def as_noise(self, latents: Tensor, output: Tensor, timestep: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from methods.files import replacing
 
@@ -161,9 +162,11 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
     missing, extra = [name for name in own if name not in state], [name for name in state if name not in own]
     if missing:
         shape = tuple(own[missing[0]].shape)
-        raise InputError(f"{where}: '{missing[0]}' {shape} missing ({len(missing)} of {len(own)} tensors)")
+        raise InputError(f"{where}: '{missing[0]}' {shape} missing ({len(missing)} of {counted(len(own), 'tensor')})")
     if extra:
-        raise InputError(f"{where}: found '{extra[0]}' ({len(extra)} tensors too many), which the model does not have")
+        raise InputError(
+            f"{where}: found '{extra[0]}' ({counted(len(extra), 'tensor')} too many), which the model does not have"
+        )
     for name, tensor in state.items():
         if tensor.shape != own[name].shape:
             raise InputError(f"{where}: '{name}' is {tuple(tensor.shape)}, expected {tuple(own[name].shape)}")

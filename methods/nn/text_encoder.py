@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from methods.notices import notice
 
@@ -55,7 +56,7 @@ class TextEncoder:
                 logging.enable_progress_bar()
         lost = sorted(name for name in report["missing_keys"] if "position_ids" not in name)
         if lost:
-            raise InputError(f"{folder / part}: '{lost[0]}' missing ({len(lost)} tensors in all)")
+            raise InputError(f"{folder / part}: '{lost[0]}' missing ({counted(len(lost), 'tensor')} in all)")
         self.folder, self.device = folder, device
         self.encoder = encoder.to(device).eval().requires_grad_(False)
         self.width = int(encoder.config.hidden_size)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from methods.counting import counted
 from methods.errors import InputError
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.guided_unet import Encoded, GuidedUNet, UNetConfig
@@ -64,7 +65,8 @@ def load_denoiser(
     elif "time_embed.0.weight" in state:
         if _LABELS in state and not class_conditional:
             raise InputError(
-                f"{path}: found a class-conditional UNet ({len(state[_LABELS])} classes), expected an unconditional one"
+                f"{path}: found a class-conditional UNet ({counted(len(state[_LABELS]), 'class')}), "
+                f"expected an unconditional one"
             )
         with torch.device("meta"):
             unet = GuidedUNet(_guided_config(state, path, norm_num_groups, num_head_channels))

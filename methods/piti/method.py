@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -70,6 +70,11 @@ class PITI:
         reader = ConditionReader.build(params)
         base, upsampler = load_models(weights, params.upsampler, params.family)
         return cls(base, upsampler, reader, params, device, dtype)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        stages = [self.base] if self.upsampler is None else [self.base, self.upsampler]
+        return [(stage, "decoder") for stage in stages]
 
     def prepare(self, inputs: Inputs) -> Tensor:
         """(C, 256, 256) float32 in [-1, 1]; the aspect ratio is not kept.

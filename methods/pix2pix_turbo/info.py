@@ -45,5 +45,6 @@ INFO = MethodInfo(
     inputs=("image", "caption"),
     shard_size=128,
     batch_size=(4, 16),
+    compiles=True,
     weight_uris=_weight_uris,
 )

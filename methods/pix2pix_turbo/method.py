@@ -70,6 +70,10 @@ class Pix2PixTurbo:
             raise InputError(f"pix2pix_turbo needs weights: set method.weights or a preset ({presets})")
         return cls(load_weights(params, weights), params, device, dtype)
 
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return self.generator.heavy()
+
     def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
         return window_of(width, height, self.params.image_prep)

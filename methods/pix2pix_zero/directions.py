@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from methods import weights as store
+from methods.counting import counted
 from methods.errors import InputError
 from methods.nn.tensor_file import is_safetensors, read_pickle, read_safetensors, write_tensors
 from methods.nn.text_encoder import TextEncoder
@@ -90,7 +91,9 @@ def _check(embedding: Tensor, text: TextEncoder, where: str) -> None:
 def _only_tensor(path: Path) -> Tensor:
     tensors, _ = _tensors(path)
     if len(tensors) != 1:
-        raise InputError(f"{path}: found {len(tensors)} tensors ({', '.join(tensors)}), expected one of embeddings")
+        raise InputError(
+            f"{path}: found {counted(len(tensors), 'tensor')} ({', '.join(tensors)}), expected one of embeddings"
+        )
     return next(iter(tensors.values()))
 
 

@@ -2,7 +2,8 @@
 
 The release runs two passes: one that stores every map of every step, and one that follows them. Here both passes walk
 in lockstep, so that only the maps of the present step exist: for Stable Diffusion 1.4 at 512 pixels 133 MB an image
-(66 MB for real images) whatever the number of steps, where the release moves 6.6 GB to the host and back.
+(66 MB for real images) whatever the number of steps, where the release moves 6.6 GB to the host and back. Several
+edits of the same images follow one first pass, one after the other at each step.
 """
 
 from __future__ import annotations
@@ -19,6 +20,20 @@ from methods.nn.stable_diffusion import StableDiffusion
 
 # float16 gradients of the loss reach down to where the format has no numbers
 _HALF_SCALE = 1024.0
+
+
+class Edit(NamedTuple):
+    """One edit.
+
+    Attributes:
+        direction: (1 or B, 77, D), added to the captions of the second pass, never to the negative prompts.
+        guidance_amount: length of the gradient step.
+        guidance_scale: classifier-free guidance of both passes.
+    """
+
+    direction: Tensor
+    guidance_amount: float
+    guidance_scale: float
 
 
 class EditStep(NamedTuple):
@@ -49,40 +64,47 @@ def edit(
     latents: Tensor,
     caption: Tensor,
     negative: Tensor | None,
-    direction: Tensor,
+    edits: Sequence[Edit],
     steps: Sequence[Step],
     layers: Sequence[str],
-    guidance_amount: float,
-    guidance_scale: float,
-) -> Iterator[EditStep]:
-    """Both passes from ``latents``, step by step.
+) -> Iterator[list[EditStep]]:
+    """Both passes from ``latents``, step by step; for each of several edits the numbers that it has by itself.
 
     Args:
         latents: (B, C, h, w) float32 where both passes start.
         caption: (B, 77, D) embeddings of the captions.
         negative: (B, 77, D) embeddings of the negative prompts. ``None``: the captions themselves (real images); both
             halves of the first pass are then equal, and one is computed.
-        direction: (1 or B, 77, D), added to the captions of the second pass, never to the negative prompts.
+        edits: what is done to the images. With ``negative`` all have one ``guidance_scale``, which is that of the first
+            pass; without, the first pass does not depend on it.
         steps: of :func:`methods.nn.ddim.sampling_plan`.
         layers: cross-attention layers whose maps are kept in place.
-        guidance_amount: length of the gradient step.
-        guidance_scale: classifier-free guidance of both passes.
+
+    Raises:
+        ValueError: edits that have no first pass in common.
     """
-    reference = latents
+    scale = edits[0].guidance_scale
+    if negative is not None and any(each.guidance_scale != scale for each in edits):
+        raise ValueError("edits with a negative prompt follow one first pass only at one guidance scale")
+    reference, edited = latents, [latents] * len(edits)
     halves = [caption] if negative is None else [negative, caption]
-    changed = torch.cat([caption if negative is None else negative, caption + direction])
+    changed = [torch.cat([caption if negative is None else negative, caption + each.direction]) for each in edits]
     for step in steps:
         with torch.no_grad():
-            seen, reference_noise = _reference_pass(model, reference, torch.cat(halves), step, layers, guidance_scale)
+            seen, reference_noise = _reference_pass(model, reference, torch.cat(halves), step, layers, scale)
             reference = ddim_step(reference, reference_noise, step.alpha_from, step.alpha_to)
-        loss, gradient = _guide(model, latents, changed, step, layers, seen)
-        with torch.no_grad():
-            guided = torch.stack([latents, latents]) - guidance_amount * gradient
-            unconditional, conditional = model.noise(guided.flatten(0, 1), step.timestep, changed).chunk(2)
-            noise = unconditional + guidance_scale * (conditional - unconditional)
-            # the release goes on from the guided latent of the negative half, not from the caption's
-            latents = ddim_step(guided[0], noise, step.alpha_from, step.alpha_to)
-        yield EditStep(reference, latents, loss, gradient, guided, reference_noise, noise, seen)
+        done: list[EditStep] = []
+        for each, latents, embeddings in zip(edits, edited, changed, strict=True):
+            loss, gradient = _guide(model, latents, embeddings, step, layers, seen)
+            with torch.no_grad():
+                guided = torch.stack([latents, latents]) - each.guidance_amount * gradient
+                unconditional, conditional = model.noise(guided.flatten(0, 1), step.timestep, embeddings).chunk(2)
+                noise = unconditional + each.guidance_scale * (conditional - unconditional)
+                # the release goes on from the guided latent of the negative half, not from the caption's
+                after = ddim_step(guided[0], noise, step.alpha_from, step.alpha_to)
+            done.append(EditStep(reference, after, loss, gradient, guided, reference_noise, noise, seen))
+        edited = [each.latents for each in done]
+        yield done
 
 
 def _reference_pass(

@@ -8,6 +8,7 @@ from methods.base import MethodInfo, Preset
 from methods.nn.captioner_files import captioner_uris
 from methods.pix2pix_zero.banks import bank_of
 from methods.pix2pix_zero.params import Pix2PixZeroParams
+from methods.street_labels import STREET_LABELS
 
 _SD = "CompVis/stable-diffusion-v1-4"
 
@@ -20,8 +21,25 @@ def _released(summary: str, source: str, target: str) -> Preset:
     return Preset(summary, _SD, {"source": _concept(source), "target": _concept(target)})
 
 
-def _banks(summary: str, source: str, target: str) -> Preset:
-    return Preset(summary, _SD, {"source": source, "target": target})
+def _weather(source: str, target: str, summary: str) -> Preset:
+    return Preset(f"driving pictures, {summary}", _SD, {"source": source, "target": target}, STREET_LABELS[target])
+
+
+def _streets(weather: str) -> Preset:
+    return Preset(
+        f"rendered streets, day to {weather}; bundled, 32 px",
+        "bundled://street-text-to-image",
+        {
+            "direction": f"bundled://street-direction-{weather}",
+            "image_prep": "resize_32x32",
+            "steps": 25,
+            "guidance_amount": 1.0,
+            "guidance_scale": 3.5,
+            # latents of 8 x 8: too few values for statistics of white noise
+            "regularisation_rounds": 0,
+        },
+        STREET_LABELS[weather],
+    )
 
 
 def _weight_uris(params: Pix2PixZeroParams, weights: str | None) -> Sequence[str]:
@@ -41,14 +59,17 @@ INFO = MethodInfo(
         "cat_to_dog": _released("cats to dogs, the authors' embeddings", "cat", "dog"),
         "dog_to_cat": _released("dogs to cats, the authors' embeddings", "dog", "cat"),
         "horse_to_zebra": _released("horses to zebras, the authors' embeddings", "horse", "zebra"),
-        "day_to_night": _banks("driving pictures, day to night", "day", "night"),
-        "clear_to_fog": _banks("driving pictures, clear weather to fog", "clear", "fog"),
-        "clear_to_rain": _banks("driving pictures, clear weather to rain", "clear", "rain"),
-        "clear_to_snow": _banks("driving pictures, clear weather to snow", "clear", "snow"),
+        "day_to_night": _weather("day", "night", "day to night"),
+        "clear_to_fog": _weather("clear", "fog", "clear weather to fog"),
+        "clear_to_rain": _weather("clear", "rain", "clear weather to rain"),
+        "clear_to_snow": _weather("clear", "snow", "clear weather to snow"),
+        "street_night": _streets("night"),
+        "street_snow": _streets("snow"),
     },
     rounded=True,
     inputs=("image", "caption"),
     shard_size=32,
     batch_size=(4, 8),
+    compiles=True,
     weight_uris=_weight_uris,
 )

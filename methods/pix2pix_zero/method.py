@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,24 +11,24 @@ from torch import Tensor
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.attention_capture import cross_attention_layers
-from methods.nn.captioner import Captioner
+from methods.nn.captioner import load_captioner
 from methods.nn.captions import CaptionSource
 from methods.nn.ddim import sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.directions import load_concept, load_direction
-from methods.pix2pix_zero.edit import edit
+from methods.pix2pix_zero.edit import Edit, edit
 from methods.pix2pix_zero.info import INFO
 from methods.pix2pix_zero.inversion import inversion_plan, invert
 from methods.pix2pix_zero.params import Pix2PixZeroParams
 from methods.pix2pix_zero.regularise import Regularisation, pyramid_levels, shifts_from_noise
-from methods.sharing import shared_network, shared_work
+from methods.sharing import loaded_once
 
 _GUIDANCE_AMOUNT = {"real": 0.1, "synthetic": 0.15}
 
 
 class Pix2PixZero:
-    """One edit direction on a frozen text-to-image model; edits that are built beside each other share inversions.
+    """One edit direction on a frozen text-to-image model; edits of the same samples share inversion and first pass.
 
     Args:
         model: the text-to-image model.
@@ -66,8 +67,16 @@ class Pix2PixZero:
         self.inversion_negative = None
         if params.inversion_guidance_scale > 1:
             self.inversion_negative = _embedded(model, params.inversion_negative_prompt)
+        amount = params.guidance_amount
+        self.edit = Edit(
+            self.direction, _GUIDANCE_AMOUNT[params.mode] if amount is None else amount, params.guidance_scale
+        )
         guidance = (params.inversion_guidance_scale, params.inversion_negative_prompt)
-        self.inversions = shared_work((type(self), id(model), params.steps, *guidance, self.regularisation))
+        same = (type(self), id(model), params.steps, captions.rule)
+        self.inverted = ("inversion", *same, *guidance, self.regularisation)
+        first_pass = (params.mode, negative, None if negative is None else params.guidance_scale)
+        self.followed = ("first pass", self.inverted, *first_pass)
+        self.shares = frozenset({self.inverted, self.followed} | captions.shares)
 
     @classmethod
     def build(
@@ -83,18 +92,24 @@ class Pix2PixZero:
                 "pix2pix_zero needs a text-to-image model: set method.weights (CompVis/stable-diffusion-v1-4) or a "
                 f"preset ({', '.join(INFO.presets)})"
             )
-        model = shared_network(
-            (StableDiffusion, weights, device, dtype), lambda: StableDiffusion(weights, device, dtype)
-        )
+        model = loaded_once((StableDiffusion, weights, device, dtype), lambda: StableDiffusion(weights, device, dtype))
+
+        def concept(name: str) -> Tensor:
+            return loaded_once((load_concept, name, id(model)), lambda: load_concept(name, model.text))
+
         if params.direction is not None:
             direction = load_direction(params.direction, model.text)
         else:
             assert params.source is not None
             assert params.target is not None
-            direction = load_concept(params.target, model.text) - load_concept(params.source, model.text)
-        captioner = Captioner(params.captioner, device) if params.captioner else None
+            direction = concept(params.target) - concept(params.source)
+        captioner = load_captioner(params.captioner, device) if params.captioner else None
         captions = CaptionSource(model.text, params.caption, captioner)
         return cls(model, params.strength * direction, captions, params)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return self.model.heavy()
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
@@ -124,30 +139,26 @@ class Pix2PixZero:
         # guidance differentiates through the UNet, which inference mode forbids for everything made under it
         with torch.inference_mode(False), torch.no_grad():
             images = batch.inputs.clone()
-            captions = self.captions(images, batch.captions)
-            caption = self.model.text.embed(captions)
-            noise = batch.noise(self.model.latent_shape(*images.shape[-2:]), "latent").clone()
-            start = noise
-            if self.params.mode == "real":
-                start = self.inversions.of(
-                    batch, lambda: self._inverted(batch, images, noise, caption), tuple(captions)
-                )
-            amount = self.params.guidance_amount
-            steps = edit(
-                self.model,
-                start,
-                caption,
-                None if self.negative is None else self.negative.expand(len(batch), -1, -1),
-                self.direction,
-                self.sampling,
-                self.layers,
-                _GUIDANCE_AMOUNT[self.params.mode] if amount is None else amount,
-                self.params.guidance_scale,
-            )
-            latents = start
-            for step in steps:
-                latents = step.latents
+            # for each target by itself, whoever made its edit: what is cut of a caption is counted for it
+            captions = self.captions(images, batch)
+            latents = batch.at_once(self.followed, self, lambda asked: self._edited(batch, images, captions, asked))
             return self.model.decode(latents)
+
+    def _edited(
+        self, batch: Batch, images: Tensor, captions: Sequence[str], asked: Sequence[Pix2PixZero]
+    ) -> list[Tensor]:
+        """The latents (B, C, h, w) of this edit and of others with the same first pass."""
+        caption = self.model.text.embed(captions)
+        noise = batch.noise(self.model.latent_shape(*images.shape[-2:]), "latent").clone()
+        start = noise
+        if self.params.mode == "real":
+            start = batch.once(self.inverted, lambda: self._inverted(batch, images, noise, caption))
+        negative = None if self.negative is None else self.negative.expand(len(batch), -1, -1)
+        edits = [each.edit for each in asked]
+        latents = [start] * len(edits)
+        for steps in edit(self.model, start, caption, negative, edits, self.sampling, self.layers):
+            latents = [step.latents for step in steps]
+        return latents
 
     def _inverted(self, batch: Batch, images: Tensor, noise: Tensor, caption: Tensor) -> Tensor:
         latents = self.model.encode(images, noise)

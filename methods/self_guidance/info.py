@@ -38,9 +38,25 @@ INFO = MethodInfo(
                 "image_prep": "resize_1024x1024",
             },
         ),
+        "street_move_cars": Preset(
+            "generated streets by day, their cars moved to the right; bundled, 32 px",
+            "bundled://street-text-to-image",
+            {
+                "mode": "generated",
+                "image_prep": "resize_32x32",
+                "steps": 25,
+                "guidance_scale": 5.0,
+                "strength": 1500.0,
+                "schedule": "all",
+                "edits": [
+                    {"edit": "move", "words": ["cars"], "keep": "all", "by": [0.25, 0.0], "appearance_weight": 0.1}
+                ],
+            },
+        ),
     },
     inputs=("image", "caption"),
     shard_size=32,
     batch_size=(4, 8),
+    compiles=True,
     weight_uris=_weight_uris,
 )

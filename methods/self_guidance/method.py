@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from methods import weights as store
 from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.attention_capture import cross_attention_layers
-from methods.nn.captioner import Captioner
+from methods.nn.captioner import load_captioner
 from methods.nn.captions import CaptionSource
 from methods.nn.ddim import ancestral_plan, ddim_step, inversion_of, sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor, window_of
@@ -25,10 +25,11 @@ from methods.self_guidance.info import INFO
 from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.sampling import Noised, Prompt, Reference, Watch, guided_sampling
 from methods.self_guidance.tokens import bind, columns
+from methods.sharing import loaded_once
 
 
 class SelfGuidance:
-    """Edits by self-guidance on a frozen text-to-image model.
+    """Edits by self-guidance on a frozen text-to-image model; edits of the same samples share model and inversion.
 
     Args:
         model: the text-to-image model.
@@ -53,6 +54,8 @@ class SelfGuidance:
         self.params, self.device = params, model.device
         self.model, self.captions, self.pictures = model, captions, pictures
         self.terms = params.term_specs()
+        self.inverted = ("inversion", type(self), id(model), params.steps, captions.rule)
+        self.shares = frozenset({self.inverted} | captions.shares)
         self.watch = _watch(model, params)
         try:
             plan = ancestral_plan if params.sampler == "ddpm" else sampling_plan
@@ -93,10 +96,17 @@ class SelfGuidance:
             raise InputError(
                 "self_guidance needs a text-to-image model: set method.weights (CompVis/stable-diffusion-v1-4)"
             )
-        model = StableDiffusion(weights, device, dtype, sdxl=True)
-        captioner = Captioner(params.captioner, device) if params.captioner else None
+        model = loaded_once(
+            (StableDiffusion, weights, device, dtype, "sdxl"),
+            lambda: StableDiffusion(weights, device, dtype, sdxl=True),
+        )
+        captioner = load_captioner(params.captioner, device) if params.captioner else None
         pictures = {name: _picture(each.image) for name, each in params.references.items()}
         return cls(model, CaptionSource(model.text, params.caption, captioner), pictures, params)
+
+    def heavy(self) -> list[tuple[Any, str]]:
+        """As :class:`methods.compiling.Compilable`."""
+        return self.model.heavy()
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int] | None:
         """The part of a picture that ``image_prep`` keeps; ``None`` for all of it."""
@@ -127,7 +137,7 @@ class SelfGuidance:
         with torch.inference_mode(False), torch.no_grad():
             images = batch.inputs.clone()
             height, width = images.shape[-2:]
-            captions = self.captions(images, batch.captions)
+            captions = self.captions(images, batch)
             terms = [self._bound_or_refused(caption) for caption in captions]
             embedded = self.model.embed(captions)
             noise = batch.noise(self.model.latent_shape(height, width), "latent").clone()
@@ -140,7 +150,7 @@ class SelfGuidance:
                 start = batch.noise(noise.shape[1:], "start").clone()
                 source_prompt = None if self.negative is None else alone
             elif self.params.mode == "real":
-                start = self._inverted(self.model.encode(images, noise), alone)
+                start = batch.once(self.inverted, lambda: self._inverted(self.model.encode(images, noise), alone))
                 # the source is the picture itself: its inversion walked back under its caption alone
                 source_prompt = None if self.negative is None else alone
             latents = start

@@ -4,37 +4,63 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from methods.base import MethodParams
 from methods.nn.image_prep_names import ImagePrep
 from methods.self_guidance.warp_spec import UNCHANGED, Warp
 from methods.uris import WeightsUri
 
-Words = Annotated[list[str], Field(min_length=1)]
+
+def _words_or_all(value: Any) -> Any:
+    if isinstance(value, str) and value != "all":
+        raise ValueError(f"expected a list of words, such as [{value}], or all")
+    return value
+
+
+def _some(value: Any) -> Any:
+    if not value:
+        raise ValueError("expected words of the caption as a list, or all")
+    return value
+
+
+SomeWords = Annotated[list[str] | Literal["all"], BeforeValidator(_words_or_all)]
+"""Words of a caption, if any, or every token of it."""
+Words = Annotated[SomeWords, BeforeValidator(_some)]
+"""Words of a caption, or every token of it."""
 Point = tuple[float, float]
 Weight = Annotated[float, Field(ge=0)]
 Distance = Literal["l1", "l2"]
+FixedWords = tuple[str, ...] | Literal["all"]
 
 
 @dataclass(frozen=True)
 class TermSpec:
-    """One energy term by words of the caption; :class:`methods.self_guidance.energy.Term` is the same by tokens."""
+    """One energy term by words of the caption; :class:`methods.self_guidance.energy.Term` is the same by tokens.
+
+    Attributes:
+        other_than: words whose tokens are left out of ``words``.
+    """
 
     kind: Literal["centroid", "size", "shape", "appearance"]
-    words: tuple[str, ...]
+    words: FixedWords
     weight: float
     to: tuple[float, ...] | None = None
     by: tuple[float, ...] | None = None
     factor: float | None = None
     reference: str | None = None
-    reference_words: tuple[str, ...] = ()
+    reference_words: FixedWords = ()
+    other_than: FixedWords = ()
     warp: Warp = UNCHANGED
     raw: bool = False
     threshold: float = 0.5
     distance: Distance | None = None
+
+
+def _tuple(words: list[str] | Literal["all"]) -> FixedWords:
+    return "all" if words == "all" else tuple(words)
 
 
 class _Edit(BaseModel):
@@ -61,9 +87,11 @@ class _Change(_Edit):
     """An edit that changes one object and preserves others."""
 
     words: Words
-    """Words of the caption that name the object to change."""
-    keep: list[str] = []
-    """Words that name other objects, whose shape is preserved."""
+    """Words of the caption that name the object to change; ``all`` for every token of it, as in the notebook where no
+    words are given."""
+    keep: SomeWords = []
+    """Words that name other objects, whose shape is preserved; ``all`` for every token of the caption that ``words``
+    leaves, with those of its start and end, on which what no word names mostly lies."""
     weight: Weight = 2.0
     """Weight of the change itself."""
     shape_weight: Weight = 1.0
@@ -71,11 +99,20 @@ class _Change(_Edit):
     appearance_weight: Weight = 0.3
     """Weight of preserving the appearance of all objects named."""
 
+    @model_validator(mode="after")
+    def _something_is_left(self) -> _Change:
+        if self.words == "all" and self.keep:
+            raise ValueError("words: all leaves no other object to keep: leave keep out, or name the words")
+        return self
+
     def kept(self) -> list[TermSpec]:
         """The terms that preserve the shape of the others and the appearance of all."""
-        others = tuple(self.keep)
-        terms = [TermSpec("shape", others, self.shape_weight)] if others else []
-        return [*terms, TermSpec("appearance", (*self.words, *others), self.appearance_weight)]
+        words, others = _tuple(self.words), _tuple(self.keep)
+        looks = "all" if words == "all" or others == "all" else (*words, *others)
+        terms = [TermSpec("appearance", looks, self.appearance_weight)]
+        if others:
+            terms.insert(0, TermSpec("shape", others, self.shape_weight, other_than=words if others == "all" else ()))
+        return terms
 
 
 class Move(_Change):
@@ -95,7 +132,7 @@ class Move(_Change):
         return self
 
     def parts(self) -> list[TermSpec]:
-        return [TermSpec("centroid", tuple(self.words), self.weight, to=self.to, by=self.by), *self.kept()]
+        return [TermSpec("centroid", _tuple(self.words), self.weight, to=self.to, by=self.by), *self.kept()]
 
 
 class Resize(_Change):
@@ -116,7 +153,7 @@ class Resize(_Change):
 
     def parts(self) -> list[TermSpec]:
         to = None if self.to is None else (self.to,)
-        return [TermSpec("size", tuple(self.words), self.weight, to=to, factor=self.factor), *self.kept()]
+        return [TermSpec("size", _tuple(self.words), self.weight, to=to, factor=self.factor), *self.kept()]
 
 
 class Reshape(_Change):
@@ -133,7 +170,7 @@ class Reshape(_Change):
 
     def parts(self) -> list[TermSpec]:
         warp = Warp(*self.by, *self.scale, self.rotation)
-        return [TermSpec("shape", tuple(self.words), self.weight, warp=warp), *self.kept()]
+        return [TermSpec("shape", _tuple(self.words), self.weight, warp=warp), *self.kept()]
 
 
 class Keep(_Edit):
@@ -142,13 +179,14 @@ class Keep(_Edit):
     edit: Literal["layout", "appearance"]
     """What is preserved: ``layout`` (position and shape) or ``appearance``."""
     words: Words
-    """Words of the caption that name the objects."""
+    """Words of the caption that name the objects; ``all`` for every token of it, as in the notebook where no words are
+    given."""
     weight: Weight = 1.0
     """Weight of the term."""
     reference: str | None = None
     """Name of an image in ``references`` to take it from. None: the source image."""
-    reference_words: list[str] = []
-    """Words of the reference's caption that name the objects there. Empty: the same words."""
+    reference_words: SomeWords = []
+    """Words of the reference's caption that name the objects there, or ``all``. Empty: the same words."""
 
     @model_validator(mode="after")
     def _words_of_something(self) -> Keep:
@@ -158,8 +196,8 @@ class Keep(_Edit):
 
     def parts(self) -> list[TermSpec]:
         kind = "shape" if self.edit == "layout" else "appearance"
-        there = tuple(self.reference_words) or tuple(self.words)
-        return [TermSpec(kind, tuple(self.words), self.weight, reference=self.reference, reference_words=there)]
+        there = _tuple(self.reference_words) or _tuple(self.words)
+        return [TermSpec(kind, _tuple(self.words), self.weight, reference=self.reference, reference_words=there)]
 
 
 Edit = Annotated[Move | Resize | Reshape | Keep, Field(discriminator="edit")]

@@ -18,11 +18,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from methods.errors import InputError
-from methods.nn.tensor_file import is_safetensors, read_pickle
+from methods.nn.tensor_file import is_safetensors, read_pickle, write_tensors
 from methods.turbo.native import FORMAT as TURBO
 from methods.turbo.native import read_native, save_native
 from methods.weights import BUNDLED
@@ -43,7 +42,7 @@ def bundle(source: Path, target: Path, about: dict[str, Any]) -> Path:
         config, tensors = read_native(source)
         save_native(target, replace(config, about={**_own(config.about), **about}), _halved(tensors))
     else:
-        save_file(_halved(tensors), target, {**_own(metadata), "origin": json.dumps(about, sort_keys=True)})
+        write_tensors(target, _halved(tensors), {**_own(metadata), "origin": json.dumps(about, sort_keys=True)})
     target.chmod(0o644)
     size = target.stat().st_size
     if size > LARGEST:

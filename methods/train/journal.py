@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from methods.files import write_text
 from methods.train.loggers import Logger
 from methods.train.objective import Validation
 
@@ -77,19 +78,31 @@ class Journal:
             file.write(json.dumps(entry) + "\n")
 
 
+def entries(text: str) -> list[dict[str, float]]:
+    """The lines of a ``.jsonl`` of a training; one that a killed run has left half written is none."""
+    found: list[dict[str, float]] = []
+    for line in text.splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "step" in entry:
+            found.append(entry)
+    return found
+
+
 def validations(folder: Path) -> list[dict[str, float]]:
     """What all validations of a training have found so far, with ``step``."""
     path = folder / VALIDATION
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return entries(path.read_text(errors="replace")) if path.exists() else []
 
 
 def _cut(path: Path, start: int) -> None:
     if path.exists():
-        kept = path.read_text().splitlines() if start else []
-        lines = [line for line in kept if line and json.loads(line)["step"] <= start]
-        path.write_text("".join(f"{line}\n" for line in lines))
+        kept = entries(path.read_text(errors="replace")) if start else []
+        write_text(path, "".join(f"{json.dumps(entry)}\n" for entry in kept if entry["step"] <= start))
 
 
 def _last_seconds(path: Path) -> float:
-    lines = path.read_text().splitlines() if path.exists() else []
-    return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+    lines = entries(path.read_text()) if path.exists() else []
+    return float(lines[-1]["seconds"]) if lines else 0.0

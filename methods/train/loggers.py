@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from methods.errors import InputError
+from methods.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,22 @@ def check_logger(name: LoggerName) -> None:
     """Raises InputError when a logger's package is not installed."""
     if name == "wandb" and importlib.util.find_spec("wandb") is None:
         raise InputError("loggers: 'wandb' needs a package that is not installed: pip install 'sceneshift[wandb]'")
+
+
+def check_login(name: LoggerName) -> None:
+    """Raises InputError when a logger sends to a server at which nobody has logged in. Asks no server."""
+    if name != "wandb":
+        return
+    import wandb
+
+    if (os.environ.get("WANDB_MODE") or wandb.setup().settings.mode) not in ("online", "shared"):
+        return
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        raise InputError(f"loggers: wandb: {first_line(error)}") from None
+    if not known:
+        raise InputError("loggers: nobody is logged in at wandb: run `wandb login`, or set WANDB_MODE=offline")
 
 
 def open_logger(name: LoggerName, folder: Path, run: str, identity: str, start: int) -> Logger:

@@ -113,7 +113,7 @@ class Fitted:
     """What a call of :func:`fit` did.
 
     Attributes:
-        step: iterations done in all.
+        step: iterations done in all, as far as the newest checkpoint or the weights hold them.
         started_at: where this call began.
         weights: what was written at the end; ``None`` if it was not reached.
         ended: ``steps`` when all are done, ``patience`` when validations no longer got better, ``stopped`` when asked.
@@ -246,7 +246,7 @@ class _Fit:
             if not step and config.first is not None and self.journal is not None:
                 # curves begin where training does
                 self.journal.validation(0, config.first)
-            ended = "patience" if self._any(self._given_up()) else "steps"
+            ended = "patience" if self._any(self._given_up())[0] else "steps"
             while step < config.steps and ended == "steps":
                 rate = self.rates.set(step)
                 losses = self._iteration(batches, step)
@@ -261,23 +261,24 @@ class _Fit:
                     means = {name: sum(values) / len(values) for name, values in sums.items()}
                     self._report(step, means, rate, time.monotonic() - begun, watch)
                     sums = {}
-                stopping = not last and self._any(stop())
+                asked, suspicious = self._any(stop(), self.guard.suspicious)
+                stopping = asked and not last
                 best = False
                 if step % config.validate_every == 0 or last:
                     best = self._validate(step)
-                    ended = "patience" if self._any(self._given_up()) else "steps"
+                    ended = "patience" if self._any(self._given_up())[0] else "steps"
                 if step % config.checkpoint_every == 0 or last or stopping or best or ended == "patience":
-                    self._save(step)
+                    self._save(step, suspicious=suspicious)
                 if stopping and ended == "steps":
-                    return Fitted(step, self.start, None, "stopped")
+                    return Fitted(self._kept(step, suspicious=suspicious), self.start, None, "stopped")
             return Fitted(step, self.start, self._export(step), ended)
         finally:
             if self.journal is not None:
                 self.journal.close()
 
-    def _any(self, asked: bool) -> bool:
-        """Whether any worker says so, on every worker."""
-        return any_of(asked, self.device) if self.config.world > 1 else asked
+    def _any(self, *asked: bool) -> Sequence[bool]:
+        """Of each question whether any worker says so, on every worker."""
+        return any_of(self.device, *asked) if self.config.world > 1 else asked
 
     def _iteration(self, batches: Batches, step: int) -> dict[str, float]:
         """The gradients of all batches, one step; mean losses and norms of gradients by name."""
@@ -302,8 +303,9 @@ class _Fit:
         if self.journal is not None:
             self.journal.losses(step, {**means, "rate": rate}, seconds)
 
-    def _save(self, step: int) -> None:
-        if self.journal is None or self.guard.suspicious:
+    def _save(self, step: int, *, suspicious: bool) -> None:
+        """Write a checkpoint, but for weights that may be on their way to run away."""
+        if self.journal is None or suspicious:
             return
         averaged = self.average.values if self.average is not None else {}
         checkpoint = Checkpoint(
@@ -315,6 +317,10 @@ class _Fit:
             checkpoint_path(self.config.folder, old).unlink()
         self.published(path)
 
+    def _kept(self, step: int, *, suspicious: bool) -> int:
+        """The iteration with which a later call goes on after a stop."""
+        return max(saved_steps(self.config.folder), default=0) if suspicious else step
+
     def _validate(self, step: int) -> bool:
         """Validate and write it down; whether it is the best so far."""
         config = self.config
@@ -325,19 +331,22 @@ class _Fit:
             with self.average.swapped_in() if self.average is not None else contextlib.nullcontext():
                 found = self.objective.validate(config.validation)
         candidate: Path | None = None
-        if config.evaluate is not None:
-            candidate = self._written(config.folder / _CANDIDATE, step)
-            found = joined(found, config.evaluate(candidate))
-        check_selection(found, config.selection)
-        self.journal.validation(step, found)
-        best = self._best() == step
-        if best:
-            candidate = candidate or self._written(config.folder / _CANDIDATE, step)
-            place = (config.folder / BEST).with_suffix(candidate.suffix)
-            shutil.move(candidate, place)
-            self.published(place)
-        elif candidate is not None:
-            candidate.unlink()
+        try:
+            if config.evaluate is not None:
+                candidate = self._written(config.folder / _CANDIDATE, step)
+                found = joined(found, config.evaluate(candidate))
+            check_selection(found, config.selection)
+            self.journal.validation(step, found)
+            best = self._best() == step
+            if best:
+                candidate = candidate or self._written(config.folder / _CANDIDATE, step)
+                place = (config.folder / BEST).with_suffix(candidate.suffix)
+                shutil.move(candidate, place)
+                self.published(place)
+        finally:
+            # also of a validation that failed
+            if candidate is not None:
+                candidate.unlink(missing_ok=True)
         return best
 
     def _best(self) -> int | None:

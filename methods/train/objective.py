@@ -113,8 +113,9 @@ class Objective(Protocol):
     def step(self, batch: Streams, step: int, generator: torch.Generator, updates: Updates) -> Mapping[str, float]:
         """One iteration: forward, backward and every optimizer's step. Returns losses by name.
 
-        Losses go through ``updates.backward(loss)``, optimizers through ``updates.step(name, optimizer)``, which
-        averages over workers, accumulates over batches and clips as the recipe says. With accumulation it is called
+        Optimizers go through ``updates.step(name, optimizer, loss=loss)``, which does the loss's backward pass,
+        averages over workers meanwhile, accumulates over batches and clips as the recipe says; where a step is on
+        several losses, all but the last go through ``updates.backward(loss)`` before. With accumulation it is called
         for each batch of an iteration, with the same ``step``.
         """
         ...

@@ -24,6 +24,10 @@ class Recipe(BaseModel):
     """Steps over which the learning rates rise in a line; for every ``schedule`` but ``published``."""
     decay_from: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the run after which ``linear`` and ``cosine`` begin to fall; CycleGAN's schedule is linear from 0.5."""
+    power: Annotated[float, Field(gt=0)] = 1.0
+    """Exponent of ``linear``: over 1 it falls faster first, as a polynomial schedule does."""
+    cycles: Annotated[int, Field(ge=1)] = 1
+    """How often ``cosine`` falls from the full rate to 0."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = None
     """Betas of all Adam optimizers; ``null`` for the objective's own."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
@@ -57,6 +61,10 @@ class Recipe(BaseModel):
             raise ValueError("warmup belongs to a schedule other than published: add schedule: constant, or another")
         if self.decay_from and self.schedule not in ("linear", "cosine"):
             raise ValueError("decay_from belongs to schedule: linear or cosine")
+        if self.power != 1 and self.schedule != "linear":
+            raise ValueError("power belongs to schedule: linear")
+        if self.cycles > 1 and self.schedule != "cosine":
+            raise ValueError("cycles belongs to schedule: cosine")
         return self
 
     def rate(self, step: int, steps: int) -> float:
@@ -69,8 +77,8 @@ class Recipe(BaseModel):
         fallen = max(done - self.decay_from, 0.0) / (1.0 - self.decay_from)
         falling = {
             "constant": 1.0,
-            "linear": 1.0 - fallen,
-            "cosine": 0.5 * (1.0 + math.cos(math.pi * fallen)),
+            "linear": (1.0 - fallen) ** self.power,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * (self.cycles * fallen % 1.0))),
             "step": 0.1 ** sum(done >= at for at in _STEPS_DOWN),
         }[self.schedule]
         return max(min(rising, falling), _LOWEST)

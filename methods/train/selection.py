@@ -15,11 +15,18 @@ class Selection:
         metric: the name of the value that decides.
         higher: whether more of it is better.
         patience: validations without a better one after which a training ends; ``None`` for never.
+        after: validations up to this step are no candidates: the look before the first step, and what came before
+            another metric was named.
     """
 
     metric: str
     higher: bool
     patience: int | None = None
+    after: int = 0
+
+    def chooses_as(self, other: Selection | None) -> bool:
+        """Whether both prefer the same validations."""
+        return other is not None and (self.metric, self.higher) == (other.metric, other.higher)
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,7 @@ def standing(rows: Sequence[Mapping[str, float]], selection: Selection) -> Stand
     """The best of the validations ``rows`` (with ``step``, in order), the first of equal ones; ``None`` without any."""
     best: Standing | None = None
     for row in rows:
-        # a look before the first step is no candidate
-        if not row["step"]:
+        if row["step"] <= selection.after:
             continue
         value = row.get(selection.metric, math.nan)
         better = best is None or (value > best.value if selection.higher else value < best.value)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from methods.train.recipe import Recipe
-from methods.train.workers import alone
+from methods.train.workers import Share, alone
 
 _FIRST_SCALE = 65536.0
 _SMALLEST_SCALE = 1.0
@@ -24,7 +24,7 @@ class Updates:
     :meth:`step` (an objective may step one optimizer several times), and the last batch steps on their mean.
 
     Args:
-        share: averages the gradients of parameters over the workers, in place.
+        share: averages gradients over the workers.
         clip: norm to clip to, in place of the objective's own.
         batches: batches that make one iteration.
         scaled: scale losses for float16, and leave out steps whose gradients overflow.
@@ -32,7 +32,7 @@ class Updates:
 
     def __init__(
         self,
-        share: Callable[[Sequence[nn.Parameter]], None] = alone,
+        share: Share = alone,
         clip: float | None = None,
         batches: int = 1,
         *,
@@ -43,7 +43,8 @@ class Updates:
         self._fitted = 0
         self._overflowed = False
         self._batch = batches - 1
-        self._aside: dict[tuple[str, int], list[Tensor | None]] = {}
+        self._aside: dict[tuple[str, int], dict[nn.Parameter, Tensor]] = {}
+        self._sums: dict[str, Tensor] = {}
         self.norms: dict[str, float] = {}
         """Norm of the gradients before clipping, of this iteration, by the name of the step."""
 
@@ -57,18 +58,43 @@ class Updates:
         """The backward pass of a loss."""
         (loss * self._scale if self._scaled else loss).backward()
 
-    def step(self, name: str, *optimizers: torch.optim.Optimizer, clip: float | None = None, part: int = 0) -> None:
+    def step(
+        self,
+        name: str,
+        *optimizers: torch.optim.Optimizer,
+        loss: Tensor | None = None,
+        clip: float | None = None,
+        part: int = 0,
+    ) -> None:
         """Step optimizers on the gradients of their parameters, then forget the gradients.
 
         Args:
             name: of this step, for the log.
             optimizers: what is stepped; their gradients are clipped together.
+            loss: the last one that the step is on: its backward pass runs here, and workers average gradients while it
+                does. Without it all have been through :meth:`backward`, and gradients are averaged after them.
             clip: the objective's own norm to clip to; ``None`` for no clipping.
             part: tells steps of one name within an iteration apart.
         """
         parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        if self._gathered((name, part), parameters):
-            self._share(parameters)
+        aside = self._aside.pop((name, part), {})
+
+        def backward() -> None:
+            if loss is not None:
+                self.backward(loss)
+
+        def complete(parameter: nn.Parameter) -> None:
+            if self._batches > 1:
+                whole = _sum(aside.get(parameter), parameter.grad)
+                parameter.grad = None if whole is None else whole / self._batches
+
+        if self._batch < self._batches - 1:
+            # workers have nothing to tell each other before the last batch
+            backward()
+            sums = {p: _sum(aside.get(p), p.grad) for p in parameters}
+            self._aside[name, part] = {p: value for p, value in sums.items() if value is not None}
+        else:
+            self._share(parameters, complete, backward)
             if self._scaled:
                 for parameter in parameters:
                     if parameter.grad is not None:
@@ -87,6 +113,27 @@ class Updates:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
 
+    def mean(self, name: str, value: Tensor) -> Tensor | None:
+        """The mean of a small tensor over an iteration's batches and the workers; ``None`` before the last batch.
+
+        For what an objective keeps beside its networks, which must be the same on all workers. Called by all of them,
+        in the same order.
+
+        Args:
+            name: of the value.
+            value: a float tensor of one batch on this worker, on the device of the networks.
+        """
+        total = _sum(self._sums.pop(name, None), value.detach().clone())
+        assert total is not None
+        if self._batch < self._batches - 1:
+            self._sums[name] = total
+            return None
+        # it goes the way of the gradients
+        carrier = nn.Parameter(torch.zeros_like(total))
+        carrier.grad = total / self._batches
+        self._share([carrier], lambda parameter: None, lambda: None)
+        return carrier.grad
+
     def end(self) -> None:
         """The iteration is done: with float16, losses are scaled less after an overflow, more after a long time."""
         if not self._scaled:
@@ -97,19 +144,6 @@ class Updates:
         elif self._fitted % _GROWS_AFTER == 0:
             self._scale *= 2
         self._overflowed = False
-
-    def _gathered(self, key: tuple[str, int], parameters: Sequence[nn.Parameter]) -> bool:
-        """Add up the gradients of an iteration's batches; whether all are there, then as their mean."""
-        if self._batches == 1:
-            return True
-        before = self._aside.pop(key, None)
-        sums = [_sum(one, p.grad) for one, p in zip(before or [None] * len(parameters), parameters, strict=True)]
-        if self._batch < self._batches - 1:
-            self._aside[key] = sums
-            return False
-        for parameter, value in zip(parameters, sums, strict=True):
-            parameter.grad = None if value is None else value / self._batches
-        return True
 
     def state_dict(self) -> dict[str, float]:
         """The scale of float16's losses and for how many iterations it has been enough."""

@@ -62,6 +62,10 @@ class OneStepGenerator(nn.Module):
         x0 = self.denoise(z, encoder_hidden_states)
         return self.vae.decode(x0 / self.vae.scaling_factor, encoded.activations).float()
 
+    def heavy(self) -> list[tuple[Any, str]]:
+        """What takes the time, as :class:`methods.compiling.Compilable`."""
+        return [(self, "unet"), (self.vae, "encode"), (self.vae, "decode")]
+
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Shape of one sample's latent noise for an image of this size."""
         return (self.vae.latent_channels, height // self.vae.downscale, width // self.vae.downscale)

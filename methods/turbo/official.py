@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from methods.counting import counted
 from methods.errors import InputError
 from methods.nn.tensor_file import read_pickle
 
@@ -91,7 +92,8 @@ def collect_adapters(
     lost = [m for m in (modules or []) if m not in halves] + [m for m, pair in halves.items() if len(pair) < 2]
     if lost:
         raise InputError(
-            f"{where}: LoRA weights missing for {lost[0]} ({len(lost)} modules in all), expected A and B for each"
+            f"{where}: LoRA weights missing for {lost[0]} ({counted(len(lost), 'module')} in all), "
+            f"expected A and B for each"
         )
     adapters = {module: (pair["lora_A"], pair["lora_B"]) for module, pair in halves.items()}
     for module, (a, b) in adapters.items():

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from methods.errors import InputError
@@ -30,7 +30,7 @@ from methods.weights.mirror import Mirror
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
-__all__ = ["BUNDLED", "cache_folder", "fetch", "go_offline", "identity", "redacted"]
+__all__ = ["BUNDLED", "are_same", "cache_folder", "fetch", "go_offline", "identity", "redacted"]
 
 
 def fetch(uri: str) -> Path:
@@ -56,11 +56,21 @@ def fetch(uri: str) -> Path:
     return hub.fetch(uri, "" if mirror is None else f", and the mirror {mirror} does not hold it")
 
 
-def identity(uri: str) -> str:
-    """What stands for ``uri`` in a job's fingerprint: ``sha256:...`` of its content, or ``hub:id@commit``.
+def identity(uri: str, before: Collection[str] = ()) -> str:
+    """What stands for ``uri`` in a job's fingerprint, the same whether the mirror or the origin was asked.
 
-    A folder's sum covers its model files by name and content. Sums are kept in the cache by path, size and time, so
-    that a large file is read once. It is the same whether the mirror or the origin was asked.
+    - ``tensors:...`` for a safetensors file: of its tensors and configuration (:mod:`methods.weights.contents`), so
+      that a file that another program has written anew is the same weights;
+    - ``sha256:...`` for any other file, of its bytes; for a folder, of its model files by name and bytes;
+    - ``hub:id@commit`` for what comes from the hub.
+
+    Sums are kept in the cache by path, size and time, so that a large file is read once. Pins (``#sha256=``), downloads
+    and mirrors compare bytes, whatever the file holds.
+
+    Args:
+        uri: of the weights.
+        before: names by which weights were known earlier. Until version 0.2 a safetensors file was known by its bytes:
+            if that name is among these, and still right, it is the answer.
 
     Raises:
         InputError: as :func:`fetch`.
@@ -69,13 +79,32 @@ def identity(uri: str) -> str:
     if kind_of(uri) == Kind.HUB:
         return hub.identity(uri, path, cache.record_beside(path).get("commit"))
     if path.is_file():
-        return f"sha256:{cache.kept_sum(path)}"
+        contents = cache.kept_contents(path)
+        if contents is None:
+            return _of_bytes(path)
+        named = f"tensors:{contents}"
+        by_bytes = named not in before and any(name.startswith("sha256:") for name in before)
+        return old if by_bytes and (old := _of_bytes(path)) in before else named
     total = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         relative = file.relative_to(path).as_posix()
         if file.is_file() and hub.is_model_file(relative):
             total.update(f"{relative}\0{cache.kept_sum(file)}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def are_same(uri: str, one: str, other: str) -> bool:
+    """Whether two names, of which one may be an earlier version's, stand for the weights that ``uri`` holds now."""
+    if one == other:
+        return True
+    try:
+        return identity(uri, (one,)) == one and identity(uri, (other,)) == other
+    except InputError:
+        return False
+
+
+def _of_bytes(path: Path) -> str:
+    return f"sha256:{cache.kept_sum(path)}"
 
 
 def go_offline(uris: Sequence[str]) -> None:

@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from methods.errors import InputError
 from methods.files import write_text
 from methods.uris import StorageOptions, split
 from methods.weights.address import redacted
+from methods.weights.contents import contents_sum
 from methods.weights.download import Origin
 from methods.weights.entry import Entry, FileSum
 from methods.weights.mirror import Mirror
@@ -118,19 +119,31 @@ def record_beside(path: Path) -> dict[str, Any]:
 
 
 def kept_sum(path: Path) -> str:
-    """The file's SHA-256, read from the cache if path, size and time are those of an earlier sum."""
+    """The SHA-256 of the file's bytes, read from the cache if path, size and time are those of an earlier sum."""
+    return _kept(path, "", lambda: FileSum.of(path).sha256) or ""
+
+
+def kept_contents(path: Path) -> str | None:
+    """What :func:`methods.weights.contents.contents_sum` finds in the file, kept as :func:`kept_sum` is."""
+    with path.open("rb") as file:
+        if file.read(9)[8:] != b"{":
+            # no file of tensors, which needs no entry in the cache
+            return None
+    return _kept(path, "\0contents", lambda: contents_sum(path))
+
+
+def _kept(path: Path, kind: str, find: Callable[[], str | None]) -> str | None:
     stat = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode()).hexdigest()
+    key = hashlib.sha256(f"{path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}{kind}".encode()).hexdigest()
     kept = cache_folder() / "sums" / key
     try:
         return kept.read_text()
     except OSError:
-        found = FileSum.of(path).sha256
-    try:
-        write_text(kept, found)
-    except OSError:
+        found = find()
+    if found is not None:
         # a cache that cannot be written costs time, not correctness
-        return found
+        with suppress(OSError):
+            write_text(kept, found)
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from methods.errors import InputError
+from methods.errors import InputError, Unanswered
 from methods.files import write_text
 from methods.uris import StorageOptions
 from methods.weights.entry import FileSum
@@ -63,7 +63,7 @@ class Origin:
                 try:
                     self._fill(path, part)
                     break
-                except (InputError, PermissionError):
+                except (InputError, PermissionError, Unanswered):
                     raise
                 except Exception as error:
                     if wait is None or is_missing(error):

@@ -16,7 +16,12 @@ def open_store(uri: str, options: StorageOptions, label: str) -> tuple[Any, str]
     from fsspec.core import url_to_fs
 
     try:
-        return url_to_fs(uri, **options.arguments(urlsplit(uri).scheme))
+        if urlsplit(uri).scheme in ("s3", "s3a"):
+            from methods.s3 import connect
+
+            client = connect(options)
+            return client, str(client._strip_protocol(uri))
+        return url_to_fs(uri)
     except (ImportError, ValueError) as error:
         raise InputError(f"{label}: cannot be opened ({first_line(error)})") from None
 
@@ -44,7 +49,13 @@ def plain_errors(label: str, missing: str = "") -> Iterator[None]:
 def is_missing(error: Exception) -> bool:
     """Whether a store says that there is no such file."""
     reason = _reason(error)
-    return isinstance(reason, FileNotFoundError) or getattr(reason, "status", None) == 404
+    answer = getattr(reason, "response", None)
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else None
+    return (
+        isinstance(reason, FileNotFoundError)
+        or getattr(reason, "status", None) == 404
+        or code in ("404", "NoSuchKey", "NoSuchBucket")
+    )
 
 
 def _reason(error: Exception) -> BaseException:

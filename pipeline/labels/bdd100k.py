@@ -113,6 +113,7 @@ def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -
                 if not isinstance(called, str) or not called:
                     raise ValueError(f"frame {frames} has no name")
                 writer.add(called, entry.text, file=number, id=str(frames), hint=hint)
+                writer.classes |= _classes(frame)
                 frames += 1
             elif entry.listed:
                 alone.setdefault(str(entry.key), []).append(entry.value)
@@ -132,6 +133,7 @@ def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -
         if not isinstance(called, str):
             raise ValueError("frame 0 has no name")
         writer.add(called, _dumped(alone), file=number, id="0", hint=hint)
+        writer.classes |= _classes(alone)
 
 
 def _is_frame(value: Any) -> bool:
@@ -179,6 +181,15 @@ def objects(frame: dict[str, Any]) -> list[dict[str, Any]]:
     if len(frame["frames"]) > 1:
         raise ValueError(f"the record of one sample holds {len(frame['frames'])} frames")
     return _list(frame["frames"][0].get("objects"), "objects")
+
+
+def _classes(frame: dict[str, Any]) -> set[str]:
+    """Names of the classes of a frame; one that cannot be read is said when its picture is looked up."""
+    try:
+        found = objects(frame)
+    except ValueError:
+        return set()
+    return {str(each["category"]) for each in found if isinstance(each, dict) and each.get("category")}
 
 
 def _list(value: Any, what: str) -> list[Any]:

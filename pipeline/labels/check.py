@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from methods.nn.detection.names import known_as
 from pipeline.labels.records import Annotation, Labels
 
 if TYPE_CHECKING:
@@ -26,19 +28,32 @@ class CheckRules:
         score: least score of a detection.
         smallest: side in pixels below which a box is not checked.
         classes: what the detector knows.
-        names: classes of labels that it knows under another name.
+        names: classes of labels that it knows under another name, besides those that
+            :func:`methods.nn.detection.names.known_as` knows.
+        wanted: the only classes of labels that are checked; ``None`` for all.
+        named: classes that the labels may have: what none of them means to the detector is not invented, since no label
+            could have said that it was there before. ``None`` where that is not known, then everything counts.
     """
 
     iou: float
     score: float
     smallest: float
-    classes: Collection[str]
+    classes: tuple[str, ...]
     names: Mapping[str, str]
+    wanted: Collection[str] | None = None
+    named: Collection[str] | None = None
 
     def known(self, category: str) -> str | None:
         """The detector's name of a label's class; ``None`` for one it does not know."""
-        name = self.names.get(category, category)
-        return name if name in self.classes else None
+        name = self.names.get(category)
+        return name if name in self.classes else known_as(category, self.classes)
+
+    def comparable(self) -> frozenset[str]:
+        """The detector's classes of which objects can be invented."""
+        named = self.named if self.wanted is None else self.wanted
+        if named is None:
+            return frozenset(self.classes)
+        return frozenset(name for each in named if (name := self.known(each)) is not None)
 
 
 @dataclass(frozen=True)
@@ -50,10 +65,12 @@ class Agreement:
             ``class_kept``, ``iou`` (of the labelled box and what was found after) and, where it was found before,
             ``held``; ``{}`` for one without a box.
         invented: class, score and (x, y, width, height) of each object found after, neither before nor labelled.
+        uncompared: the number of such objects of classes that are not comparable, by class.
     """
 
     annotations: list[dict[str, Any]]
     invented: list[tuple[str, float, tuple[float, float, float, float]]]
+    uncompared: Mapping[str, int]
 
     @property
     def found_before(self) -> int:
@@ -103,13 +120,20 @@ def agreement(labels: Labels | None, before: Detections, after: Detections, rule
         if entry["found_before"]:
             entry["held"] = number in kept
         said[at] = entry
-    return Agreement(said, _invented(annotations, before, sure_after))
+    invented, comparable = _invented(annotations, before, sure_after, rules.score), rules.comparable()
+    return Agreement(
+        said,
+        [each for each in invented if each[0] in comparable],
+        Counter(each[0] for each in invented if each[0] not in comparable),
+    )
 
 
 def _unchecked(each: Annotation, rules: CheckRules) -> str | None:
     assert each.bbox is not None
     if each.iscrowd:
         return "crowd"
+    if rules.wanted is not None and each.category not in rules.wanted:
+        return "left out"
     if rules.known(each.category) is None:
         return "class"
     return "small" if min(each.bbox[2:]) < rules.smallest else None
@@ -144,14 +168,14 @@ def _matched(
 
 
 def _invented(
-    annotations: list[Annotation], before: Detections, after: Detections
+    annotations: list[Annotation], before: Detections, after: Detections, sure: float
 ) -> list[tuple[str, float, tuple[float, float, float, float]]]:
     known = np.array([_corners(each) for each in annotations if each.bbox is not None]).reshape(-1, 4)
     crowds = np.array([_corners(each) for each in annotations if each.bbox is not None and each.iscrowd]).reshape(-1, 4)
     new = [
         at
         for at, box in enumerate(after.boxes)
-        if not (overlap(box[None], np.concatenate([known, before.boxes])) >= _NEW).any()
+        if not (overlap(box[None], np.concatenate([known, _half_seen(before, after.scores[at], sure)])) >= _NEW).any()
         and not (overlap(box[None], crowds, of_first=True) >= _NEW).any()
     ]
     found = []
@@ -160,6 +184,14 @@ def _invented(
         box = (left, top, round(right - left, 2), round(bottom - top, 2))
         found.append((after.classes[at], round(float(after.scores[at]), 4), box))
     return found
+
+
+def _half_seen(before: Detections, score: float, sure: float) -> np.ndarray:
+    """Boxes of what was found before, or at least with half of this score.
+
+    Some detectors give a low score to almost every place; half of any score that counts would hide what is new there.
+    """
+    return before.boxes[before.scores >= min(sure, score / 2)]
 
 
 def overlap(a: np.ndarray, b: np.ndarray, *, of_first: bool = False) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.labels.check_names import INVENTED, MEASURED
+from pipeline.labels.check_names import INVENTED, MEASURED, UNCOMPARED
 
 _Z = 1.959964
 _UNCHECKED = "unchecked."
@@ -22,18 +22,22 @@ class SurvivalTable:
         classes: class -> counts of ``boxes``, ``checked``, ``found_before``, ``held``, ``class_changed``, ``lost``, and
             of boxes that were not checked by the reason, ``unchecked.small`` for one.
         invented: class of the detector -> objects found after, neither before nor labelled.
+        uncompared: the same for classes that the labels cannot have, which are not counted as invented.
     """
 
     classes: dict[str, Counter[str]] = field(default_factory=dict)
     invented: Counter[str] = field(default_factory=Counter)
+    uncompared: Counter[str] = field(default_factory=Counter)
 
     def add(self, labels: Iterable[Mapping[str, Any] | None]) -> None:
         """Take in cells of the index column ``labels``."""
         for cell in labels:
             if cell is None:
                 continue
-            for name, *_ in json.loads(json.loads(cell["attributes"]).get(INVENTED, "[]")):
+            attributes = json.loads(cell["attributes"])
+            for name, *_ in json.loads(attributes.get(INVENTED, "[]")):
                 self.invented[name] += 1
+            self.uncompared.update(json.loads(attributes.get(UNCOMPARED, "{}")))
             for each in cell["annotations"]:
                 said = json.loads(each["attributes"]).get(MEASURED, {})
                 if "found_before" in said or "unchecked" in said:
@@ -55,11 +59,12 @@ class SurvivalTable:
 
     def as_tree(self) -> dict[str, Any]:
         """JSON-ready: by class the counts, ``unchecked`` by reason, ``survival`` (held of those found before) and its
-        95 % interval."""
+        95 % interval; ``invented`` and ``uncompared`` by the detector's classes."""
         return {
             "classes": {name: _row(counts) for name, counts in sorted(self.classes.items())},
             "all": _row(sum(self.classes.values(), Counter())),
             "invented": dict(sorted(self.invented.items())),
+            "uncompared": dict(sorted(self.uncompared.items())),
         }
 
 

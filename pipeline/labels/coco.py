@@ -34,7 +34,8 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
     Single annotations are checked when their picture is looked up, so that one wrong box costs itself and not the job.
 
     Raises:
-        InputError: not JSON (line and column are named), not a COCO file, or two files that contradict each other.
+        InputError: not JSON (line and column are named), not a COCO file, two files that contradict each other, or
+            pictures that share an id.
     """
     names = files.named(".json")
     if not names:
@@ -51,6 +52,11 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
                     f"{files.where(name)} is no COCO label file: {error}; "
                     "give labels.uri a file with images, annotations and categories"
                 ) from None
+    if (shared := writer.shared_id()) is not None:
+        raise InputError(
+            f"{files.where('' if len(names) > 1 else names[0])}: several pictures have the id {shared[0]} "
+            f"({', '.join(shared[1])}), so that their annotations cannot be distinguished; give each an id of its own"
+        )
     texts = {key: _dumped(category) for key, category in categories.items()}
     order = {key: number for number, key in enumerate(texts)}
 

@@ -20,6 +20,9 @@ FormatName = Literal["coco", "bdd100k", "yolo", "voc", "cityscapes", "kitti", "o
 LabelFormat = Literal["auto", "coco", "bdd100k", "yolo", "voc", "cityscapes", "kitti", "openimages"]
 Size = tuple[int, int]
 
+PER_SAMPLE: frozenset[LabelFormat] = frozenset(("coco", "bdd100k", "cityscapes"))
+"""Formats whose records may travel with each sample, as members or columns."""
+
 _SNIFFED = 20_000
 """Entries of a JSON file after which its format must have shown."""
 
@@ -36,11 +39,13 @@ class Format:
         draw: (labels, the pictures that annotations are drawn in, by name, size as above, table's info) -> the labels
             with those annotations; ValueError otherwise. ``None``: the format has no such pictures.
         beside: names of further files that the table is made from, in the source's folder or above it.
+        documents: ending of files that each hold the labels of many pictures; none where each picture has a file.
     """
 
     read: Callable[[LabelFiles, TableWriter], None]
     parse: Callable[[str, Size | None, TableInfo], Labels]
     beside: tuple[str, ...] = ()
+    documents: str | None = None
     draw: Callable[[Labels, Mapping[str, bytes], Size | None, TableInfo], Labels] | None = None
 
 
@@ -56,14 +61,16 @@ def _coco(text: str, size: Size | None, info: TableInfo) -> Labels:
 
 
 FORMATS: dict[FormatName, Format] = {
-    "coco": Format(coco.read_coco, _coco),
-    "bdd100k": Format(bdd100k.read_bdd100k, _of_json(bdd100k.parse_frame), draw=bdd100k.with_bitmask),
+    "coco": Format(coco.read_coco, _coco, documents=".json"),
+    "bdd100k": Format(
+        bdd100k.read_bdd100k, _of_json(bdd100k.parse_frame), documents=".json", draw=bdd100k.with_bitmask
+    ),
     "yolo": Format(yolo.read_yolo, yolo.parse_yolo, yolo.BESIDE),
     "voc": Format(voc.read_voc, voc.parse_voc),
     "cityscapes": Format(cityscapes.read_cityscapes, cityscapes.parse_cityscapes),
     "kitti": Format(kitti.read_kitti, kitti.parse_kitti),
     "openimages": Format(
-        openimages.read_openimages, openimages.parse_openimages, openimages.BESIDE, openimages.with_masks
+        openimages.read_openimages, openimages.parse_openimages, openimages.BESIDE, ".csv", openimages.with_masks
     ),
 }
 
@@ -183,7 +190,7 @@ def _parse_json(data: bytes | str, format: LabelFormat) -> Labels:
     if format == "bdd100k":
         return bdd100k.parse_frame(record, text)
     if format == "cityscapes":
-        return cityscapes.parse_cityscapes(text, None, TableInfo("cityscapes", 1, [], (), {}, ()))
+        return cityscapes.parse_cityscapes(text, None, TableInfo("cityscapes", 1, [], (), (), {}, ()))
     raise ValueError(f"labels of one sample in the format {format} are read from labels.uri only")
 
 

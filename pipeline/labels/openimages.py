@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from methods.counting import counted
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.labels import fields
+from pipeline.labels.box_table import ADVICE, names_a_box
 from pipeline.labels.document import decoded, parse_json
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.records import Annotation, Labels
@@ -58,6 +60,8 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
                         writer.add(image, "{}", id=image)
                     if row.get("MaskPath"):
                         masks.setdefault(image, {})[row["MaskPath"]] = pngs.get(row["MaskPath"], "")
+                    if label := row["LabelName"]:
+                        writer.classes.add(classes.get(label) or label)
                     filled = {column: value for column, value in row.items() if value}
                     writer.add_part(json.dumps(filled, ensure_ascii=False), file=0, id=image)
             except (ValueError, csv.Error) as error:
@@ -65,7 +69,7 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
     lost = [path for paths in masks.values() for path, uri in paths.items() if not uri]
     if lost:
         writer.notes.append(
-            f"{files.where('')}: {len(lost)} masks are not there ({fields.listed(lost, 3)}); "
+            f"{files.where('')}: {counted(len(lost), 'mask', 'is/are')} not there ({fields.listed(lost, 3)}); "
             "labels.uri must be a folder that has them too"
         )
     there = {image: {path: uri for path, uri in paths.items() if uri} for image, paths in masks.items()}
@@ -87,6 +91,8 @@ def _rows(raw: Any) -> Any:
     reader = csv.DictReader(io.TextIOWrapper(raw, "utf-8-sig", newline=""))
     columns = reader.fieldnames or []
     if not {"ImageID", "LabelName"} <= set(columns):
+        if names_a_box([*columns]):
+            raise ValueError(f"it is {ADVICE}")
         raise ValueError(f"it has the columns {fields.listed(columns, 8)}, not ImageID and LabelName")
     for row in reader:
         row.pop(None, None)  # type: ignore[call-overload]

@@ -26,7 +26,7 @@ from pipeline.labels.table import LabelTable, TableInfo, TableWriter
 from pipeline.paths import LABEL_INFO_FILE, OWN
 from pipeline.storage import StorageOptions, Store, explained
 
-_VERSION = 3
+_VERSION = 5
 _KEEP_SECONDS = 3 * 24 * 3600
 _TABLES = 20
 
@@ -99,7 +99,7 @@ def read_info(store: Store) -> TableInfo | None:
         return None
     tree = json.loads(data)
     tree.pop("tables", None)
-    return TableInfo(**{**tree, "masks": tuple(tree["masks"]), "notes": tuple(tree["notes"])})
+    return TableInfo.of(tree)
 
 
 def tables_of(store: Store) -> tuple[str, ...]:

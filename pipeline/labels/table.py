@@ -53,6 +53,7 @@ class TableInfo:
         format: name of the label format.
         pictures: how many pictures it has labels for.
         categories: the classes as the source declares them, ``{"id", "name", ...}`` each, in its order.
+        classes: names of all classes, sorted: the declared ones, and those that occur; none where nothing is named.
         masks: names of the label maps that pictures may have.
         options: settings of the format that its files decide (``keypoints`` of YOLO, ...).
         notes: what was left aside and a user may want to know.
@@ -61,9 +62,16 @@ class TableInfo:
     format: str
     pictures: int
     categories: list[dict[str, Any]]
+    classes: tuple[str, ...]
     masks: tuple[str, ...]
     options: dict[str, Any]
     notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Any]) -> TableInfo:
+        """From JSON."""
+        lists = {name: tuple(tree.get(name, ())) for name in ("classes", "masks", "notes")}
+        return cls(**{**tree, **lists})
 
 
 class TableWriter:
@@ -71,10 +79,12 @@ class TableWriter:
 
     Attributes:
         categories, options, notes: as in :class:`TableInfo`, to be filled by the format.
+        classes: names of classes that occur, to be filled by formats that do not declare all of them.
     """
 
     def __init__(self, path: Path, format: str) -> None:
         self.categories: list[dict[str, Any]] = []
+        self.classes: set[str] = set()
         self.options: dict[str, Any] = {}
         self.notes: list[str] = []
         self._format = format
@@ -128,6 +138,19 @@ class TableWriter:
             if not drawn:
                 self._masks.update(names)
 
+    def shared_id(self) -> tuple[str, list[str]] | None:
+        """An id that one file gives to several pictures of which it has annotations, and their names."""
+        self._db.execute("CREATE INDEX IF NOT EXISTS heads_of ON heads (file, id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS parts_of ON parts (file, id)")
+        found = self._db.execute(
+            "SELECT file, id FROM heads GROUP BY file, id HAVING count(*) > 1 AND count(DISTINCT name) > 1 AND EXISTS "
+            "(SELECT 1 FROM parts WHERE parts.file = heads.file AND parts.id = heads.id) LIMIT 1"
+        ).fetchone()
+        if found is None:
+            return None
+        names = self._db.execute("SELECT DISTINCT name FROM heads WHERE file = ? AND id = ? LIMIT 3", found)
+        return found[1], [name for (name,) in names]
+
     def finish(
         self,
         compose: Callable[[str, list[str], set[str]], str] = lambda head, parts, categories: head,
@@ -139,7 +162,7 @@ class TableWriter:
             compose: from a picture's text, its parts' texts and the categories those use to its record.
             merge: one record from those that several files have of one picture.
         """
-        self._db.execute("CREATE INDEX parts_of ON parts (file, id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS parts_of ON parts (file, id)")
         self._db.execute(
             "CREATE TABLE pictures "
             "(number INTEGER PRIMARY KEY, stem TEXT, name TEXT, hint TEXT, record BLOB, masks TEXT)"
@@ -175,6 +198,7 @@ class TableWriter:
             "format": self._format,
             "pictures": number,
             "categories": self.categories,
+            "classes": sorted(self.classes.union(str(each.get("name") or "") for each in self.categories) - {""}),
             "masks": sorted(self._masks),
             "options": self.options,
             "notes": self.notes,
@@ -192,7 +216,7 @@ class TableWriter:
         self._db.close()
 
     def _has_parts(self) -> bool:
-        self._db.execute("CREATE INDEX heads_of ON heads (file, id)")
+        self._db.execute("CREATE INDEX IF NOT EXISTS heads_of ON heads (file, id)")
         return self._db.execute("SELECT 1 FROM parts LIMIT 1").fetchone() is not None
 
     def _grouped(
@@ -253,7 +277,7 @@ class LabelTable:
         self._db = sqlite3.connect(address, uri=True, check_same_thread=False)
         self._lock = threading.Lock()
         values = json.loads(self._db.execute("SELECT value FROM info").fetchone()[0])
-        self.info = TableInfo(**{**values, "masks": tuple(values["masks"]), "notes": tuple(values["notes"])})
+        self.info = TableInfo.of(values)
 
     def __len__(self) -> int:
         return self.info.pictures

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from typing import Any
 from xml.etree.ElementTree import Element
+from xml.sax.saxutils import unescape
 
 from methods.errors import InputError
 from pipeline.labels import fields
@@ -19,8 +21,10 @@ from pipeline.labels.records import Annotation, Labels
 from pipeline.labels.table import TableInfo, TableWriter
 
 _FROM_ZERO = re.compile(r"<[xy]min>\s*(0+(\.0*)?|\d*\.\d*[1-9]\d*)\s*</")
+_NAME = re.compile(r"<name>([^<]+)</name>")
 _OWN = {"name", "bndbox", "polygon", "part"}
-_FOLDER = "Annotations/"
+_PLACES = ("bndbox", "polygon")
+_FOLDER, _PICTURES = "Annotations/", "JPEGImages/"
 MASKS = {"SegmentationClass": "class.png", "SegmentationObject": "object.png"}
 """Folders beside ``Annotations`` with label maps, and the mask members they become."""
 
@@ -34,12 +38,15 @@ def read_voc(files: LabelFiles, writer: TableWriter) -> None:
     names = files.named(".xml")
     if not names:
         raise InputError(f"{files.where('')}: no VOC annotation (.xml) here; check labels.uri")
-    maps = {
-        (folder, posixpath.splitext(posixpath.basename(name))[0]): files.uri(name)
-        for name in files.named(".png")
-        if (folder := posixpath.basename(posixpath.dirname(name))) in MASKS
-    }
+    maps: dict[tuple[str | None, str, str], str] = {}
+    for name in files.named(".png"):
+        above, folder = posixpath.split(posixpath.dirname(name))
+        if folder in MASKS:
+            stem = posixpath.splitext(posixpath.basename(name))[0]
+            maps[None, folder, stem] = maps[above, folder, stem] = files.uri(name)
     from_zero = False
+    pictures = {name: posixpath.splitext(name.rpartition(_FOLDER)[2] if _FOLDER in name else name)[0] for name in names}
+    again = Counter(pictures.values())
     for number, name in enumerate(names):
         try:
             text = files.text(name)
@@ -47,10 +54,16 @@ def read_voc(files: LabelFiles, writer: TableWriter) -> None:
             # Kept as a record that cannot be read, so that its picture says so.
             text = f"unreadable: {error}"
         from_zero = from_zero or bool(_FROM_ZERO.search(text))
+        writer.classes.update(unescape(name.strip()) for name in _NAME.findall(text))
         stem = posixpath.splitext(posixpath.basename(name))[0]
-        masks = {member: maps[folder, stem] for folder, member in MASKS.items() if (folder, stem) in maps}
-        picture = name.rpartition(_FOLDER)[2] if _FOLDER in name else name
-        writer.add(posixpath.splitext(picture)[0], text, file=number, masks=masks)
+        picture, above = pictures[name], None
+        if again[picture] > 1:
+            # Several sets side by side: then the folder above says which of them a picture is of.
+            above = name.rpartition(_FOLDER)[0]
+            picture = f"{above}{_PICTURES}{picture}"
+            above = above.rstrip("/")
+        masks = {member: maps[above, folder, stem] for folder, member in MASKS.items() if (above, folder, stem) in maps}
+        writer.add(picture, text, file=number, masks=masks)
     writer.options = {"from_zero": from_zero}
     writer.finish()
 
@@ -76,7 +89,8 @@ def parse_voc(text: str, size: tuple[int, int] | None, info: TableInfo) -> Label
     def read(found: Element, what: str) -> list[Annotation]:
         return [_annotation(found, shift, what, left_out), *_parts(found, shift, what, left_out)]
 
-    groups, problems = fields.each_readable(root.findall("object"), read, "object")
+    # Some tools put them into an element of their own.
+    groups, problems = fields.each_readable(list(root.iter("object")), read, "object")
     return Labels(
         width, height, [each for group in groups for each in group], raw=text, problems=(*problems, *left_out)
     )
@@ -87,7 +101,7 @@ def _annotation(found: Element, shift: float, what: str, left_out: list[str]) ->
     if not name:
         raise ValueError(f"{what} has no name")
     box, outline = found.find("bndbox"), found.find("polygon")
-    notes: list[str] = []
+    notes = [f"{what} has several {tag}: the first is kept" for tag in _PLACES if len(found.findall(tag)) > 1]
     bbox = None if box is None else fields.part(lambda: _box(box, shift, what), notes)
     polygon = None if outline is None else fields.part(lambda: _polygon(outline, what), notes)
     fields.placed((bbox, polygon), notes, what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.metrics.info import MetricInfo
-from pipeline.metrics.label_check_params import LabelCheckParams
+from pipeline.metrics.label_check_params import ReadyLabelCheckParams
 from pipeline.metrics.network_params import ClipDirectionParams, ClipScoreParams, DinoStructureParams, LpipsParams
 from pipeline.metrics.set_params import BackboneParams, CmmdParams, DinoDistanceParams, InceptionParams, KidParams
 
@@ -64,7 +64,7 @@ BUILT_IN: tuple[MetricInfo, ...] = (
         ("labels.survival", "labels.invented", "labels.checked", "labels.found_before", "labels.held"),
         "whether a detector still finds the labelled objects, and finds none that were not there (source.labels.check)",
         "pipeline.metrics.label_check:LabelCheck",
-        params=LabelCheckParams,
+        params=ReadyLabelCheckParams,
     ),
     MetricInfo(
         "lpips",

@@ -17,6 +17,8 @@ _BETTER: dict[str, Better] = {
     "clip_direction": "higher",
     "featdist_efflite0": "lower",
     "label_structure": "lower",
+    "labels.survival": "higher",
+    "labels.invented": "lower",
 }
 
 

@@ -24,6 +24,10 @@ class LabelCheckParams(MetricParams):
     map: dict[str, str] = Field(default={})
     """Classes of the labels that the detector knows under another name, such as ``{rider: person}``; adds to those that
     are known."""
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
+    """The only classes of the labels that are checked; the detector must know each. Without this list all are that the
+    label files name. Objects of other classes are neither lost nor invented: no label says whether they were there.
+    """
     iou: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Least overlap of a labelled box and a detection, as intersection over union."""
     score: Annotated[float, Field(gt=0, lt=1)] = 0.3
@@ -37,3 +41,10 @@ class LabelCheckParams(MetricParams):
     def torchvision_network(self) -> str | None:
         """torchvision's name of the network, if it is one of its."""
         return self.detector if self.detector in TORCHVISION else self.network
+
+
+class ReadyLabelCheckParams(LabelCheckParams):
+    """The same as a worker gets them."""
+
+    named: list[str] | None = None
+    """The classes that the label files name; the job fills it in from ``source.labels.uri``."""

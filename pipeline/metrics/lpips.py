@@ -15,8 +15,7 @@ from pipeline.metrics.network_params import LpipsParams
 if TYPE_CHECKING:
     import torch
 
-    from methods.nn.lpips import LPIPS
-
+    from pipeline.metrics.lpips_levels import SharedLpips
 
 _T = TypeVar("_T")
 _SMALLEST = 32
@@ -34,17 +33,18 @@ class Lpips:
 
     def __init__(self, device: str | torch.device = "cpu", params: LpipsParams | None = None) -> None:
         self._device, self._params = device, params or LpipsParams()
-        self._network: LPIPS | None = None
+        self._shared: SharedLpips | None = None
 
-    def load(self) -> LPIPS:
+    def load(self) -> SharedLpips:
         """Put the network on the device. Raises InputError: weights that do not fit."""
-        if self._network is None:
+        if self._shared is None:
             # Imported here, as finalise builds every metric and needs no network for it.
-            from methods.nn.lpips import load_lpips
+            from methods import weights as store
+            from pipeline.metrics.lpips_levels import shared
 
-            network, heads = self._params.weight_uris()
-            self._network = load_lpips(network, heads, self._params.network).to(self._device)
-        return self._network
+            files = [str(store.fetch(uri)) for uri in self._params.weight_uris()]
+            self._shared = shared(str(self._device), files[0], files[1], self._params.network)
+        return self._shared
 
     def measure(self, pictures: Pictures) -> Measured:
         """One value a sample in each column."""
@@ -69,26 +69,17 @@ class Lpips:
             for at, (output, other) in enumerate(zip(outputs, others, strict=True))
             if other is not None and min(other.shape[:2]) >= _SMALLEST
         ]
+        if not pairs:
+            return found
+        lpips = self.load()
         with torch.inference_mode():
             for shape, run in groupby(pairs, key=lambda pair: pair[1].shape):
                 # the features of a large picture take hundreds of megabytes
                 for group in _groups(run, max(1, _PIXELS // (shape[0] * shape[1]))):
-                    distinct = {id(each): each for _, output, other in group for each in (output, other)}
-                    levels = dict(zip(distinct, self._levels(list(distinct.values())), strict=True))
+                    levels = lpips.levels([output for _, output, _ in group], [other for _, _, other in group])
                     for at, output, other in group:
-                        found[at] = float(self.load().distance(levels[id(output)], levels[id(other)]))
+                        found[at] = float(lpips.network.distance(levels[id(output)], levels[id(other)]))
         return found
-
-    def _levels(self, pictures: Sequence[np.ndarray]) -> Iterator[list[torch.Tensor]]:
-        """The levels of each picture of one size."""
-        import torch
-
-        from pipeline.metrics.batches import unit_batches
-
-        for batch in unit_batches(pictures, torch.device(self._device)):
-            levels = self.load().levels_of(batch * 2 - 1)
-            for number in range(len(batch)):
-                yield [level[number : number + 1] for level in levels]
 
 
 def _groups(items: Iterable[_T], most: int) -> Iterator[list[_T]]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from methods.errors import InputError
+from methods.weights import are_same
+from pipeline.metrics.set_params import SetParams
 from pipeline.storage import StorageOptions, Store
 from pipeline.uris import redact
 
@@ -33,6 +35,7 @@ class Statistics:
         pictures: how many it has.
         features: name of the features -> (n, D) float16, in order of rank.
         networks: name of the features -> what stands for the content of the network's weights.
+        side: of the middle picture in pixels, the root of its area; ``None`` where it was not kept.
         unreadable: pictures that were to be looked at and cannot be decoded; the file does not keep this.
     """
 
@@ -40,6 +43,7 @@ class Statistics:
     pictures: int
     features: Mapping[str, np.ndarray]
     networks: Mapping[str, str]
+    side: float | None = None
     unreadable: int = 0
 
     def to_bytes(self) -> bytes:
@@ -49,6 +53,7 @@ class Statistics:
             "source": self.source,
             "pictures": self.pictures,
             "networks": dict(sorted(self.networks.items())),
+            **({} if self.side is None else {"side": self.side}),
         }
         text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
         out = io.BytesIO()
@@ -74,22 +79,30 @@ class Statistics:
             if about["version"] != _VERSION:
                 raise ValueError(f"version {about['version']}, expected {_VERSION}")
             features = {name: archive[name] for name in archive.files if name != _ABOUT}
-            return cls(about["source"], about["pictures"], features, about["networks"])
+            return cls(about["source"], about["pictures"], features, about["networks"], about.get("side"))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
             raise InputError(
                 f"{where}: damaged, or no statistics of a dataset as this version of `sceneshift stats` writes them"
             ) from None
 
-    def of(self, name: str, network: str, sample: int, where: str, metric: str) -> np.ndarray:
-        """The features of one network.
+    def of(self, params: SetParams, network: str, where: str, metric: str) -> np.ndarray:
+        """The features that a metric compares, at most its sample.
+
+        Args:
+            params: of the metric: which features, of which network.
+            network: what stands for the content of that network's weights.
+            where: the file, for messages.
+            metric: its name, for messages.
 
         Raises:
             InputError: the file has none of this network.
         """
-        if name not in self.features or self.networks.get(name) != network:
+        name = params.set_name()
+        theirs = self.networks.get(name)
+        if name not in self.features or theirs is None or not are_same(params.weights(), theirs, network):
             known = ", ".join(sorted(self.features)) or "none"
             raise InputError(
                 f"{where}: has no features for metric '{metric}' by the same network (it has {known}); write it anew "
                 f"with `sceneshift stats SOURCE --metrics {metric}`"
             )
-        return self.features[name][:sample]
+        return self.features[name][: params.sample]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from methods.errors import InputError
 from methods.plugins import Registry, checked, implementation
+from methods.sharing import loaded_once
 from methods.uris import resolved
 from pipeline.metrics.base import Metric
 from pipeline.metrics.catalogue import BUILT_IN
@@ -87,6 +89,8 @@ def ready(entry: Entry) -> Entry:
 def build(entries: Sequence[Entry], *, device: str | torch.device = "cpu") -> list[Metric]:
     """Build metrics in the given order, each once; those with a network put it on ``device``.
 
+    Jobs that are built beside each other (:func:`methods.sharing.sharing`) share those that they have in common.
+
     Raises:
         InputError: as :func:`resolve`.
     """
@@ -98,7 +102,8 @@ def build(entries: Sequence[Entry], *, device: str | torch.device = "cpu") -> li
         seen.append(entry)
         found, params = resolve(entry)
         make = implementation(found.implementation)
-        built.append(make(device) if params is None else make(device, params))
+        args = (device,) if params is None else (device, params)
+        built.append(loaded_once(("metric", repr(entry), str(device)), partial(make, *args)))
     return built
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from methods.counting import counted
 from pipeline.metrics.base import Measured, Pictures, SetFigures
 from pipeline.metrics.set_features import RANK, FeatureReader, chosen, rank
 
@@ -111,5 +112,5 @@ class SetMetric:
         if fewest >= self.enough:
             return SetFigures(figures)
         return SetFigures(
-            figures, (f"{name} of {fewest:,} pictures says little: it needs {self.enough:,} on either side",)
+            figures, (f"{name} of {counted(fewest, 'picture')} says little: it needs {self.enough:,} on either side",)
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from pipeline.metrics.base import Measured, Pictures
+from pipeline.metrics.encoded import EncodedPictures
 from pipeline.resample import resample
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class Structure:
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         del device  # plain numpy
+        self._similarities = EncodedPictures(lambda pictures: [self_similarity(each) for each in pictures])
 
     def measure(self, pictures: Pictures) -> Measured:
         """One value a sample."""
-        pairs = zip(pictures.output, pictures.source, strict=True)
-        return Measured({"structure": [structure_distance(a, b) for a, b in pairs]})
+        outputs, sources = (self._similarities.of(pictures, role) for role in ("output", "source"))
+        pairs = zip(outputs, sources, strict=True)
+        return Measured({"structure": [_distance(a, b) for a, b in pairs if a is not None and b is not None]})
 
     def combine(self, features: Mapping[str, np.ndarray]) -> Mapping[str, float]:
         """Nothing: this metric is per sample."""
@@ -52,7 +55,11 @@ class Structure:
 
 def structure_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Mean squared difference of the self-similarity matrices of two (H, W, 3) uint8 pictures."""
-    return float(np.square(self_similarity(a) - self_similarity(b)).mean())
+    return _distance(self_similarity(a), self_similarity(b))
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.square(a - b).mean())
 
 
 def self_similarity(pixels: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ class Summary:
         std = math.sqrt(self.m2 / (self.count - 1)) if self.count > 1 else None
         ci95 = None
         if std is not None:
-            half = _t975(self.count - 1) * std / math.sqrt(self.count)
+            half = t975(self.count - 1) * std / math.sqrt(self.count)
             ci95 = [self.mean - half, self.mean + half]
         return {
             "count": self.count,
@@ -73,7 +73,7 @@ class Summary:
         }
 
 
-def _t975(freedom: int) -> float:
+def t975(freedom: int) -> float:
     """Student's t at 97.5 %: the Cornish-Fisher expansion around the normal (Abramowitz and Stegun 26.7.5)."""
     if freedom in _T_FEW:
         return _T_FEW[freedom]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from methods.counting import counted
 from pipeline import metrics as known_metrics
 from pipeline import quantity
 from pipeline.job_record import JobRecord
@@ -131,6 +132,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {name: getattr(quantity, name) for name in ("count", "measured", "share")}
+    environment.filters["counted"] = counted
     environment.filters |= {"cell": cell, "code": code, "py": _literal, "quoted": _quoted}
     return environment
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.output.export.folder import MANIFEST
 from pipeline.paths import (
@@ -152,7 +153,7 @@ def _commit(api: Any, repository: str, store: Store, entries: list[Entry]) -> No
         CommitOperationAdd(entry.path, store.path(entry.path) if store.local else store.read(entry.path))
         for entry in entries
     ]
-    message = f"{entries[0].path} and {len(entries) - 1} more files" if len(entries) > 1 else entries[0].path
+    message = f"{entries[0].path} and {counted(len(entries) - 1, 'more file')}" if len(entries) > 1 else entries[0].path
     api.create_commit(repository, operations, commit_message=message, repo_type="dataset")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
+import math
+import statistics
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +14,8 @@ from pipeline import metrics
 from pipeline.job import Job
 from pipeline.metrics.set_features import RANK, FeatureReader
 from pipeline.output.reference import reference_features
-from pipeline.paths import FEATURES
+from pipeline.paths import FEATURES, part_path
+from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 
 
@@ -27,15 +30,34 @@ def set_figures(job: Job, shards: Collection[str], kept: Collection[int] | None)
         InputError: the job's reference cannot be read any more.
     """
     stored = StoredFeatures(job.store, shards, kept)
-    return figures_of(job, stored, metrics.build(job.metric_entries, device="cpu")) if stored.names else ({}, [])
+    if not stored.names:
+        return {}, []
+    built = metrics.build(job.metric_entries, device="cpu")
+    return figures_of(job, stored, built, lambda: _middle_side(job.store, shards))
 
 
-def figures_of(job: Job, features: SetFeatures, built: Sequence[Any]) -> tuple[dict[str, float], list[str]]:
-    """As :func:`set_figures`, of features wherever they are, by metrics that are built."""
+def _middle_side(store: Store, shards: Collection[str]) -> float | None:
+    """Of the pictures of one shard, which stand for all; ``None`` where none has any."""
+    for shard in sorted(shards):
+        part = read_small_parquet(store.read(part_path(shard)), ["width", "height"])
+        areas = [w * h for w, h in zip(part["width"].to_pylist(), part["height"].to_pylist(), strict=True) if w and h]
+        if areas:
+            return math.sqrt(statistics.median(areas))
+    return None
+
+
+def figures_of(
+    job: Job, features: SetFeatures, built: Sequence[Any], side: Callable[[], float | None] = lambda: None
+) -> tuple[dict[str, float], list[str]]:
+    """As :func:`set_figures`, of features wherever they are, by metrics that are built.
+
+    Args:
+        side: as of :func:`reference_features`.
+    """
     figures: dict[str, float] = {}
-    notes: list[str] = []
     of_sets = [metric for metric in built if hasattr(metric, "finish")]
-    for metric, reference in zip(of_sets, reference_features(job, of_sets), strict=True):
+    references, notes = reference_features(job, of_sets, side)
+    for metric, reference in zip(of_sets, references, strict=True):
         found = metric.finish(features, reference)
         figures.update(found.values)
         notes += found.notes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import math
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,6 +70,7 @@ def dataset_statistics(
         name, most = metric.params.set_name(), metric.params.sample
         if name not in wanted or wanted[name].most < most:
             wanted[name] = _Network(metric, most)
+    sides: list[float] = []
     seen = unreadable = 0
     for samples in _batches(source):
         taken = [(rank(sample.key, 0), sample) for sample in samples]
@@ -83,6 +86,7 @@ def dataset_statistics(
             except BadSample:
                 unreadable += 1
         pictures = list(decoded.values())
+        sides += [math.sqrt(each.shape[0] * each.shape[1]) for each in pictures]
         batch = Pictures(pictures, pictures, [None] * len(pictures))
         for network in wanted.values():
             which = [network.wants(taken[at][0]) for at in decoded]
@@ -100,6 +104,7 @@ def dataset_statistics(
         pictures=seen,
         features={name: network.features() for name, network in wanted.items()},
         networks={name: networks[network.metric.params.weights()] for name, network in wanted.items()},
+        side=statistics.median(sides),
         unreadable=unreadable,
     )
 

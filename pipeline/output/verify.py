@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from methods.counting import counted
 from methods.errors import BadSample, InputError, first_line
 from pipeline import codec
 from pipeline.job_record import JobRecord, stored_job
@@ -208,7 +209,9 @@ class _Checker:
             found.append(f"{path}: cannot be read ({first_line(error)})")
         part.problems = found[:_MOST_OF_A_PART]
         if len(found) > _MOST_OF_A_PART:
-            part.problems.append(f"{entry.path}: and {len(found) - _MOST_OF_A_PART} more problems of this shard")
+            part.problems.append(
+                f"{entry.path}: and {counted(len(found) - _MOST_OF_A_PART, 'more problem')} of this shard"
+            )
         return part
 
     def _note(self, path: str, note: PartNote, table: pa.Table) -> Iterator[str]:
@@ -242,7 +245,7 @@ class _Checker:
     def _parquet(self, path: str, data: bytes, rows: pa.Table) -> Iterator[str]:
         file = pq.ParquetFile(io.BytesIO(data))
         if file.metadata.num_rows != rows.num_rows:
-            yield f"{path}: {file.metadata.num_rows} rows, the index has {rows.num_rows}"
+            yield f"{path}: {counted(file.metadata.num_rows, 'row')}, the index has {rows.num_rows}"
             return
         rows = rows.sort_by("row")
         if rows["row"].to_pylist() != list(range(rows.num_rows)):

@@ -5,18 +5,17 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from methods.base import Method
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.job import Job
 from pipeline.plan import FilePlan, Plan
 from pipeline.records import Receipt
-from pipeline.run.flops import Counted
 from pipeline.run.steps import read_file
-from pipeline.run.throughput import Throughput
+from pipeline.run.throughput import Throughput, tera
 from pipeline.sink.commit import commit
 from pipeline.storage import StorageOptions
+from pipeline.translate.operations import OperationCount
 from pipeline.translate.shard import translate_shard
 from pipeline.translate.translator import Translator
 
@@ -24,15 +23,15 @@ from pipeline.translate.translator import Translator
 def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
     """Translate the first samples of the source in this process, with this machine's device, and commit them nowhere.
 
-    A first batch, which allocates memory and compiles, is not measured; its floating point operations are counted,
-    unless they are inside of what is compiled.
+    A first batch, which allocates memory and compiles, is not measured; the floating point operations of its first
+    picture are counted.
 
     Raises:
         InputError: no sample of the source can be translated, or the method cannot be loaded.
     """
     translator = Translator(job)
     receipts: list[Receipt] = []
-    counted = Counted(translator.method)
+    translator.operations = OperationCount(after=1)
     try:
         with tempfile.TemporaryDirectory(prefix="sceneshift-calibrate-") as folder:
             output = job.spec.output.model_copy(update={"uri": str(Path(folder)), "storage": StorageOptions()})
@@ -43,10 +42,7 @@ def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
                     if not warm:
                         warm = True
                         first = replace(shard, samples=shard.samples[: job.batch_size])
-                        if not job.params.get("compile"):
-                            translator.method = cast(Method, counted)
                         translate_shard(translator, first)
-                        translator.method = counted.method
                     part = replace(shard, samples=shard.samples[:left])
                     receipts.append(commit(aside, translate_shard(translator, part)))
                     left -= len(part.samples)
@@ -59,7 +55,8 @@ def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
     images = sum(receipt.attempted for receipt in receipts)
     if not any(receipt.ok or receipt.filtered for receipt in receipts):
         raise InputError(
-            f"--calibrate: none of the first {images} images could be translated; `sceneshift preview` says why"
+            f"--calibrate: none of the first {counted(images, 'image')} could be translated; "
+            "`sceneshift preview` says why"
         )
     return Throughput(
         images=images,
@@ -69,6 +66,6 @@ def calibrate(job: Job, plan: Plan, samples: int) -> Throughput:
         read_seconds=sum(receipt.read_seconds for receipt in receipts),
         write_seconds=sum(receipt.write_seconds for receipt in receipts),
         bytes_out=sum(receipt.bytes_out for receipt in receipts),
-        origin=f"{images} images translated on this machine just now",
-        tflop_per_image=counted.tflop_per_image,
+        origin=f"{counted(images, 'image')} translated on this machine just now",
+        tflop_per_image=tera(translator.operations.per_image),
     )

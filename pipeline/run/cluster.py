@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from methods.counting import counted, does
 from methods.errors import InputError, first_line
 from pipeline.errors import JobFailed
 from pipeline.run.head_watch import HeadWatch
@@ -100,10 +103,11 @@ def capacity(demand: Demand, room: Room | None = None) -> Capacity:
         least, most = workers = demand.workers or (number, number)
         where = f"of {demand.gpus:g} GPUs, {place} has {room.gpus:g}"
         if room.gpus < demand.gpus:
-            short = f"compute.gpus is {demand.gpus:g} but {place} has {room.gpus:g} GPUs"
+            short = f"compute.gpus is {demand.gpus:g} but {place} has {counted(room.gpus, 'GPU')}"
             return Capacity(workers, where, f"{short}: set compute.gpus: 0, or give compute.address", False)
         if room.gpus < demand.gpus * least:
-            short = f"{least} workers of {demand.gpus:g} GPUs do not fit into {room.gpus:g}"
+            fit = counted(least, "worker", "does/do")
+            short = f"{fit} not fit, each with {demand.gpus:g} of {counted(room.gpus, 'GPU')}"
             return Capacity(workers, where, f"{short}: set compute.workers to {number}", False)
     else:
         free = room.cpus - (0 if room.elastic else demand.beside)
@@ -115,15 +119,17 @@ def capacity(demand: Demand, room: Room | None = None) -> Capacity:
         if room.cpus >= need:
             return Capacity(workers, where)
         room_for = max(1, int((room.cpus - demand.beside) / demand.cpus))
-        short = f"{least} workers of {demand.cpus:g} CPUs and what works beside them need {need:g} CPUs"
+        each = counted(demand.cpus, "CPU")
+        short = f"{counted(least, 'worker')} of {each} and what works beside them need {counted(need, 'CPU')}"
         remedy = f"set compute.workers to {room_for} or lower compute.cpus"
         return Capacity(workers, where, f"{short}, {place} has {room.cpus:g}: {remedy}", False)
     each = max(demand.cpus, demand.threads)
     if demand.gpus > 0 or most * each <= room.cpus:
         return Capacity(workers, where)
-    threads = f" with {demand.threads} torch threads each" if demand.threads > 1 else ""
+    threads = f" with {counted(demand.threads, 'torch thread')} each" if demand.threads > 1 else ""
     best = max(1, int(room.cpus / each))
-    turns = f"{most} workers{threads} take turns on {room.cpus:g} cores: {best} would be as fast"
+    cores = counted(room.cpus, "core")
+    turns = f"{counted(most, 'worker')}{threads} {does(most, 'takes/take')} turns on {cores}: {best} would be as fast"
     return Capacity(workers, where, turns)
 
 
@@ -179,6 +185,7 @@ def open_cluster(demand: Demand) -> Cluster:
 
     Raises:
         InputError: the cluster cannot be reached, or has no room for the job.
+        JobFailed: a Ray of our own does not start.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -195,7 +202,14 @@ def open_cluster(demand: Demand) -> Cluster:
         # CPUs are logical: one more than there are workers, so that what works beside them is never starved.
         cpus = max(int(here.cpus), int(most * demand.cpus) + 1)
         # "local": without it Ray joins a cluster that somebody has started on this machine, and refuses `num_cpus`.
-        _connect(address=PRIVATE, num_cpus=cpus, include_dashboard=False)
+        try:
+            _connect(address=PRIVATE, num_cpus=cpus, include_dashboard=False)
+        # Ray raises bare exceptions where a process of its own is not up after half a minute
+        except Exception as error:
+            raise JobFailed(
+                f"Ray did not start on this machine ({first_line(error)}). Try again when it has less to do; "
+                "`run --local` needs no Ray"
+            ) from error
         where = f"on a Ray of its own on this machine, {cpus} CPUs (--address auto joins one that runs here)"
         return _opened(Cluster(where, (least, most), connected_here=True))
     try:
@@ -209,7 +223,7 @@ def open_cluster(demand: Demand) -> Cluster:
         raise InputError(said) from None
     try:
         room = _room_of_cluster()
-        where = f"on the Ray cluster {redact(address)}, {room.cpus:g} CPUs and {room.gpus:g} GPUs"
+        where = f"on the Ray cluster {redact(address)}, {counted(room.cpus, 'CPU')} and {counted(room.gpus, 'GPU')}"
         fitting = _fitting(demand, room)
         # through Ray's client the process is not part of the cluster, and gets an exception
         watch = None if "://" in address else HeadWatch(ray.get_runtime_context().gcs_address)
@@ -262,7 +276,13 @@ def _connect(**options: object) -> None:
     import ray
 
     arguments: Mapping[str, object] = {"log_to_driver": False, "logging_level": logging.ERROR, **options}
-    ray.init(**arguments)  # type: ignore[arg-type]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**arguments)  # type: ignore[arg-type]
+    finally:
+        # Ray puts a handler in that exits: what a command does on SIGTERM, such as a checkpoint, would not be done
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _opened(cluster: Cluster) -> Cluster:

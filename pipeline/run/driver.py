@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from methods.counting import counted
 from methods.errors import InputError
+from pipeline.errors import JobFailed
 from pipeline.findings import Finding
 from pipeline.job import Job
 from pipeline.logs.context import about, log_context
@@ -26,8 +28,10 @@ from pipeline.run.resolving import Resolved
 from pipeline.run.session import Session
 from pipeline.run.units import units_of
 from pipeline.run.work import Watch, Work
+from pipeline.run.writable import require_writable
 from pipeline.sink.label_counts import label_warnings
 from pipeline.spec import JobSpec
+from pipeline.storage import Unreachable
 from pipeline.uris import protocol_of
 
 
@@ -88,6 +92,7 @@ def run_job(
         local, processes, part, frozenset([""]) if fresh else frozenset(), steal_lock, watch, say, log_options
     )
     order.check()
+    require_writable([spec], fresh=fresh)
     return run_outputs({"": Resolved.of(spec, fresh=fresh)}, order)[""]
 
 
@@ -138,7 +143,7 @@ def run_outputs(outputs: Mapping[str, Resolved], order: Order) -> dict[str, Outc
     if (idle := _nothing_to_do(first, order.part)) is not None:
         return {leading: idle}
     job, plan = first.job, first.plan
-    mismatches = check_labels(job, plan)
+    mismatches = check_labels(job, plan, [each.job for each in outputs.values()][1:])
     run = new_run()
     jobs = {target: each.job for target, each in outputs.items()}
     logs, *beside = (
@@ -164,7 +169,9 @@ def _executor(jobs: Mapping[str, Job], logs: RunLogs, order: Order, pending: Seq
     job = next(iter(jobs.values()))
     busy = min(order.processes, len(units_of(pending, job.source_format, order.processes)))
     if busy < order.processes and pending:
-        order.say(f"{order.processes} processes are more than there are source files to do: {busy} work")
+        order.say(
+            f"{counted(order.processes, 'process', 'is/are')} more than there are source files to do: {busy} work"
+        )
     if busy > 1:
         from pipeline.run.processes import ProcessExecutor
 
@@ -192,7 +199,7 @@ def _on(outputs: Mapping[str, Resolved]) -> str:
 
 
 def _of(part: Part, resolved: Resolved) -> str:
-    return "" if part.whole else f" on part {part}: {len(part.of(resolved.plan).files)} source files"
+    return "" if part.whole else f" on part {part}: {counted(len(part.of(resolved.plan).files), 'source file')}"
 
 
 def _locked_run(outputs: Mapping[str, Resolved], logs: RunLogs, executor: Executor, order: Order) -> dict[str, Outcome]:
@@ -220,7 +227,7 @@ def _locked_run(outputs: Mapping[str, Resolved], logs: RunLogs, executor: Execut
         executor.lend(lead.job, companions)
         beside = {target: (each.progress, each.log) for target, each in others.items()}
         work = Work(lead, executor, record, order.watch, order.say, beside)
-        with failure_logged(logs.uri):
+        with failure_logged(logs.uri), _answered_until_now():
             try:
                 stopped = work.off()
             except InputError:
@@ -230,6 +237,8 @@ def _locked_run(outputs: Mapping[str, Resolved], logs: RunLogs, executor: Execut
             finally:
                 for each in sessions.values():
                     each.leave()
+            for each in sessions.values():
+                each.shut_out()
             outcomes = {leading: _ended(lead, work.files(), stopped)}
             for target, each in others.items():
                 files = refresh(each.job, each.share.files)
@@ -239,6 +248,15 @@ def _locked_run(outputs: Mapping[str, Resolved], logs: RunLogs, executor: Execut
     changed = [f"{uri}: the file changed since its shards were made; they were made anew" for uri in work.changed]
     outcomes[leading].warnings[:0] = [*_warnings_of_place(lead.job), *changed]
     return outcomes
+
+
+@contextlib.contextmanager
+def _answered_until_now() -> Iterator[None]:
+    """Inside, a store that does not answer any more is no mistake of the user's."""
+    try:
+        yield
+    except Unreachable as error:
+        raise JobFailed(f"{error}. What is committed stays; run the job again to go on") from error
 
 
 def _ended(session: Session, files: Sequence[FilePlan], stopped: bool) -> Outcome:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from methods.counting import counted
 from pipeline.plan import FilePlan
 from pipeline.records import Rejection
 from pipeline.run.probe import Ending, Probes
@@ -140,6 +141,7 @@ class _Search:
     def _report(self) -> None:
         self.said = time.monotonic()
         self.say(
-            f"searching {self.total} shards that took their worker process down twice: {self.walked} walked through, "
-            f"{self.tried} samples tried, {self.found} culprits found"
+            f"searching {counted(self.total, 'shard')} that took the worker process down twice: "
+            f"{self.walked:,} walked through, {counted(self.tried, 'sample')} tried, "
+            f"{counted(self.found, 'culprit')} found"
         )

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
+from methods.counting import counted, does
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.job import Job
 from pipeline.labels import Labels, LabelTable
 from pipeline.labels.outside import guess_size
-from pipeline.labels.unread import text_format
+from pipeline.labels.stale_captions import is_caption_name, stale_word
+from pipeline.labels.unread import unread_labels
 from pipeline.plan import Plan
 from pipeline.records import Sample
 from pipeline.sources import open_source
 from pipeline.sources.folder import FolderSource
 from pipeline.storage import redact
-from pipeline.translate.labelling import job_table, label_sample, upright_size
+from pipeline.translate.labelling import (
+    SampleLabels,
+    job_table,
+    label_sample,
+    sample_texts,
+    upright_size,
+    with_label_parts,
+)
 
 _FILES, _SAMPLES = 4, 16
 """Source files looked into, and samples of each."""
 
 _NAMES = 3
+_CAPTION = "source.labels.caption changes captions: a new text, or words and what they become"
+_BESIDE = "it passes through as the source has it, and source.carry leaves it out"
 
 
-def check_labels(job: Job, plan: Plan) -> list[str]:
-    """Warnings about labels and pictures that do not match, one line each.
+def check_labels(job: Job, plan: Plan, beside: Sequence[Job] = ()) -> list[str]:
+    """Warnings about labels and captions that do not belong to the pictures, one line each.
 
     Of loose files every key is looked up, of others the first samples of the first, the last and two files between.
+
+    Args:
+        beside: other targets of the same source; what they change about labels may make other captions untrue.
 
     Raises:
         InputError: the labels were made for pictures of another size; or, with ``labels.required``, less than half of
@@ -42,39 +56,72 @@ def check_labels(job: Job, plan: Plan) -> list[str]:
                 f"{redact(job.spec.source.uris[0])}: source.labels.required is set, but the samples have no labels and "
                 "source.labels.uri names none"
             )
-        return list(_unread(job, _first_samples(job, plan), None))
+        samples = list(_first_samples(job, plan)) if job.layout.caption is not None or job.layout.carry else []
+        return [*_unread(job, samples, None), *_stale_captions((job, *beside), samples, {})]
     try:
         samples = list(_first_samples(job, plan))
-        labelled = _check_size(job, samples, table)
+        found = _check_size(job, samples, table)
+        stale = _stale_captions((job, *beside), samples, found)
         if table is not None:
-            return [*_check_matches(job, plan, samples, table), *_unread(job, samples, table.info.format)]
-        if labels.required and 2 * labelled < len(samples):
+            return [*_check_matches(job, plan, samples, table), *_unread(job, samples, table.info.format), *stale]
+        if labels.required and 2 * len(found) < len(samples):
             raise InputError(
-                f"{_place(job)}: {len(samples) - labelled} of the first {len(samples)} samples have no labels that can "
-                "be read; source.labels.required is set"
+                f"{_place(job)}: {len(samples) - len(found)} of the first "
+                f"{counted(len(samples), 'sample')} have no labels that can be read; source.labels.required is set"
             )
-        return []
+        return [*_unread(job, samples, None), *stale]
     finally:
         if table is not None:
             table.close()
 
 
 def _unread(job: Job, samples: Iterable[Sample], read: str | None) -> Iterator[str]:
-    """Texts of the first samples that look like labels of another format than the one that is read, if any is."""
-    if job.layout.caption is None and not job.layout.carry:
-        return
+    """Texts of the first samples that look like labels of another format than the one that is read, if any is.
+
+    The run finds those of all samples; here they are said before anything is translated.
+    """
     said: set[str] = set()
     for sample in samples:
-        for name, text in {(job.layout.caption or ""): sample.caption, **sample.passthrough}.items():
-            format = text_format(text) if isinstance(text, str | bytes) else None
-            if format is None or format == read or name in said:
-                continue
-            said.add(name)
-            role = "is taken for the caption" if name == job.layout.caption else "passes through unchanged"
-            yield (
-                f"'{name}' of {sample.key} looks like {format} labels, but {role}: boxes are not read and will not "
-                f"follow the pictures; put these files in a folder and name it with source.labels.uri"
-            )
+        for name, reason in unread_labels(sample_texts(sample, job), read, job.layout.caption):
+            if name not in said:
+                said.add(name)
+                yield f"'{name}' of {sample.key} {reason}"
+
+
+def _stale_captions(jobs: Sequence[Job], samples: Sequence[Sample], found: Mapping[int, SampleLabels]) -> list[str]:
+    """Captions of the first samples, and texts beside them, that say what a translation makes untrue; each name once.
+
+    Args:
+        found: the labels of samples, by their place.
+    """
+    said: dict[str, str] = {}
+    for job in jobs:
+        changes = job.label_changes
+        for at, sample in enumerate(samples if changes.attributes else ()):
+            labelled = found.get(at, SampleLabels())
+            attributes = {} if labelled.labels is None else labelled.labels.attributes
+            caption = changes.captioned(with_label_parts(sample, labelled).caption)
+            for name, is_caption, text in _sentences(sample, job.layout.caption, caption):
+                stale = None if name in said else stale_word(text, changes.attributes, attributes)
+                if stale is not None:
+                    attribute, word = stale
+                    said[name] = (
+                        f"'{name}' of {sample.key} says '{word}', but pictures of {job.spec.name} have {attribute}: "
+                        f"{changes.attributes[attribute]}; {_CAPTION if is_caption else _BESIDE}"
+                    )
+    return [*said.values()]
+
+
+def _sentences(sample: Sample, role: str | None, caption: str | None) -> Iterator[tuple[str, bool, str]]:
+    """(name, whether it is the caption, text) of what is said about a picture."""
+    if caption is not None:
+        yield role or "caption", True, caption
+    for name, value in sample.passthrough.items():
+        if name != role and not is_caption_name(name):
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, str | bytes):
+                yield name, False, each if isinstance(each, str) else each.decode("utf-8", "replace")
 
 
 def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
@@ -92,28 +139,35 @@ def _first_samples(job: Job, plan: Plan) -> Iterator[Sample]:
             continue
 
 
-def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> int:
-    """How many of the first samples have labels. Raises InputError when those lie outside their pictures."""
-    found: list[tuple[Labels, tuple[int, int]]] = []
-    for sample in samples:
+def _check_size(job: Job, samples: list[Sample], table: LabelTable | None) -> dict[int, SampleLabels]:
+    """The labels of those of the first samples that have some, by their place.
+
+    Raises:
+        InputError: they lie outside their pictures.
+    """
+    found: dict[int, SampleLabels] = {}
+    sized: list[tuple[Labels, tuple[int, int]]] = []
+    for at, sample in enumerate(samples):
         if sample.image is None:
             continue
         try:
             decoded = codec.decode(sample.image)
             # The check looks at what lies outside itself.
-            labels = label_sample(sample, table, job.spec.source, decoded, keep_outside=True).labels
+            labelled = label_sample(sample, table, job.spec.source, decoded, keep_outside=True)
         except BadSample:
             # A row of the run, with this reason.
             continue
-        if labels is not None:
-            found.append((labels, upright_size(decoded)))
-    guess = guess_size(found)
+        if labelled.labels is not None:
+            found[at] = labelled
+            sized.append((labelled.labels, upright_size(decoded)))
+    guess = guess_size(sized)
     if guess is None:
-        return len(found)
+        return found
     likely = guess.likely
     scaled = "" if likely is None else f", probably {likely[0]}x{likely[1]}; set source.labels.size: {list(likely)}"
     raise InputError(
-        f"{_place(job)}: {guess.outside} of the first {guess.annotations} annotations lie outside their pictures of "
+        f"{_place(job)}: {guess.outside:,} of the first {counted(guess.annotations, 'annotation')} "
+        f"{does(guess.outside, 'lies/lie')} outside their pictures of "
         f"{guess.picture[0]}x{guess.picture[1]}: they were made for pictures of another size"
         f"{scaled or '; set source.labels.size: [width, height] to the size that they were made for'}"
     )
@@ -126,7 +180,7 @@ def _check_matches(job: Job, plan: Plan, samples: list[Sample], table: LabelTabl
         known = "pictures"
     else:
         keys = [sample.key for sample in samples if sample.problem is None]
-        known = f"first {len(keys)} samples"
+        known = f"first {counted(len(keys), 'sample')}"
     matched: set[int] = set()
     without: list[str] = []
     for key in keys:
@@ -145,13 +199,14 @@ def _check_matches(job: Job, plan: Plan, samples: list[Sample], table: LabelTabl
     if 2 * len(without) > len(keys):
         have = ", ".join(table.names(list(range(min(len(table), _NAMES))))) or "no picture at all"
         warnings.append(
-            f"{_place(job)}: {len(without)} of the {known} ({_some(without)}) have no labels; "
-            f"the {len(table)} labels are for {have}{', ...' if len(table) > _NAMES else ''}"
+            f"{_place(job)}: {len(without)} of the {known} ({_some(without)}) {does(len(without), 'has/have')} no "
+            f"labels; the {counted(len(table), 'label', 'is/are')} for {have}{', ...' if len(table) > _NAMES else ''}"
         )
     elif job.source_format == "folder" and 2 * len(matched) < len(table):
         lost = [number for number in range(len(table)) if number not in matched][:_NAMES]
         warnings.append(
-            f"{_place(job)}: {len(table) - len(matched)} of {len(table)} labels match no picture "
+            f"{_place(job)}: {len(table) - len(matched):,} of {counted(len(table), 'label')} "
+            f"{does(len(table) - len(matched), 'matches/match')} no picture "
             f"({', '.join(table.names(lost))}, ...)"
         )
     if warnings and job.spec.source.labels.required:

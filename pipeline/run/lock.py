@@ -1,7 +1,8 @@
 """One driver at a time on one output: a small object put with If-None-Match, kept fresh, removed at the end.
 
 The lock alone cannot stop a driver that slept while another took over: that is what the lease in it is for, which every
-write of a run is checked against (``pipeline.fence``). Keeping the lock fresh never writes over another holder's.
+write of a run is checked against (``pipeline.fence``). Keeping the lock fresh never writes over another holder's. A
+driver shuts its own workers out in the same way before it summarises: it gives the lock another token.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,21 +25,39 @@ from pipeline.storage import Store
 
 BEAT_SECONDS = 20.0
 STALE_SECONDS = 120.0
+LOOK_SECONDS = 2.0
 # A local lock is kept fresh by writing over it in place, so its length must not change.
 _LENGTH = 512
 
 
 class Busy(InputError):
-    """Another driver is at work on the output."""
+    """Another driver is at work on the output.
+
+    Attributes:
+        store, path: where its lock is.
+        found: what the lock held, or ``None`` where that is not known.
+    """
+
+    def __init__(self, text: str, store: Store, found: dict[str, Any] | None = None, path: str = LOCK_FILE) -> None:
+        super().__init__(text)
+        self.store, self.found, self.path = store, found, path
 
 
 @dataclass
 class Held:
-    """A lock that is held: its token, its file, and whether it was lost since."""
+    """A lock that is held.
+
+    Attributes:
+        token: what leases are checked against.
+        path: the lock's file.
+        lost: set when the lock was seen in other hands.
+        renew: gives the lock another token, unless it is lost: leases with the old one are worth nothing from then on.
+    """
 
     token: str
     path: str = LOCK_FILE
     lost: threading.Event = field(default_factory=threading.Event)
+    renew: Callable[[], None] = lambda: None
 
 
 def holder(store: Store, path: str = LOCK_FILE) -> dict[str, Any] | None:
@@ -54,9 +73,29 @@ def is_stale(found: dict[str, Any]) -> bool:
 
     A process of this machine that sleeps (a closed lid, Ctrl-Z, a paused virtual machine) is alive.
     """
-    if found.get("host") == socket.gethostname() and found.get("boot") == _boot_id():
+    if _is_of_here(found):
         return not _alive(found.get("pid"), found.get("started"))
     return time.time() - (_seconds(found.get("beat")) or 0.0) > STALE_SECONDS
+
+
+def shows_life(busy: Busy) -> bool:
+    """Look at a lock until it is known whether its holder works: it is kept fresh, or has not been for 120 s.
+
+    Of a process of this machine that is known at once; of another machine's after a beat, which comes every 20 s.
+    """
+    while busy.found is not None:
+        found = holder(busy.store, busy.path)
+        if found is None or is_stale(found):
+            return False
+        if _is_of_here(found) or any(found.get(name) != busy.found.get(name) for name in ("token", "beat")):
+            break
+        time.sleep(LOOK_SECONDS)
+    return True
+
+
+def _is_of_here(found: dict[str, Any]) -> bool:
+    """Whether the pid in a lock means anything to this process."""
+    return found.get("host") == socket.gethostname() and found.get("boot") == _boot_id()
 
 
 def _seconds(value: Any) -> float | None:
@@ -124,22 +163,33 @@ def locked(
         # An answer that got lost is asked for again, and then the lock that is found is one's own.
         if found is None or found.get("token") != held.token:
             if found is not None and not steal and not is_stale(found):
-                raise Busy(busy_line(store, found))
+                raise Busy(busy_line(store, found), store, found, path)
             generation = int(_seconds((found or {}).get("generation")) or 0) + 1
             store.put(path, content())
             # Two drivers may take over the same stale lock at once: the last put wins, and both look who it was.
             time.sleep(0.5)
             now = holder(store, path)
             if now is None or now.get("token") != held.token:
-                raise Busy(f"{store.uri()}: another driver took the lock at the same moment; try again")
-    stop = threading.Event()
-    beat = _LocalBeat(store, held) if store.local else _RemoteBeat(store, held)
+                raise Busy(f"{store.uri()}: another driver took the lock at the same moment; try again", store)
+    stop, writing, own = threading.Event(), threading.Lock(), {held.token}
+    beat = _LocalBeat(store, path) if store.local else _RemoteBeat(store, path)
+
+    def renew() -> None:
+        with writing:
+            before, held.token = held.token, secrets.token_hex(8)
+            own.add(held.token)
+            # Once more where the store says that the lock is another object by now: it may have done an earlier beat
+            # twice.
+            if not any(beat(content(), before) and _holds(store, held) for _ in range(2)):
+                held.lost.set()
+
+    held.renew = renew
 
     def keep_fresh() -> None:
         while not stop.wait(BEAT_SECONDS):
             # A store that does not answer for a while is no loss: the lease is checked before every write.
-            with contextlib.suppress(InputError, OSError):
-                if not beat(content()):
+            with contextlib.suppress(InputError, OSError), writing:
+                if not beat(content(), held.token):
                     held.lost.set()
                     return
 
@@ -153,8 +203,13 @@ def locked(
         beat.close()
         with contextlib.suppress(InputError):
             found = holder(store, path)
-            if found is not None and found.get("token") == held.token:
+            if found is not None and found.get("token") in own:
                 store.delete(path)
+
+
+def _holds(store: Store, held: Held) -> bool:
+    found = read_record(store, held.path)
+    return found is not None and found.get("token") == held.token
 
 
 def busy_line(store: Store, found: dict[str, Any]) -> str:
@@ -170,17 +225,17 @@ def busy_line(store: Store, found: dict[str, Any]) -> str:
 class _LocalBeat:
     """Writes into the very file that was put: who takes over puts another one, which this cannot reach."""
 
-    def __init__(self, store: Store, held: Held) -> None:
-        self._store, self._token, self._path = store, held.token, held.path
+    def __init__(self, store: Store, path: str) -> None:
+        self._store, self._path = store, path
         try:
-            self._file: int | None = os.open(store.path(held.path), os.O_RDWR)
+            self._file: int | None = os.open(store.path(path), os.O_RDWR)
         except OSError:
             self._file = None
 
-    def __call__(self, content: bytes) -> bool:
-        """Whether the lock is still ours; it is fresh then."""
+    def __call__(self, content: bytes, token: str) -> bool:
+        """Whether the lock is still that of this token; it has the content then."""
         found = read_record(self._store, self._path)
-        if found is None or found.get("token") != self._token or self._file is None:
+        if found is None or found.get("token") != token or self._file is None:
             return False
         os.pwrite(self._file, content, 0)
         os.fsync(self._file)
@@ -194,16 +249,16 @@ class _LocalBeat:
 class _RemoteBeat:
     """Puts the lock anew on the condition that it is still the object that was read."""
 
-    def __init__(self, store: Store, held: Held) -> None:
-        self._store, self._token, self._path = store, held.token, held.path
+    def __init__(self, store: Store, path: str) -> None:
+        self._store, self._path = store, path
 
-    def __call__(self, content: bytes) -> bool:
-        """Whether the lock is still ours; it is fresh then."""
+    def __call__(self, content: bytes, token: str) -> bool:
+        """Whether the lock was still that of this token; it is asked to take the content then."""
         tag = self._store.tag(self._path)
         found = read_record(self._store, self._path)
-        if found is None or found.get("token") != self._token:
+        if found is None or found.get("token") != token:
             return False
-        # Refused when somebody put another lock in between: the next beat sees whose.
+        # Refused when somebody put another lock in between: the next look sees whose.
         self._store.put_if(self._path, content, tag)
         return True
 

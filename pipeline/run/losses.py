@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from methods.counting import counted
+
 _TWICE = 2
 
 
@@ -55,7 +57,9 @@ class Losses:
         """What a person is to know of it, one line each."""
         notes = []
         if self.crashes:
-            notes.append(f"{self.crashes} worker processes crashed; what they had in hand was made again")
+            notes.append(f"{counted(self.crashes, 'worker process')} crashed; what was in hand there was made again")
         if self.preemptions:
-            notes.append(f"{self.preemptions} worker processes went with their node; their shards were made elsewhere")
+            notes.append(
+                f"{counted(self.preemptions, 'worker process')} went with the node; the shards were made elsewhere"
+            )
         return notes

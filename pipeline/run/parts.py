@@ -75,7 +75,7 @@ class Part:
             with locked(store, run, steal=steal) as held:
                 for path, found in _locks(store):
                     if not steal and not is_stale(found):
-                        raise Busy(busy_line(store, found))
+                        raise Busy(busy_line(store, found), store, found, path)
                     # What a part that is gone still writes is refused from now on.
                     store.delete(path)
                 yield held
@@ -85,7 +85,8 @@ class Part:
                 for path, found in _locks(store):
                     other = _part_of(path)
                     if other is not None and other.count != self.count and not is_stale(found):
-                        raise Busy(f"{busy_line(store, found)}: one output is worked on in one number of parts")
+                        said = f"{busy_line(store, found)}: one output is worked on in one number of parts"
+                        raise Busy(said, store, found, path)
                 path = f"{PART_LOCKS}/{self.number}-of-{self.count}.json"
                 held = stack.enter_context(locked(store, run, steal=steal, path=path, part=str(self)))
             yield held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from methods.errors import InputError, first_line
 from methods.weights import identity, redacted
@@ -40,7 +40,7 @@ def prefetch(weights: Mapping[str, str], demand: Demand) -> None:
         room = node["Resources"]
         if room.get("CPU", 0) >= demand.cpus and room.get("GPU", 0) >= demand.gpus:
             place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            task = fetching.options(scheduling_strategy=place).remote(list(wanted))
+            task = fetching.options(scheduling_strategy=place).remote(wanted)
             tasks[task] = node["NodeManagerAddress"]
     for task, address in tasks.items():
         try:
@@ -60,9 +60,9 @@ def prefetch(weights: Mapping[str, str], demand: Demand) -> None:
     _log.info("weights are on %d nodes", len(tasks))
 
 
-def _identities(uris: Sequence[str]) -> list[str] | str:
+def _identities(weights: Mapping[str, str]) -> list[str] | str:
     """What the weights are on this node, fetched if need be; or what is wrong, in one line."""
     try:
-        return [identity(uri) for uri in uris]
+        return [identity(uri, (known,)) for uri, known in weights.items()]
     except InputError as error:
         return str(error)

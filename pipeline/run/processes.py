@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from pipeline.errors import JobFailed
 from pipeline.job import Job
@@ -41,7 +42,7 @@ class ProcessExecutor:
             InputError: as building the method does.
             JobFailed: a process ended before it was ready.
         """
-        self.where, self.workers = f"in {number} processes of this machine", number
+        self.where, self.workers = f"in {counted(number, 'process')} of this machine", number
         self.jobs, self.job = dict(jobs), next(iter(jobs.values()))
         self.companions: tuple[Companion, ...] = ()
         self.activity = Activity()

@@ -73,7 +73,7 @@ def resolve(spec: JobSpec, *, fresh: bool = False) -> tuple[Job, Plan]:
                 "give the job an output of its own"
             )
         return job, plan
-    job = replace(prepare(spec, layout=stored.layout), generation=stored.generation)
+    job = replace(prepare(spec, stored=stored), generation=stored.generation)
     if job.fingerprint != stored.fingerprint:
         differs = _difference(stored.model_dump(mode="json"), job.describe())
         raise InputError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from methods.counting import counted as counted_noun
 from methods.errors import InputError
 from pipeline.fence import Lease, LockLost
 from pipeline.job import Job
@@ -17,7 +17,7 @@ from pipeline.logs.run import WorkerLog
 from pipeline.output.summary import RunSummary
 from pipeline.paths import JOB_FILE
 from pipeline.plan import FilePlan, Plan, make_plan, refresh
-from pipeline.run.belongings import clear
+from pipeline.run.belongings import clear, clear_unfinished
 from pipeline.run.estimate import Estimate, estimate
 from pipeline.run.lock import Held
 from pipeline.run.parts import Part
@@ -37,7 +37,7 @@ class Session:
     Attributes:
         job: as it may write, under the lease.
         plan: of all files.
-        lost: set when the lock was seen in other hands.
+        held: the lock.
         began_empty: whether the output held nothing of a job before.
     """
 
@@ -48,7 +48,7 @@ class Session:
     progress: Progress
     log: RunLog
     estimated: Estimate | None
-    lost: threading.Event
+    held: Held
     began_empty: bool
 
     @classmethod
@@ -94,15 +94,15 @@ class Session:
             counted.samples_total = counted.attempted + amount.left * job.spec.variants
             counted.exact = amount.exact
         _log.info(
-            "%s%s: %d source files, %d of them with shards to make, %d shards committed; fingerprint %s",
+            "%s%s: %s, %d of them with shards to make, %s committed; fingerprint %s",
             redact(job.store.uri()),
             "" if part.whole else f", part {part}",
-            len(share.files),
+            counted_noun(len(share.files), "source file"),
             len(share.pending),
-            share.committed,
+            counted_noun(share.committed, "shard"),
             job.fingerprint,
         )
-        return cls(mine, plan, part, run, counted, RunLog(mine.store, run), estimated, held.lost, began_empty)
+        return cls(mine, plan, part, run, counted, RunLog(mine.store, run), estimated, held, began_empty)
 
     @property
     def share(self) -> Plan:
@@ -125,6 +125,20 @@ class Session:
             if self.job.label_table is not None:
                 withdraw(self.job.label_table, self.job.store)
 
+    def shut_out(self) -> None:
+        """End the work on the output: what a worker that was not waited for still tries to commit is refused.
+
+        Otherwise a shard that was in the works when the run was stopped might be committed while, or after, the output
+        is summarised, which would not have it.
+
+        Raises:
+            LockLost: the output belongs to somebody else by now.
+        """
+        lease = self.job.lease
+        if lease is not None:
+            self.held.renew()
+            self.job = replace(self.job, lease=replace(lease, token=self.held.token))
+
     def undo(self, record: WorkerLog) -> None:
         """Leave the output as it was found if that was empty, and nothing was made."""
         if self.part.whole and self.began_empty and not self.progress.shards:
@@ -138,6 +152,8 @@ class Session:
         While other parts have work left, there is nothing to summarise: the last one to end does it.
         """
         with self.part.turn(self.job.store, self.run):
+            # A worker process may have been killed in the middle of a put; another one made its shard since.
+            clear_unfinished(self.job.store, [each for each in files if each.complete])
             return self._summarised(files)
 
     def _summarised(self, files: Sequence[FilePlan]) -> tuple[RunSummary | None, int]:

@@ -82,7 +82,10 @@ def is_other(file: SourceFile, storage: StorageOptions) -> bool:
     """
     if not file.version:
         return False
-    return is_changed(file, replace(file, version=version_now(file, storage)), gone=not file.members)
+    # Twice, because one wrong answer of a store or a cache before it would cost the whole file.
+    return all(
+        is_changed(file, replace(file, version=version_now(file, storage)), gone=not file.members) for _ in range(2)
+    )
 
 
 def without_poison(shard: Shard, poison: Mapping[int, Rejection]) -> Shard:

@@ -15,6 +15,7 @@ from pipeline.paths import JOB_FILE
 from pipeline.run.driver import Order, Outcome, run_outputs
 from pipeline.run.progress import Progress
 from pipeline.run.resolving import Resolved
+from pipeline.run.writable import require_writable
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
 from pipeline.targets import naming, target_jobs
@@ -64,6 +65,7 @@ def run_targets(spec: JobSpec, order: Order, *, fresh: bool = False) -> dict[str
         JobFailed: as :func:`pipeline.run.driver.run_job`, of whichever target it is.
     """
     replace(order, fresh=frozenset(spec.targets if fresh else ())).check()
+    require_writable(target_jobs(spec).values(), fresh=fresh)
     left = resolve_targets(spec, fresh=fresh)
     begun_anew = set(left) if fresh else set()
     outcomes: dict[str, Outcome] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from pipeline.records import Receipt
@@ -37,6 +38,7 @@ class Throughput:
         spans: dict[tuple[str, str], tuple[float, float]] = {}
         images = bytes_out = 0
         device = read = write = 0.0
+        counted: list[int] = []
         for shard in shards:
             row = shard if isinstance(shard, Mapping) else _row(shard)
             worker = (row.get("run", ""), row["worker"])
@@ -47,8 +49,12 @@ class Throughput:
             device += row["device_seconds"]
             read += row.get("read_seconds") or 0.0
             write += row.get("write_seconds") or 0.0
+            counted += [row["operations"]] if row.get("operations") else []
         seconds = sum(ended - began for began, ended in spans.values())
-        return cls(images, seconds, device, read, write, bytes_out, origin) if images and seconds > 0 else None
+        if not images or seconds <= 0:
+            return None
+        each = tera(mean(counted)) if counted else None
+        return cls(images, seconds, device, read, write, bytes_out, origin, each)
 
     @property
     def images_per_second(self) -> float:
@@ -88,4 +94,10 @@ class Throughput:
 
 def _row(receipt: Receipt) -> dict[str, Any]:
     names = ("worker", "started", "committed", "ok", "filtered", "rejected", "bytes_out")
-    return {name: getattr(receipt, name) for name in (*names, "device_seconds", "read_seconds", "write_seconds")}
+    more = ("device_seconds", "read_seconds", "write_seconds", "operations")
+    return {name: getattr(receipt, name) for name in (*names, *more)}
+
+
+def tera(operations: float | None) -> float | None:
+    """In units of 10^12."""
+    return None if operations is None else operations / 1e12

@@ -10,6 +10,7 @@ from pipeline.records import Shard
 from pipeline.run.companion import Companion, Made
 from pipeline.translate import shard as shards
 from pipeline.translate.items import Note
+from pipeline.translate.operations import ENOUGH, OperationCount
 from pipeline.translate.translator import Translator
 
 
@@ -25,6 +26,8 @@ class Translators:
         with sharing():
             self.lead = Translator(job, target)
             self._others = {name: Translator(each, name, beside=self.lead) for name, each in others}
+        for each in (self.lead, *self._others.values()):
+            each.operations = OperationCount(ENOUGH)
 
     def translate(self, shard: Shard, companions: Sequence[Companion], note: Note) -> Made:
         """The shard for the output that leads, and for those companions that want it."""

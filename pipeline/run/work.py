@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.logs.run import WorkerLog
@@ -98,8 +99,8 @@ class Work:
             if found.failures and pending:
                 first = found.failures[0]
                 raise JobFailed(
-                    f"{len(pending)} source files are not finished; first failure: {first.where}: {first.message}. "
-                    "Run the job again to go on"
+                    f"{counted(len(pending), 'source file', 'is/are')} not finished; first failure: "
+                    f"{first.where}: {first.message}. Run the job again to go on"
                 )
             idle = 0 if self.progress.shards > before else idle + 1
             if pending and idle == _IDLE_ROUNDS:
@@ -160,7 +161,7 @@ class Work:
 
     def _check_lock(self) -> None:
         """The heart-beat has seen another holder: say so even if no shard is due for long."""
-        if self.session.lost.is_set() and self.job.lease is not None:
+        if self.session.held.lost.is_set() and self.job.lease is not None:
             self.job.lease.check(self.job.store)
 
     def _note(self, failure: Failure, found: _Round) -> None:
@@ -194,6 +195,7 @@ class Work:
 def _deadly(pending: Sequence[FilePlan]) -> str:
     names = ", ".join(each.file.relative for each in pending[:3])
     return (
-        f"{len(pending)} source files keep taking their worker process down and no single sample does it alone "
-        f"({names}); a smaller compute.batch_size or output.shard_size may help. Run the job again to go on"
+        f"{counted(len(pending), 'source file', 'keeps/keep')} taking down the worker process and no single "
+        f"sample does it alone ({names}); a smaller compute.batch_size or output.shard_size may help. "
+        "Run the job again to go on"
     )

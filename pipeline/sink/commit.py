@@ -68,6 +68,8 @@ def commit(job: Job, shard: Translated) -> Receipt:
         metrics=metrics,
         notices=shard.notices,
         findings=note.findings,
+        device=shard.device,
+        operations=shard.operations,
     )
 
 

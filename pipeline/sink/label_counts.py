@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from methods.counting import counted, does
 from pipeline.records import Row
 from pipeline.sink.note import PartNote
 
@@ -84,14 +85,17 @@ def describe_labels(tree: Mapping[str, Any]) -> list[str]:
     if not tree or not (tree["pictures"] or tree["table"]):
         return []
     lines = [
-        f"labels of {tree['pictures']} of {tree['samples']} pictures: {tree['annotations']} annotations, "
-        f"{tree['boxes']} with a box"
+        f"labels of {tree['pictures']:,} of {counted(tree['samples'], 'picture')}: "
+        f"{counted(tree['annotations'], 'annotation')}, "
+        f"{tree['boxes']:,} with a box"
     ]
     if tree["without"]:
         lines.append(_without(tree))
     if tree["unmatched"]:
         names = _some(tree.get("unmatched_names", []), tree["unmatched"])
-        lines.append(f"{tree['unmatched']} of {tree['table']} labels match no picture" + names)
+        matches = does(tree["unmatched"], "matches/match")
+        said = f"{tree['unmatched']:,} of {counted(tree['table'], 'label')} {matches} no picture"
+        lines.append(said + names)
     if tree["left_out"]:
         lines.append(_left_out(tree))
     return lines
@@ -109,14 +113,15 @@ def label_warnings(tree: Mapping[str, Any], *, matched: bool) -> list[str]:
 
 
 def _without(tree: Mapping[str, Any]) -> str:
-    return f"{tree['without']} of {tree['samples']} pictures have no labels" + _some(
-        tree["without_names"], tree["without"]
-    )
+    has = does(tree["without"], "has/have")
+    said = f"{tree['without']:,} of {counted(tree['samples'], 'picture')} {has} no labels"
+    return said + _some(tree["without_names"], tree["without"])
 
 
 def _left_out(tree: Mapping[str, Any]) -> str:
+    are = does(tree["left_out"], "is/are")
     return (
-        f"{tree['left_out']} annotations, or parts of them, could not be used and are left out"
+        f"{counted(tree['left_out'], 'annotation')}, or parts of them, could not be used and {are} left out"
         f"{_some(tree['left_out_of'], tree['left_out'])}; the index says why, in label_problems"
     )
 

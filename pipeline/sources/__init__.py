@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.records import SourceFile
 from pipeline.sources.base import Source
@@ -47,7 +48,9 @@ def detect(spec: SourceSpec) -> str:
     if any(name.endswith((*TEXT_SUFFIXES, *LINE_SUFFIXES)) for name in names):
         return "manifest"
     what = (
-        f"{len(names)} files, none of them a tar, Parquet, CSV, JSON Lines or image file" if names else "nothing here"
+        f"{counted(len(names), 'file')}, none of them a tar, Parquet, CSV, JSON Lines or image file"
+        if names
+        else "nothing here"
     )
     archives = [name for name in found.sizes if name.lower().endswith(PACKED)]
     if archives:

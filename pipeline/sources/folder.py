@@ -10,15 +10,18 @@ from functools import partial
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.findings import Finding, merge
-from pipeline.labels.formats import FORMATS
+from pipeline.labels.box_table import ADVICE, HEAD, is_box_table
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Wanted, assemble, cut_shards, every_part
 from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED, UNREAD_PICTURES, ending, is_known
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.grouping import SIDECARS, Groups, group_by_key, picture_of
+from pipeline.sources.label_files import label_files
+from pipeline.sources.label_maps import HEAD as PNG_HEAD
+from pipeline.sources.label_maps import label_maps
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Found, Survey, found_under
-from pipeline.sources.loose import fetch
+from pipeline.sources.loose import fetch, head_of
 from pipeline.sources.pending import Fetched, Pending
 from pipeline.spec import SourceSpec
 from pipeline.storage import explained, protocol_of, redact
@@ -26,7 +29,9 @@ from pipeline.storage import explained, protocol_of, redact
 _TEXT = ("txt", "json", "cls", "caption", "text")
 _TABLES = ("csv", "tsv", "jsonl", "parquet")
 """What Hugging Face's image folders have beside their pictures, as ``metadata.csv``."""
-_SNIFFED = 1000
+_SNIFFED, _SNIFFED_AFAR = 1000, 8
+
+_CASED = "called like another file of its sample but for letter case; it is not read"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,15 @@ class FolderSource:
             grouped = self._groups(found.sizes)
             samples = grouped.samples
             listed += len(samples)
-            findings += [*found.findings, *self._unread(found, grouped.rest)]
+            findings += found.findings
+            if self.spec.condition is None:
+                pictures = [parts[picture_of(parts, self.spec.image)] for parts in samples.values()]
+                head = partial(head_of, found.base, most=PNG_HEAD, storage=self.spec.storage)
+                findings += label_maps(pictures, head)
+            called = [path for parts in samples.values() for path in parts.values()]
+            labels = label_files(found.base, grouped.rest, self.spec, called)
+            findings += labels.findings
+            findings += self._unread(found, [path for path in grouped.rest if path not in labels.paths])
             if names & samples.keys():
                 clash = min(names & samples.keys())
                 raise InputError(
@@ -88,7 +101,7 @@ class FolderSource:
                 for suffix, path in parts.items():
                     if suffix == self.spec.image:
                         kinds[suffix] = "binary"
-                    elif suffix != picture and suffix not in IMAGE_SUFFIXES:
+                    elif suffix not in (picture, path) and suffix not in IMAGE_SUFFIXES:
                         kinds[suffix] = "text" if suffix.rsplit(".", 1)[-1] in _TEXT else "binary"
                         if suffix in LABEL_NAMES and len(texts.setdefault(suffix, [])) < LOOKED_AT:
                             texts[suffix].append((found.base, path))
@@ -120,9 +133,14 @@ class FolderSource:
     def _pending(self, file: SourceFile, layout: Layout) -> Iterator[Pending]:
         for key, parts in self._groups(file.members).samples.items():
             picture = picture_of(parts, self.spec.image)
+            again = [path for suffix, path in parts.items() if suffix == path]
             spare = [s for s in parts if s in IMAGE_SUFFIXES and s != picture]
+            spare += [path for path in again if ending(path) == ending(parts[picture])]
+            cased = tuple(
+                Finding("file", f".{ending(path)}", _CASED, 1, (path,)) for path in again if path not in spare
+            )
             fetch_it = partial(self._fetch, key, file.uri, parts, picture, layout)
-            yield Pending(key, fetch_it, remote=protocol_of(file.uri) != "file")
+            yield Pending(key, fetch_it, findings=cased, remote=protocol_of(file.uri) != "file")
             for suffix in spare:
                 message = f"'{parts[suffix]}' has the same key as '{parts[picture]}'"
                 yield Pending(parts[suffix], None, Rejection("read", "duplicate_key", message))
@@ -131,7 +149,7 @@ class FolderSource:
         uri = posixpath.join(base, parts[picture])
         values = {}
         for suffix, path in parts.items():
-            if suffix in IMAGE_SUFFIXES and suffix != picture:
+            if suffix == path or (suffix in IMAGE_SUFFIXES and suffix != picture):
                 continue
             try:
                 values[layout.image if suffix == picture else suffix] = self._read(base, path)
@@ -146,7 +164,8 @@ class FolderSource:
 
     def _unread(self, found: Found, rest: Iterable[str]) -> Iterator[Finding]:
         """What of a folder is not read: pictures of other kinds, and files that belong to no picture."""
-        looked = 0
+        looked = tables = 0
+        most = _SNIFFED if protocol_of(found.base) == "file" else _SNIFFED_AFAR
         for path in rest:
             kind = f".{ending(path)}" if ending(path) else "no ending"
             if path.lower().endswith(PACKED):
@@ -158,9 +177,12 @@ class FolderSource:
                 yield Finding("file", kind, "pictures of this kind cannot be read", 1, (path,))
             elif ending(path) in IMAGE_SUFFIXES:
                 yield Finding("file", kind, f"not the picture that source.image names ({self.spec.image})", 1, (path,))
-            elif self._read_with_labels(posixpath.join(found.base, path)):
-                continue
-            elif is_known(path) or f"{found.base}/{path}" == self.spec.labels.uri:
+            elif ending(path) in ("csv", "tsv") and tables < most:
+                tables += 1
+                boxes = is_box_table(head_of(found.base, path, HEAD, self.spec.storage))
+                reason = f"{ADVICE}, and name that file with source.labels.uri" if boxes else "belongs to no picture"
+                yield Finding("labels" if boxes else "file", kind, reason, 1, (path,))
+            elif is_known(path):
                 yield Finding("file", kind, "belongs to no picture", 1, (path,))
             elif protocol_of(found.base) != "file" or looked >= _SNIFFED:
                 yield Finding("file", kind, "not looked into: its ending says nothing", 1, (path,))
@@ -172,14 +194,6 @@ class FolderSource:
                 if picture is not None:
                     reason = f"holds a {picture} picture, but its ending says nothing; rename it"
                 yield Finding("file", kind, reason, 1, (path,))
-
-    def _read_with_labels(self, uri: str) -> bool:
-        """Whether a file names the classes of labels that lie in the same folder."""
-        labels = self.spec.labels
-        if labels.uri is None or labels.format == "auto":
-            return False
-        folder, _, name = uri.rpartition("/")
-        return name in FORMATS[labels.format].beside and f"{labels.uri.rstrip('/')}/".startswith(f"{folder}/")
 
 
 def _late(samples: Mapping[str, Mapping[str, str]], taken: Collection[str]) -> Iterator[Finding]:

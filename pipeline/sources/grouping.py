@@ -17,7 +17,11 @@ KeyFrom = Literal["auto", "first_dot", "last_dot"]
 
 @dataclass(frozen=True)
 class Groups:
-    """Files by sample, key -> {suffix: path}, sorted by key; and the files that belong to no picture."""
+    """Files by sample, key -> {suffix: path}, sorted by key; and the files that belong to no picture.
+
+    A file that differs from another one of its sample in letter case alone (``a.JPG`` beside ``a.jpg``) has its path
+    for a suffix.
+    """
 
     samples: dict[str, dict[str, str]]
     rest: tuple[str, ...]
@@ -49,24 +53,28 @@ def group_by_key(
         if cut is not None and cut[0] != key:
             doubtful.append((path, *cut))
         else:
-            samples.setdefault(key, {})[suffix] = path
+            _put(samples.setdefault(key, {}), suffix, path)
     alone = []
     for path, head, tail in doubtful:
         if head in samples:
-            samples[head][tail] = path
+            _put(samples[head], tail, path)
         else:
             alone.append(path)
     for path in alone:
         stem, _, suffix = path.rpartition(".")
-        samples.setdefault(stem, {})[suffix.lower()] = path
+        _put(samples.setdefault(stem, {}), suffix.lower(), path)
     rest = []
     for path in others:
         owner = next(((head, tail) for head, tail in _cuts(path, key_from) if head in samples), None)
         if owner is None:
             rest.append(path)
         else:
-            samples[owner[0]][owner[1]] = path
+            _put(samples[owner[0]], owner[1], path)
     return Groups(dict(sorted(samples.items())), tuple(rest))
+
+
+def _put(parts: dict[str, str], suffix: str, path: str) -> None:
+    parts[path if suffix in parts else suffix] = path
 
 
 def picture_of(parts: Collection[str], image: str = "auto") -> str:

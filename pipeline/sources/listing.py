@@ -16,11 +16,13 @@ from typing import Any, cast
 
 from fsspec.utils import glob_translate, stringify_path
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.findings import Finding, merge
 from pipeline.paths import CARD_FILE, DATA, INDEX, JOB_FILE, MERGED_INDEX, METRICS_FILE, OWN, REPORT, part_path
 from pipeline.records import SourceFile
-from pipeline.sources.endings import is_picture, system_file
+from pipeline.sources.endings import PACKED, is_picture, system_file
+from pipeline.sources.label_files import label_files
 from pipeline.spec import SourceSpec
 from pipeline.storage import HIDDEN, Store, explained, filesystem, modified_of, protocol_of, redact
 from pipeline.uris import has_query, without_query
@@ -243,8 +245,11 @@ def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
         found = found_under(uri, spec)
         matching = {n: size for n, size in found.sizes.items() if without_query(uri, n).lower().endswith(suffixes)}
         if not matching:
-            raise InputError(f"{redact(uri)}: no {' or '.join(suffixes)} file here ({len(found.sizes)} other files)")
-        findings += [*found.findings, *_beside(found.sizes.keys() - matching.keys(), suffixes)]
+            raise InputError(
+                f"{redact(uri)}: no {' or '.join(suffixes)} file here ({counted(len(found.sizes), 'other file')})"
+            )
+        beside = found.sizes.keys() - matching.keys()
+        findings += [*found.findings, *_beside(beside, suffixes), *label_files(found.base, beside, spec).findings]
         for listed, size in matching.items():
             address, name = f"{found.base}/{listed}", without_query(uri, listed)
             if listed in found.passed_over:
@@ -261,7 +266,7 @@ def list_files(spec: SourceSpec, suffixes: tuple[str, ...]) -> Survey:
     return Survey([files[name] for name in sorted(files)], merge(findings), frozenset(passed_over))
 
 
-_TABLES = (".parquet", ".pq", ".csv", ".tsv", ".tar", ".tar.gz", ".tgz")
+_TABLES = (".parquet", ".pq", ".csv", ".tsv", ".jsonl", ".ndjson", ".tar", ".tar.gz", ".tgz")
 
 
 def _beside(names: Iterable[str], read: tuple[str, ...]) -> Iterable[Finding]:
@@ -272,3 +277,5 @@ def _beside(names: Iterable[str], read: tuple[str, ...]) -> Iterable[Finding]:
             yield Finding(
                 "file", kind, f"this source reads {', '.join(read)} files; `source.format` chooses", 1, (name,)
             )
+        elif packed := next((each for each in PACKED if name.lower().endswith(each)), None):
+            yield Finding("file", packed, "an archive of a kind that is not read; unpack it", 1, (name,))

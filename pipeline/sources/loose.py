@@ -17,7 +17,8 @@ def fetch(uri: str, storage: StorageOptions, name: str) -> bytes:
     """The bytes of one object.
 
     Raises:
-        BadSample: reason ``missing`` for one that is not there, ``forbidden`` for one that this key may not read, and
+        BadSample: reason ``missing`` for one that is not there, ``forbidden`` for one that this key may not read,
+            ``unreadable`` for an address that is none or an archived object, and
             ``unreachable`` for one of a web server that does not answer: such a list has many servers.
         Unreachable: an object store does not answer, or not to us; that says nothing about the object.
     """
@@ -35,9 +36,22 @@ def fetch(uri: str, storage: StorageOptions, name: str) -> bytes:
         cause = error.__cause__
         if isinstance(cause, PermissionError):
             raise BadSample("forbidden", f"no permission to read {name}") from None
-        absent = cause is None or isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        absent = isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         reason = "missing" if absent else "unreadable"
-        raise BadSample(reason, f"cannot fetch {name} ({type(cause or error).__name__})") from None
+        # without a cause it is no answer of a store, but says itself what is wrong with the address
+        said = str(error) if cause is None else type(cause).__name__
+        raise BadSample(reason, f"cannot fetch {name} ({said})") from None
+
+
+def head_of(base: str, path: str, most: int, storage: StorageOptions) -> bytes:
+    """The first bytes of a file; none of one that cannot be had."""
+    uri = posixpath.join(base, path)
+    try:
+        with explained(uri):
+            return filesystem(uri, storage).cat_file(uri, start=0, end=most)
+    except InputError:
+        # Reading its sample, if it is part of one, says what is wrong with it.
+        return b""
 
 
 def with_picture(values: Mapping[str, Any], image: str, uri: str, storage: StorageOptions) -> Mapping[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.json as pa_json
-import pyarrow.parquet as pq
 
 from methods.errors import BadSample, InputError, first_line
 from pipeline.labels.fields import listed
 from pipeline.records import Rejection, Sample, Shard, SourceFile
+from pipeline.small_parquet import read_small_parquet
 from pipeline.sources.base import Wanted, assemble, broken_file, cut_shards, every_part
 from pipeline.sources.delimited import read_delimited
 from pipeline.sources.evidence import LOOKED_AT
@@ -35,6 +34,10 @@ LINE_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (*TEXT_SUFFIXES, *LINE_SUFFIXES, ".parquet", ".pq")
 _BLOCK = 1 << 26
 """The longest line of a JSON Lines file, in bytes."""
+_SAME_PICTURE = (
+    ": it names the same picture. A table with a row for each object is no label format that is read (export COCO); "
+    "else name a column whose values are all different with source.key"
+)
 URI_NAMES = (
     *("uri", "image_uri", "url", "image_url", "path", "image_path", "file_name", "file"),
     *("filename", "filepath", "file_path", "image_file", "image_filename", "img_path", "image", "img"),
@@ -86,7 +89,7 @@ class ManifestSource:
     def read(self, file: SourceFile, layout: Layout, shard_size: int, wanted: Wanted = every_part) -> Iterator[Shard]:
         """Images are fetched when their shard is wanted."""
         pending = self._pending(file, layout)
-        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key))
+        return cut_shards(file, pending, shard_size, wanted, self.spec.limit, key_hint(layout.key) or _SAME_PICTURE)
 
     def _table(self, file: SourceFile) -> tuple[pa.Table, str]:
         """The whole manifest, and the delimiter of a CSV file."""
@@ -94,7 +97,7 @@ class ManifestSource:
             if file.relative.lower().endswith(LINE_SUFFIXES):
                 return _read_lines(raw.read()), ""
             if not file.relative.lower().endswith(TEXT_SUFFIXES):
-                return pq.read_table(raw), ""
+                return read_small_parquet(raw.read()), ""
             read = read_delimited(raw.read(), self.spec.types, redact(file.uri))
             return read.table, read.delimiter
 
@@ -144,7 +147,7 @@ class ManifestSource:
 
 def _read_lines(data: bytes) -> pa.Table:
     """A JSON Lines file, with text as text: Arrow takes what looks like a date for one, and drops how it is written."""
-    options = pa_json.ReadOptions(block_size=_BLOCK)
+    options = pa_json.ReadOptions(use_threads=False, block_size=_BLOCK)
     table = pa_json.read_json(io.BytesIO(data), options)
     schema = pa.schema([(field.name, _with_text(field.type)) for field in table.schema])
     if schema.equals(table.schema):
@@ -182,14 +185,17 @@ def keys_of(folder: str, uris: Sequence[str]) -> list[str]:
     elsewhere, on another path or in another store, share a root among themselves.
     """
     home = _parts(folder)
-    paths = [_parts(uri) for uri in uris]
-    near = [path for path in paths if path[:2] == home[:2]]
-    far = [path for path in paths if path[:2] != home[:2]]
-    roots = (_common([home, *(path[:-1] for path in near)]), _common([path[:-1] for path in far]))
+    near, far = home, None
+    # Twice over the addresses: the parts of a million of them would take half a gibibyte.
+    for parts in map(_parts, uris):
+        if parts[:2] == home[:2]:
+            near = _shared(near, parts[:-1])
+        else:
+            far = _shared(far, parts[:-1])
     keys = []
-    for path in paths:
-        root = roots[0] if path[:2] == home[:2] else roots[1]
-        keys.append(posixpath.splitext("/".join(path[len(root) :]))[0] if len(path) > 1 else "")
+    for parts in map(_parts, uris):
+        root = near if parts[:2] == home[:2] else far or ()
+        keys.append(posixpath.splitext("/".join(parts[len(root) :]))[0] if len(parts) > 1 else "")
     return keys
 
 
@@ -199,7 +205,10 @@ def _parts(uri: str) -> tuple[str, ...]:
     return (scheme, *(part for part in path.split("/") if part)) if path else ("",)
 
 
-def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The parts that all paths begin with."""
-    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
-    return tuple(parts[0] for parts in shared)
+def _shared(first: tuple[str, ...] | None, second: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts that both begin with; the second where there is no first."""
+    if first is None:
+        return second
+    while second[: len(first)] != first:
+        first = first[:-1]
+    return first

@@ -50,6 +50,9 @@ class MemberWindow:
 
     A sample waits for more members until ``MAX_OPEN`` others have begun after it, or ``MAX_BYTES`` are waiting. The
     rule looks at names and sizes alone, so that the samples of a tar are always the same.
+
+    Attributes:
+        loose: findings that belong to no sample yet.
     """
 
     def __init__(self, key_from: Literal["first_dot", "last_dot"]) -> None:
@@ -58,7 +61,7 @@ class MemberWindow:
         self._left: dict[str, frozenset[str]] = {}
         self._suffixes: dict[frozenset[str], frozenset[str]] = {}
         self._begun = 0
-        self._loose: list[Finding] = []
+        self.loose: list[Finding] = []
         self._last = ""
         self._size = 0
 
@@ -71,7 +74,7 @@ class MemberWindow:
         problem = _passed_over(member)
         if problem is not None:
             if not member.isdir():
-                self._found_out(Finding("member", problem[0], problem[1], 1, (printable(member.name),)))
+                self.note(Finding("member", problem[0], problem[1], 1, (printable(member.name),)))
             return
         key, suffix = split_name(member.name, self.key_from)
         group = self._open.get(key)
@@ -94,6 +97,9 @@ class MemberWindow:
         """The samples that still wait; ``problem`` goes to the one whose member came last."""
         if problem is not None and self._last in self._open:
             self._open[self._last].problem = problem
+        if self._open and self.loose:
+            next(reversed(self._open.values())).findings.extend(self.loose)
+            self.loose = []
         while self._open:
             yield from self._closed(next(iter(self._open)))
 
@@ -103,9 +109,9 @@ class MemberWindow:
         return bool(self._open)
 
     def _begin(self, key: str, suffix: str) -> Group:
-        group = Group(key, self._begun, findings=self._loose)
+        group = Group(key, self._begun, findings=self.loose)
         self._begun += 1
-        self._loose = []
+        self.loose = []
         # A member that the sample had already makes it a duplicate, which has a reason of its own.
         if suffix not in self._left.get(key, {suffix}):
             group.problem = Rejection(
@@ -128,9 +134,10 @@ class MemberWindow:
             self._left[first] = self._suffixes.setdefault(suffixes, suffixes)
             yield group
 
-    def _found_out(self, finding: Finding) -> None:
+    def note(self, finding: Finding) -> None:
+        """Keep a finding with the sample of the latest member, or the next one."""
         latest = self._open.get(self._last)
-        (self._loose if latest is None else latest.findings).append(finding)
+        (self.loose if latest is None else latest.findings).append(finding)
 
 
 def _passed_over(member: tarfile.TarInfo) -> tuple[str, str] | None:

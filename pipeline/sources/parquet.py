@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from methods.errors import BadSample, first_line
-from pipeline.findings import Finding
+from pipeline.findings import Finding, merge
 from pipeline.records import Rejection, Sample, Shard, SourceFile
 from pipeline.sources.base import Wanted, assemble, broken_file, budget_of, cut_shards, every_part
 from pipeline.sources.columns import kind_of
@@ -33,6 +34,8 @@ SUFFIXES = (".parquet", ".pq")
 _CANNOT = "has a type that no output can hold"
 _LOOKED_AT_BYTES = 64 << 20
 _UNPACKED = 256 << 20
+_HIVE = re.compile(r"(?:^|/)([A-Za-z_]\w*)=[^/]*(?=/)")
+_PARTITION = "a column in the names of folders (column=value), which is not read; source_uri in the index has it"
 _EMPTY = "has no values in the first source file, so its type is not known"
 
 
@@ -59,7 +62,7 @@ def seen_columns(schema: pa.Schema, names: Iterable[str], texts: Callable[[str],
 def open_parquet(file: SourceFile, spec: SourceSpec) -> Iterator[pq.ParquetFile]:
     """The file, read by ranges. pyarrow's own error for a damaged one is ``ArrowInvalid``."""
     with Store(file.uri, spec.storage).open("", block_size=1 << 20) as raw:
-        yield pq.ParquetFile(raw)
+        yield pq.ParquetFile(raw, page_checksum_verification=True)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,14 @@ class ParquetSource:
     spec: SourceSpec
 
     def survey(self) -> Survey:
-        """Every Parquet file, sorted."""
-        return list_files(self.spec, SUFFIXES)
+        """Every Parquet file, sorted; columns that stand in the names of folders are reported."""
+        found = list_files(self.spec, SUFFIXES)
+        partitions = [
+            Finding("column", column, _PARTITION, 1, (each.relative,))
+            for each in found.files
+            for column in sorted({part[1] for part in _HIVE.finditer(each.relative)})
+        ]
+        return replace(found, findings=merge(found.findings, partitions))
 
     def plan(self) -> list[SourceFile]:
         """The files of the survey."""
@@ -83,7 +92,7 @@ class ParquetSource:
 
             def first(name: str) -> list[Any]:
                 found, size = [], 0
-                for batch in islice(parquet.iter_batches(batch_size=1, columns=[name]), LOOKED_AT):
+                for batch in islice(_rows_of(parquet, [name]), LOOKED_AT):
                     found += [value for value in batch.column(0).to_pylist() if value]
                     size += batch.nbytes
                     if size > _LOOKED_AT_BYTES:
@@ -127,9 +136,7 @@ class ParquetSource:
                     columns = reader.keys if idle else reader.columns
                     _check_size(parquet.metadata.row_group(group), file)
                     if columns:
-                        # One row at a time: rows may share a value that is stored once, and unpacked for each of them.
-                        batches = parquet.iter_batches(batch_size=1, row_groups=[group], columns=columns)
-                        rows = (row for batch in batches for row in batch.to_pylist())
+                        rows = (row for batch in _rows_of(parquet, columns, [group]) for row in batch.to_pylist())
                     else:
                         rows = ({} for _ in range(count))
                     for number, row in enumerate(rows, start):
@@ -164,8 +171,13 @@ def _check_size(group: pq.RowGroupMetaData, file: SourceFile) -> None:
         raise _Bomb(f"a row group unpacks to {group.total_byte_size} bytes, of a file of {file.size}: not read")
 
 
+def _rows_of(parquet: pq.ParquetFile, columns: list[str], groups: list[int] | None = None) -> Iterator[pa.RecordBatch]:
+    """One row at a time: rows may share a value that is stored once, and unpacked for each of them."""
+    return parquet.iter_batches(batch_size=1, row_groups=groups, columns=columns, use_threads=False)
+
+
 def _column(parquet: pq.ParquetFile, name: str) -> pa.ChunkedArray:
-    return parquet.read(columns=[name]).column(name)
+    return parquet.read(columns=[name], use_threads=False).column(name)
 
 
 class RowReader:

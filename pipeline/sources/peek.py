@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from methods.counting import counted
 from methods.errors import InputError, first_line
 from pipeline.sources import open_source
 from pipeline.sources.layout import Layout, choose
@@ -36,4 +37,6 @@ def resolve_layout(spec: SourceSpec, format: str, shard_size: int) -> Layout:
         if seen.kinds:
             return choose(spec, seen, redact(file.uri))
     where = printable(redact(files[0].uri))
-    raise InputError(f"{where}: none of the first {len(files[:_TRIES])} source files can be read ({problem})")
+    raise InputError(
+        f"{where}: none of the first {counted(len(files[:_TRIES]), 'source file')} can be read ({problem})"
+    )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.labels import bdd100k, cityscapes, yolo
 from pipeline.labels.files import LabelFiles
@@ -49,7 +50,8 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
     A source that says where its labels are, that has several URIs or that is no folder is left as it is.
 
     Raises:
-        InputError: ``layout`` names one that the folder does not have.
+        InputError: ``layout`` names one that the folder does not have, or ``labels.format`` another format than the
+            folder's labels are in.
     """
     done = source.model_copy(update={"layout": "none"})
     wanted = source.layout
@@ -62,13 +64,21 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
         return done, None
     names = [wanted] if wanted != "auto" else list(_KNOWN)
     layouts = [_KNOWN[name] for name in names] + [partial(_beside, name) for name in ENDINGS if name in names]
+    if source.labels.format in ENDINGS:
+        # What is said to be labels is read as such, and what is wrong with it is said picture by picture.
+        layouts.append(partial(_beside, source.labels.format, said=True))
     for find in layouts:
         root = find(files)
         if root is None:
             continue
-        labels = source.labels.model_copy(
-            update={"uri": source.labels.uri or files.uri(root.labels).rstrip("/"), "format": root.format}
-        )
+        named = source.labels
+        format = root.format if named.format == "auto" else named.format
+        if named.uri is None and format != root.format:
+            raise InputError(
+                f"{redact(files.base)}: laid out with {root.format} labels, but source.labels.format says {format}: "
+                "name the files of those with source.labels.uri, or leave the format out"
+            )
+        labels = named.model_copy(update={"uri": named.uri or files.uri(root.labels).rstrip("/"), "format": format})
         says = (
             f"{redact(files.base)}: taken for a {root.format} data set, pictures in "
             f"{', '.join(root.folders) or 'the folder itself'}, labels in {root.labels or 'the same folder'}"
@@ -93,7 +103,7 @@ def _elsewhere(files: LabelFiles, root: Root) -> str:
     others = [name for name in files.sizes if _is_picture(name) and not name.startswith(tops)]
     if not others:
         return ""
-    return f"; {len(others)} other pictures are not taken for photos ({', '.join(others[:3])})"
+    return f"; {counted(len(others), 'other picture', 'is/are')} not taken for photos ({', '.join(others[:3])})"
 
 
 def _listing(source: SourceSpec) -> LabelFiles | None:
@@ -133,10 +143,11 @@ def _yolo(files: LabelFiles) -> Root | None:
     return Root(tuple(images), f"{tops.pop()}labels" if len(tops) == 1 else "", "yolo") if images else None
 
 
-def _beside(format: TextFormat, files: LabelFiles) -> Root | None:
+def _beside(format: TextFormat, files: LabelFiles, *, said: bool = False) -> Root | None:
     """A text of labels beside each picture, as labelImg and Darknet's ``obj_train_data`` have them.
 
-    Their content decides, since captions have the same names. Every picture below the root is taken.
+    Their content decides, since captions have the same names, unless the format is ``said``. Every picture below the
+    root is taken.
     """
     pictures = {posixpath.splitext(name)[0] for name in files.sizes if _is_picture(name)}
     texts = [
@@ -144,6 +155,8 @@ def _beside(format: TextFormat, files: LabelFiles) -> Root | None:
         for name in files.named(ENDINGS[format])
         if posixpath.splitext(name)[0] in pictures and files.sizes[name] and posixpath.basename(name) not in NAME_FILES
     ]
+    if said:
+        return Root((), "", format) if texts else None
     try:
         found = {text_format(files.text(name)) for name in texts[:_TEXTS]}
     except ValueError:

@@ -12,10 +12,11 @@ from functools import partial
 from typing import Any
 
 from methods.errors import BadSample
+from pipeline.findings import Finding
 from pipeline.records import Rejection, Sample, Shard, SourceFile
-from pipeline.sources.base import Wanted, assemble, broken_file, budget_of, cut_shards, every_part
-from pipeline.sources.bounded_tar import content, open_bounded
-from pipeline.sources.endings import IMAGE_SUFFIXES, UNREAD_PICTURES
+from pipeline.sources.base import TRUNCATED, Wanted, assemble, broken_file, budget_of, cut_shards, every_part
+from pipeline.sources.bounded_tar import BoundedTar, content, open_bounded
+from pipeline.sources.endings import IMAGE_SUFFIXES, PACKED, UNREAD_PICTURES
 from pipeline.sources.evidence import LOOKED_AT, holds_labels
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
 from pipeline.sources.listing import Survey, list_files
@@ -25,10 +26,19 @@ from pipeline.sources.pending import Fetched, Pending
 from pipeline.sources.ranged import open_ranged
 from pipeline.spec import SourceSpec
 from pipeline.storage import Unreachable, protocol_of
+from pipeline.uris import printable
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _TEXT = ("txt", "json", "cls", "caption", "text")
 _BROKEN = (tarfile.TarError, EOFError, zlib.error)
+_GAP = (
+    "zeros before it, as at the end of a tar: several tars in one file are read as one; if it was written as one, a "
+    "part of it is lost"
+)
+_TAIL = (
+    "more zeros at the end of the tar than an end mark has: if it was not written for a tape, it may not have been "
+    "copied whole"
+)
 _PEEK = 64
 _FEW = 6
 
@@ -55,7 +65,7 @@ class WebDatasetSource:
         with self._open(file) as (archive, _):
             own = layout_of(archive.pax_headers.get(TAR_HEADER))
             for group in self._groups(file, lambda number: number < _PEEK):
-                if group.problem is not None and group.problem.error == "truncated_archive":
+                if group.problem is not None and group.problem.error == TRUNCATED:
                     break
                 groups.append(frozenset(group.members))
                 for suffix, read in group.members.items():
@@ -89,7 +99,7 @@ class WebDatasetSource:
             yield broken_file(file, "not_an_archive", f"not a readable tar: {error}")
 
     @contextlib.contextmanager
-    def _open(self, file: SourceFile) -> Iterator[tuple[tarfile.TarFile, bool]]:
+    def _open(self, file: SourceFile) -> Iterator[tuple[BoundedTar, bool]]:
         """The archive, and whether its members can be read in any order: on a disk and not compressed."""
         raw = open_ranged(file.uri, self.spec.storage)
         with raw, open_bounded(raw) as archive:
@@ -114,6 +124,7 @@ class WebDatasetSource:
                     return partial(_refuse, error)
                 return lambda: data
 
+            gaps, end = 0, broken_file(file, "", "").key
             while True:
                 try:
                     member = archive.next()
@@ -121,29 +132,34 @@ class WebDatasetSource:
                         break
                     # tarfile remembers every member; a tar of a million samples must not live in memory.
                     archive.members = []  # type: ignore[attr-defined]
+                    if archive.gaps > gaps:
+                        gaps = archive.gaps
+                        window.note(Finding("member", "zeros", _GAP, 1, (printable(member.name),)))
                     yield from window.add(member, partial(reader, member))
                 except Unreachable:
                     raise
                 except Exception as error:
                     # A header that lies makes tarfile raise nearly anything; what came before it is whole.
                     message = f"the tar ends early or is damaged near byte {archive.offset}: {error}"
-                    problem = Rejection("read", "truncated_archive", message)
-                    if not window.waiting:
-                        yield Group(broken_file(file, "", "").key, -1, problem=problem)
-                    yield from window.end(problem)
+                    if archive.zeros or not window.waiting:
+                        # behind its end mark, or before any sample
+                        yield from window.end()
+                        yield Group(end, -1, problem=Rejection("read", TRUNCATED, message))
+                    else:
+                        yield from window.end(Rejection("read", TRUNCATED, message))
                     return
+            long = archive.zeros * tarfile.BLOCKSIZE > tarfile.RECORDSIZE
+            if long:
+                window.note(Finding("member", "zeros", _TAIL, 1, (printable(file.relative),)))
             yield from window.end()
-            if _no_end_mark(archive):
+            # Cut between two members it has no end mark.
+            if not archive.zeros:
                 message = f"the tar stops at byte {archive.offset} without an end mark: samples may be missing"
-                key = broken_file(file, "", "").key
-                yield Group(key, -1, problem=Rejection("read", "truncated_archive", message))
-
-
-def _no_end_mark(archive: tarfile.TarFile) -> bool:
-    """Whether a tar was cut between two members: then the block of zeros that ends every tar is not there."""
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    return len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE
+                yield Group(end, -1, problem=Rejection("read", TRUNCATED, message))
+            elif window.loose:
+                message = "the tar is empty but for zeros" if long else "nothing in the tar is data"
+                problem = Rejection("read", TRUNCATED if long else "no_image", message)
+                yield Group(end, -1, problem=problem, findings=window.loose)
 
 
 def _refuse(error: BadSample) -> bytes:
@@ -154,7 +170,7 @@ def _fetch(key: str, uri: str, members: Mapping[str, Callable[[], bytes]], layou
     try:
         values: dict[str, Any] = {suffix: content() for suffix, content in members.items()}
     except _BROKEN as error:
-        problem = Rejection("read", "truncated_archive", f"the tar ends inside this sample: {error}")
+        problem = Rejection("read", TRUNCATED, f"the tar ends inside this sample: {error}")
         return Sample(key=key, source_uri=uri, problem=problem), ()
     if layout.variants is None:
         return assemble(key, uri, values, layout)
@@ -167,8 +183,11 @@ def _hint(groups: list[frozenset[str]]) -> str:
     pictures = Counter(suffix for group in groups for suffix in group if suffix.rpartition(".")[2] in IMAGE_SUFFIXES)
     dotted = sorted(suffix for suffix in pictures if "." in suffix)
     if not dotted:
-        unread = sorted({suffix for group in groups for suffix in group if suffix in UNREAD_PICTURES})
-        return f"{', '.join(unread)} pictures cannot be read" if unread else "name it with `source.image:`"
+        suffixes = {suffix for group in groups for suffix in group}
+        if unread := sorted(suffixes & UNREAD_PICTURES):
+            return f"{', '.join(unread)} pictures cannot be read"
+        packed = any(f".{suffix}".endswith((*SUFFIXES, *PACKED)) for suffix in suffixes)
+        return "archives inside it are not looked into; unpack them" if packed else "name it with `source.image:`"
     again = [suffix for suffix in dotted if pictures[suffix] > 1]
     if len(groups) > 1 and 0 < len(again) <= _FEW:
         several = ", ".join(again)

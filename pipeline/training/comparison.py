@@ -27,6 +27,7 @@ from pipeline.training.distillation import SOURCE, DistillSpec
 from pipeline.training.evaluation import from_condition
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Stream
+from pipeline.uris import beside, tree_seen_from
 
 REPORT = "distill.json"
 _RESAMPLED = 2000
@@ -158,12 +159,18 @@ def table(found: Comparison, teacher: str, student: str) -> dict[str, Any]:
 
 
 def write_comparison(spec: DistillSpec, teacher: Job, weights: str, found: Comparison) -> dict[str, Any]:
-    """Put the comparison and the student's ``method`` block, ready for a job file, beside the weights."""
+    """Put the comparison and the student's ``method`` block, for a job file, beside the weights.
+
+    Returns the same with the place of the weights on this machine. What is written travels with the output, and names
+    it as report and card do: relative to the folder that holds the output.
+    """
     method: dict[str, Any] = {"name": spec.student.method_name, "weights": weights}
     if spec.student.method_params:
         method["params"] = spec.student.method_params
     report = {"teacher": teacher.method_label, "method": method, **asdict(found)}
-    Store(spec.output.uri, spec.output.storage).put(REPORT, json.dumps(report, indent=1).encode())
+    store = Store(spec.output.uri, spec.output.storage)
+    written = report | {"method": tree_seen_from(beside(store.uri()), method)}
+    store.put(REPORT, json.dumps(written, indent=1).encode())
     return json.loads(json.dumps(report))
 
 

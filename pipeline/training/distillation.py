@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,17 @@ from pipeline.training.spec import Every, MetricEntry, TrainingRunSpec, TrainSpe
 
 SOURCE, OUTPUT = "source_image", "image"
 """The columns of a run with pairs: what was translated, and what came out."""
+
+
+_SPELLED = (
+    (r"validation\.count", "held_out"),
+    (r"validation\.metrics", "metrics"),
+    (r"validation\.method", "student.method"),
+    (r"objective\.params", "student.params"),
+    (r"data\.\w+(?=:)", "teacher"),
+    (r"where(?=:)", "teacher.where"),
+)
+"""What a training calls a setting, and what a distillation does."""
 
 
 class _Block(BaseModel):
@@ -96,6 +109,22 @@ def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
     if job.spec.output.format != "parquet":
         raise InputError(f"teacher {store.uri()}: is in format {job.spec.output.format}, expected parquet")
     return store, job
+
+
+@contextlib.contextmanager
+def spelled_as_distillation() -> Iterator[None]:
+    """Inside, what is wrong with the training that a distillation makes is said of the distillation's own settings.
+
+    Raises:
+        InputError: in place of one that names the training's.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        for theirs, ours in _SPELLED:
+            text = re.sub(rf"(?<![\w.]){theirs}", ours, text)
+        raise InputError(text) from None
 
 
 def training_spec(spec: DistillSpec, store: Store) -> TrainSpec:

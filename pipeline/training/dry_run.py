@@ -1,4 +1,4 @@
-"""What a training would cost: everything is built, three steps are taken, nothing is written."""
+"""What a training would cost: everything is built, three steps and a validation are done, nothing is written."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from methods.train.first_look import first_look
 from methods.train.loop import equip, step_generator
 from methods.train.updates import Updates
 from pipeline.storage import Store
@@ -66,10 +67,14 @@ def dry_run(spec: TrainSpec) -> DryRun:
                 began = time.perf_counter()
         _wait(device)
         seconds = (time.perf_counter() - began) / _TIMED * spec.accumulate
+        memory = _peak(device)
+        # a training does it before its first step: what is wrong with it is found here
+        if ready.evaluate is not None or spec.validation.selection is not None:
+            first_look(ready.objective, ready.validation, ready.evaluate, spec.validation.selection)
         return DryRun(
             parameters={name: sum(p.numel() for p in each.parameters()) for name, each in networks.items()},
             samples={name: stream.usable for name, stream in ready.loader.streams.items()},
-            memory=_peak(device),
+            memory=memory,
             seconds_per_step=seconds,
             hours=seconds * spec.total_steps / 3600,
             losses=losses,

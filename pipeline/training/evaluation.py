@@ -18,6 +18,7 @@ from methods.train import registry
 from methods.train.objective import Validation
 from pipeline import codec, job
 from pipeline.metrics.set_features import RANK
+from pipeline.metrics.set_metric import SetMetric
 from pipeline.metrics.summary import Summary
 from pipeline.output.set_figures import figures_of
 from pipeline.records import Row, Sample, Shard
@@ -67,8 +68,11 @@ class Evaluation:
             ]
         # a job keeps what it makes of its reference in its output: the training's is not touched before it begins
         self._scratch = tempfile.TemporaryDirectory(prefix="sceneshift-validation-")
+        self._objective = spec.objective.name
         self._tree = _job_tree(spec, names[0], column, self._scratch.name)
         self._said: set[str] = set()
+        # of the held-out pictures themselves, which no training changes: by the name of a metric's features
+        self._features: dict[str, dict[bytes, np.ndarray]] = {}
         with _as_validation():
             job.check(JobSpec.model_validate(self._tree))
 
@@ -78,10 +82,15 @@ class Evaluation:
         from pipeline.translate.translator import Translator
 
         tree = {**self._tree, "method": {**self._tree["method"], "weights": str(weights)}}
-        with _as_validation():
+        with _as_validation(), self._loading(weights):
             ready = job.prepare(JobSpec.model_validate(tree))
-        translator = Translator(ready)
-        try:
+            translator = Translator(ready)
+        with contextlib.ExitStack() as open_things:
+            open_things.callback(translator.close)
+            for metric in translator.metrics:
+                if isinstance(metric, SetMetric):
+                    memory = self._features.setdefault(metric.params.set_name(), {})
+                    open_things.enter_context(metric.load().remembering(memory))
             shard = Shard("validation", "validation", 0, tuple(self._samples), last=True)
             rows = translate_shard(translator, shard).rows
             done = [row for row in rows if row.rejection is None]
@@ -92,8 +101,19 @@ class Evaluation:
                     + (f": {why.error}: {why.message}" if why else "")
                 )
             return Validation(self._measured(ready, translator.metrics, done), {GRID: self._grid(rows)})
-        finally:
-            translator.close()
+
+    @contextlib.contextmanager
+    def _loading(self, weights: Path) -> Iterator[None]:
+        """What is wrong with the weights, which lie somewhere for a moment, is wrong with the choice of the method."""
+        try:
+            yield
+        except InputError as error:
+            if str(weights) not in str(error):
+                raise
+            why, name = str(error).replace(str(weights), "its weights"), self._tree["method"]["name"]
+            raise InputError(
+                f"validation.method: '{name}' does not load what objective '{self._objective}' trains ({why})"
+            ) from None
 
     def _measured(self, ready: job.Job, built: Sequence[Any], rows: Sequence[Row]) -> dict[str, float]:
         sums: dict[str, Summary] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,21 +10,26 @@ from pathlib import Path
 
 from methods.train.checkpoint import FOLDER as CHECKPOINTS
 from methods.train.checkpoint import checkpoint_path, outdated, steps_of
-from methods.train.journal import LOG, VALIDATION, validations
+from methods.train.journal import LOG, VALIDATION, entries, validations
 from methods.train.selection import Selection, standing
 from pipeline.storage import Store
 
 
 @contextlib.contextmanager
-def training_folder(store: Store) -> Iterator[Path]:
-    """A local folder with the newest checkpoint and the logs of ``store``; removed afterwards where it is a copy."""
+def training_folder(store: Store, *, fresh: bool = False) -> Iterator[Path]:
+    """A local folder with the newest checkpoint and the logs of ``store``; removed afterwards where it is a copy.
+
+    Args:
+        store: the output of a training.
+        fresh: what it holds is to be thrown away: nothing of it is copied.
+    """
     if store.local:
         yield Path(store.path())
         return
     scratch = Path(tempfile.mkdtemp(prefix="sceneshift-train-"))
     try:
-        found = [entry.path for entry in store.list(CHECKPOINTS)]
-        for name in [*found[-1:], LOG, VALIDATION]:
+        found = [] if fresh else [entry.path for entry in store.list(CHECKPOINTS)]
+        for name in [] if fresh else [*found[-1:], LOG, VALIDATION]:
             if name in found or store.exists(name):
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 store.fs.get_file(store.path(name), str(scratch / name))
@@ -36,7 +40,7 @@ def training_folder(store: Store) -> Iterator[Path]:
 
 def rows_of(store: Store, name: str) -> list[dict[str, float]]:
     """The lines of ``log.jsonl`` or ``validation.jsonl`` of an output; none where there is no such file."""
-    return [json.loads(line) for line in (store.read_or_none(name) or b"").decode().splitlines() if line]
+    return entries((store.read_or_none(name) or b"").decode(errors="replace"))
 
 
 def publish(path: Path, folder: Path, store: Store, keep: int, selection: Selection | None) -> None:

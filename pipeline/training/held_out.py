@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from methods.counting import counted
 from methods.errors import InputError
 
 _SPAN = 1 << 64
@@ -47,7 +48,7 @@ def hold_out(count: int, size: int, keys: Callable[[], Iterable[str]], per_key: 
     ordered = sorted({_hash(key) for key in keys()})
     if count >= len(ordered):
         raise InputError(
-            f"{len(ordered)} samples, of which validation.count holds out {count}: none are left to train on"
+            f"{counted(len(ordered), 'sample')}, of which validation.count holds out {count}: none are left to train on"
         )
     return HeldOut(ordered[count])
 

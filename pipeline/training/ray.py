@@ -9,18 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from methods.errors import InputError, first_line
+from methods.errors import InputError
 from methods.train.loop import Fitted, Progress
 from pipeline.errors import JobFailed
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
 from pipeline.run.cluster import Demand, open_cluster
 from pipeline.run.lock import locked
 from pipeline.storage import Store
-from pipeline.training.claim import claim
-from pipeline.training.run import check
+from pipeline.training.claim import check_claim, claim
+from pipeline.training.ray_look import look_on_ray
 from pipeline.training.spec import TrainSpec
-
-_CALLER_S_FAULT = "wrong input: "
 
 
 def train_on_ray(
@@ -39,30 +37,51 @@ def train_on_ray(
     once a minute. What was done since the last checkpoint is done anew then.
 
     Raises:
-        InputError: the spec, the data or the output cannot work, or the cluster cannot be reached.
-        JobFailed: the workers failed more often than ``compute.max_failures``.
+        InputError: the spec, the data or the output cannot work, or the cluster cannot be reached; the output is as it
+            was.
+        JobFailed: a loss ran away, or the workers failed more often than ``compute.max_failures``.
     """
+    store = Store(spec.output.uri, spec.output.storage)
+    store.require_bucket()
+    check_claim(store, spec, fresh=fresh)
+    compute = spec.compute
+    demand = Demand(compute.worker_range, compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
+    cluster = open_cluster(demand)
+    try:
+        say(f"working {cluster.where}")
+        first = look_on_ray(spec, fresh=fresh)
+        # only now is the output touched
+        with locked(store, spec.name, steal=steal_lock):
+            claim(store, spec, fresh=fresh)
+        logs = RunLogs(store, new_run(), spec.name, log_options)
+        return _with_workers(spec, {"spec": spec.as_tree(), "logs": logs, "first": first}, watch, stop, logs.uri)
+    finally:
+        cluster.close()
+
+
+def _with_workers(
+    spec: TrainSpec,
+    config: dict[str, Any],
+    watch: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    logs: str,
+) -> Fitted:
+    """Train with a group of workers, each of which gets ``config``; ``logs`` is where theirs are."""
     import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    check(spec, fresh=fresh)
-    store = Store(spec.output.uri, spec.output.storage)
-    with locked(store, spec.name, steal=steal_lock):
-        claim(store, spec, fresh=fresh)
-    logs = RunLogs(store, new_run(), spec.name, log_options)
+    from pipeline.training.ray_failures import NoSecondTry, as_we_see_it
+
     compute = spec.compute
     least, most = compute.worker_range
-    demand = Demand((least, most), compute.cpus, compute.gpus, compute.torch_threads, address=compute.address)
-    cluster = open_cluster(demand)
-    say(f"working {cluster.where}")
     line = ray.remote(num_cpus=0)(_Line).remote()
     resources = {"CPU": compute.cpus} | ({"GPU": 1} if compute.gpus else {})
     try:
         with tempfile.TemporaryDirectory(prefix="sceneshift-train-") as scratch:
             trainer = TorchTrainer(
                 _work,
-                train_loop_config={"spec": spec.as_tree(), "line": line, "logs": logs},
+                train_loop_config={**config, "line": line},
                 torch_config=TorchConfig(backend="nccl" if compute.gpus else "gloo"),
                 scaling_config=ScalingConfig(
                     num_workers=most if least == most else (least, most),
@@ -74,17 +93,13 @@ def train_on_ray(
                     name=spec.name,
                     storage_path=scratch,
                     failure_config=FailureConfig(max_failures=compute.max_failures),
+                    callbacks=[NoSecondTry()],
                 ),
             )
             with _passed_on(line, watch) as ended:
                 _fit(trainer, stop, line)
     except Exception as error:
-        text = _root_message(error)
-        if _CALLER_S_FAULT in text:
-            raise InputError(first_line(text.partition(_CALLER_S_FAULT)[2], 2000)) from None
-        raise JobFailed(f"training failed: {first_line(text, 400)} (why: {logs.uri})") from error
-    finally:
-        cluster.close()
+        raise as_we_see_it(error, logs) from error
     if not ended:
         raise JobFailed("the workers ended without a word; run it again to go on from the last checkpoint")
     return ended[0]
@@ -161,23 +176,13 @@ def _passed_on(line: Any, watch: Callable[[Progress], None]) -> Iterator[list[Fi
         thread.join(timeout=30)
 
 
-def _root_message(error: BaseException) -> str:
-    """The text of an error and of everything that caused it."""
-    texts = [str(error)]
-    for failure in getattr(error, "worker_failures", {}).values():
-        texts.append(str(failure))
-    while error.__cause__ is not None:
-        error = error.__cause__
-        texts.append(str(error))
-    return "\n".join(texts).strip() or type(error).__name__
-
-
 def _work(config: dict[str, Any]) -> None:
     """What every worker runs."""
     import ray
     import ray.train
     from ray.train.torch import get_device
 
+    from pipeline.training.ray_failures import as_ray_sees_it
     from pipeline.training.run import train
 
     context = ray.train.get_context()
@@ -212,8 +217,9 @@ def _work(config: dict[str, Any]) -> None:
             watch=report,
             logs=config["logs"],
             stop=stop,
+            first=config["first"],
         )
         if context.get_world_rank() == 0:
             ray.get(config["line"].report.remote(fitted))
-    except InputError as error:
-        raise RuntimeError(f"{_CALLER_S_FAULT}{error}") from None
+    except (InputError, JobFailed) as error:
+        raise as_ray_sees_it(error) from None

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from methods.errors import InputError
+from methods.nn.slow_precision import slow_precision
 from methods.train import registry
 from methods.train.checkpoint import FOLDER as CHECKPOINTS
 from methods.train.checkpoint import (
@@ -26,8 +27,9 @@ from methods.train.checkpoint import (
 from methods.train.divergence import Diverged
 from methods.train.first_look import first_look
 from methods.train.journal import VALIDATION
+from methods.train.loggers import check_login
 from methods.train.loop import FitConfig, Fitted, Progress, check_recipe, fit
-from methods.train.objective import Objective, Sample
+from methods.train.objective import Objective, Sample, Validation
 from methods.train.selection import given_up
 from pipeline.errors import JobFailed
 from pipeline.logs.faults import failure_logged
@@ -35,7 +37,14 @@ from pipeline.logs.run import DRIVER, RunLogs, new_run
 from pipeline.run.lock import locked
 from pipeline.storage import Store, redact
 from pipeline.training.array_file import ArrayFile
-from pipeline.training.claim import check_claim, claim, differences, stored_training
+from pipeline.training.claim import (
+    check_claim,
+    claim,
+    differences,
+    selection_of,
+    stored_training,
+    validated_as,
+)
 from pipeline.training.decoded import DecodedCache
 from pipeline.training.evaluation import Evaluation
 from pipeline.training.folder import publish, rows_of, training_folder
@@ -44,6 +53,7 @@ from pipeline.training.report.page import write_training_report
 from pipeline.training.spec import TrainSpec
 from pipeline.training.streams import Loader, Stream, validation_samples
 from pipeline.translate.cpu import configure_cpu
+from pipeline.uris import absolute, beside, tree_seen_from
 
 _log = logging.getLogger(f"sceneshift.{__name__}")
 
@@ -61,6 +71,7 @@ def train(
     watch: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
     logs: RunLogs | None = None,
+    first: Validation | None = None,
 ) -> Fitted:
     """Train, or do what is left of it. Called once by every worker; with several, torch.distributed is set up before.
 
@@ -72,14 +83,13 @@ def train(
         steal_lock: take over the lock of a driver that is gone.
         watch, stop: see :func:`methods.train.loop.fit`.
         logs: where this run logs to; a place of its own where none is given.
+        first: what :func:`look` found; looked for here where nobody has.
 
     Raises:
         InputError: anything of the spec, the data or the output that cannot work, in one line.
         JobFailed: a bug of the objective, or a loss that diverged; the traceback is in the run's log.
     """
-    device = device or torch.device("cuda" if spec.compute.gpus else "cpu")
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("compute.gpus is 1 but this machine has no CUDA device: set it to 0")
+    device = device or device_of(spec)
     if device.type == "cpu":
         configure_cpu(spec.compute.torch_threads)
     store = Store(spec.output.uri, spec.output.storage)
@@ -89,18 +99,21 @@ def train(
         # Everything that can be refused is refused here, before the output is touched.
         resuming = not fresh and resumes(store)
         ready = open_things.enter_context(prepared(spec, rank, device, resuming=resuming))
-        first = None
-        if rank == 0 and not resuming and (ready.evaluate is not None or spec.validation.selection is not None):
+        if rank == 0 and first is None and unseen(store, spec, fresh=fresh):
             first = first_look(ready.objective, ready.validation, ready.evaluate, spec.validation.selection)
         # only the first worker has loggers to tell it to
         identity = ""
         if rank == 0:
             open_things.enter_context(locked(store, spec.name, steal=steal_lock))
+        folder = open_things.enter_context(training_folder(store, fresh=fresh))
+        if rank == 0:
+            if not fresh:
+                check_newest(folder, ready.objective)
             identity = claim(store, spec, fresh=fresh)
+        selection = selection_of(store, spec)
         logs = logs or RunLogs(store, new_run(), spec.name)
         record = open_things.enter_context(logs.recording(DRIVER if world == 1 else f"worker-{rank}"))
         open_things.enter_context(failure_logged(logs.uri))
-        folder = open_things.enter_context(training_folder(store))
         config = FitConfig(
             folder=folder,
             steps=spec.total_steps,
@@ -112,7 +125,7 @@ def train(
             keep=spec.keep_checkpoints,
             validation=ready.validation,
             evaluate=ready.evaluate,
-            selection=spec.validation.selection,
+            selection=selection,
             first=first,
             loggers=spec.loggers,
             name=spec.name,
@@ -161,7 +174,7 @@ def train(
 
         def published(path: Path) -> None:
             record.put()
-            publish(path, folder, store, spec.keep_checkpoints, spec.validation.selection)
+            publish(path, folder, store, spec.keep_checkpoints, selection)
             if path.parent.name == CHECKPOINTS:
                 report(max(saved_steps(folder)), "running")
 
@@ -174,8 +187,17 @@ def train(
         return fitted
 
 
-def check(spec: TrainSpec, *, fresh: bool = False) -> None:
-    """Everything that can be known before a training begins, without touching its output: data, networks, weights.
+def device_of(spec: TrainSpec) -> torch.device:
+    """Where ``compute.gpus`` wants the work done. Raises InputError where that is a GPU and there is none."""
+    if spec.compute.gpus and not torch.cuda.is_available():
+        raise InputError("compute.gpus is 1 but this machine has no CUDA device: set it to 0")
+    return torch.device("cuda" if spec.compute.gpus else "cpu")
+
+
+def look(spec: TrainSpec, device: torch.device, *, fresh: bool = False) -> Validation | None:
+    """Everything that can be known before a training begins: data, networks, weights, and one validation.
+
+    Writes nothing. Returns what the validation says; ``None`` where there is none, or that has been looked at before.
 
     Raises:
         InputError: what cannot work, in one line.
@@ -183,8 +205,26 @@ def check(spec: TrainSpec, *, fresh: bool = False) -> None:
     store = Store(spec.output.uri, spec.output.storage)
     store.require_bucket()
     check_claim(store, spec, fresh=fresh)
-    with prepared(spec, 0, torch.device("cpu"), resuming=not fresh and resumes(store)):
-        pass
+    if device.type == "cpu":
+        configure_cpu(spec.compute.torch_threads)
+    resuming = not fresh and resumes(store)
+    with prepared(spec, 0, device, resuming=resuming) as ready:
+        if resuming:
+            with training_folder(store) as folder:
+                check_newest(folder, ready.objective)
+        if not unseen(store, spec, fresh=fresh):
+            return None
+        return first_look(ready.objective, ready.validation, ready.evaluate, spec.validation.selection)
+
+
+def unseen(store: Store, spec: TrainSpec, *, fresh: bool) -> bool:
+    """Whether nobody knows yet that the validation works and has the value that ``best`` names.
+
+    A training that goes on with another validation is looked at again, for the names: what is found is no curve's.
+    """
+    if not (spec.validation.metrics or spec.validation.best):
+        return False
+    return fresh or not resumes(store) or not validated_as(stored_training(store), spec)
 
 
 def finished(store: Store, spec: TrainSpec) -> Fitted | None:
@@ -198,7 +238,7 @@ def finished(store: Store, spec: TrainSpec) -> Fitted | None:
         return None
     at_end = done.finished and done.step >= spec.total_steps
     # by this spec's patience, which may be another than that under which the training ended
-    if not (at_end or (done.finished and given_up(rows_of(store, VALIDATION), spec.validation.selection))):
+    if not (at_end or (done.finished and given_up(rows_of(store, VALIDATION), selection_of(store, spec)))):
         return None
     return Fitted(done.step, done.step, Path(store.path(done.weights)), "steps" if at_end else "patience")
 
@@ -226,6 +266,9 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
     Args:
         resuming: the output has checkpoints of its own, so that ``continue_from`` has been done with.
     """
+    if rank == 0:
+        for name in spec.loggers:
+            check_login(name)
     wanted = spec.validation.samples
     held_out = wanted if spec.validation.from_training_data else 0
     streams = {
@@ -233,16 +276,17 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         for name, source in spec.data.items()
     }
     for name, stream in streams.items():
-        if stream.usable < spec.worker_batch:
+        if stream.trained_on < spec.worker_batch:
             _log.warning(
-                "data.%s: %s has %d samples, fewer than batch_size %d: each is in every batch more than once",
-                *(name, stream.where, stream.usable, spec.worker_batch),
+                "data.%s: %s has %d samples to train on, fewer than batch_size %d: every batch repeats them",
+                *(name, stream.where, stream.trained_on, spec.worker_batch),
             )
     # networks that every worker makes must start the same on all of them
     torch.manual_seed(spec.seed)
-    objective = registry.build(
-        spec.objective.name, spec.objective.params, device, getattr(torch, spec.precision), spec.total_steps
-    )
+    precision = getattr(torch, spec.precision)
+    if rank == 0 and (slow := slow_precision(device, precision)):
+        _log.warning("precision: %s", slow)
+    objective = registry.build(spec.objective.name, spec.objective.params, device, precision, spec.total_steps)
     check_recipe(objective, spec.recipe)
     predecessor = None
     if spec.continue_from is not None and not resuming:
@@ -261,6 +305,8 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         DecodedCache(spec.compute.cache_mb * _MB, disk),
     )
     try:
+        if rank == 0 and not resuming:
+            loader.check()
         validation: dict[str, list[Sample]] = {}
         evaluate = None
         if rank == 0 and wanted:
@@ -273,6 +319,17 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         yield Ready(objective, loader, validation, evaluate, predecessor)
     finally:
         loader.close()
+
+
+def check_newest(folder: Path, objective: Objective) -> None:
+    """Load the newest checkpoint of a folder, if it has one, as the loop will once the output is this run's.
+
+    Raises:
+        InputError: it is damaged, or does not fit the objective's networks.
+    """
+    if steps := saved_steps(folder):
+        path = checkpoint_path(folder, steps[-1])
+        restore(objective, load_checkpoint(path, objective.info.name), str(path))
 
 
 def load_predecessor(spec: TrainSpec) -> Checkpoint:
@@ -329,7 +386,9 @@ def export_checkpoint(spec: TrainSpec, path: Path) -> tuple[int, Path]:
 
 
 def _metadata(spec: TrainSpec) -> dict[str, str]:
-    return {"spec": json.dumps(spec.shaping(), sort_keys=True), "fingerprint": spec.fingerprint}
+    # weights travel: where the data lay on this machine stays here
+    seen = tree_seen_from(beside(absolute(spec.output.uri)), spec.shaping())
+    return {"spec": redact(json.dumps(seen, sort_keys=True)), "fingerprint": spec.fingerprint}
 
 
 def _mixed(seed: int, rank: int) -> int:

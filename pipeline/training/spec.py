@@ -208,6 +208,10 @@ _NEEDS = (
 """A setting, what it does nothing without, and what to do."""
 
 
+_OF_JOBS = tuple(f"labels.{name}" for name in ("uri", "required", "strict", "size", "set", "check", "caption"))
+"""Settings of a source that say what a job does with labels."""
+
+
 def _given(spec: BaseModel, setting: str) -> bool:
     """Whether a setting (dotted) has another value than its default."""
     block, _, name = setting.rpartition(".")
@@ -261,6 +265,15 @@ class TrainSpec(TrainingRunSpec):
                 raise InputError(f"{where}: {setting}: {advice}")
         for name in spec.loggers:
             check_logger(name)
+        measured_on = spec.validation.metrics and ("validation.data" if spec.validation.data else "data")
+        for block, sources in (("data", spec.data), ("validation.data", spec.validation.data)):
+            for name, source in sources.items():
+                for setting in _OF_JOBS if block != measured_on else ():
+                    if _given(source, setting):
+                        raise InputError(
+                            f"{where}: {block}.{name}.{setting}: it is for jobs and for validation.metrics; a training "
+                            "reads the label record that each sample has of its own: leave it out"
+                        )
         for key, named in (("where", spec.where), ("balance", spec.balance)):
             if unknown := [name for name in named if name not in spec.data]:
                 raise InputError(f"{where}: {key}: no stream '{unknown[0]}', it can name: {', '.join(spec.data)}")

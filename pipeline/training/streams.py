@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -100,6 +101,11 @@ class Stream:
     def usable(self) -> int:
         """Samples that are trained on or held out: of an output, those that fulfil ``where``."""
         return self.size if self.chosen is None else min(self.size, len(self.chosen))
+
+    @property
+    def trained_on(self) -> int:
+        """Samples that are left to train on; of a set with missing variants at least so many."""
+        return max(self.usable - self.held_out_count * self.variants, 1)
 
     def _hold_out(self, count: int) -> HeldOut:
         keys = (self.picture_of(sample.key) for sample in self.first())
@@ -259,6 +265,15 @@ class Loader:
                 }
         rows = {name: [future.result() for future in futures] for name, futures in self._coming.pop(step).items()}
         return {name: self._collated(samples) for name, samples in rows.items()}
+
+    def check(self) -> None:
+        """Prepare the first batch, and keep nothing of it but what the cache keeps.
+
+        Raises:
+            InputError: not one sample of a stream can be used, or they do not fit into one batch.
+        """
+        for name in self.streams:
+            self._collated(list(self._pool.map(partial(self._sample, name), range(self.batch_size))))
 
     def close(self) -> None:
         """Stop the threads."""

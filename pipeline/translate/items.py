@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 WAITS = "waiting for the device"
 """The note of a shard that has been taken up and whose samples are not yet on the device."""
 
+Sizes: TypeAlias = "dict[tuple[str, tuple[int, int]], np.ndarray]"
+"""Resized pictures by what they show (``source``, ``target``) and (width, height)."""
+
 Note = Callable[[str, str], None]
 """Tells whoever watches what is being worked on: (shard id, what)."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A sample that is decoded, with its labels: nothing of it depends on a method."""
+    """A sample that is decoded, with its labels: nothing of it depends on a method.
+
+    ``sizes`` are its pictures as they were resized to be compared, for all targets that do so.
+    """
 
     sample: Sample
     decoded: codec.Decoded
@@ -37,11 +43,12 @@ class Opened:
     label_record: int | None
     label_problem: str | None
     sha256: str
+    sizes: Sizes = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sample ready for the device, with what is needed to finish it."""
+    """A sample ready for the device, with what is needed to finish it; ``unread`` are texts that look like labels."""
 
     sample: Sample
     decoded: codec.Decoded
@@ -52,6 +59,8 @@ class Prepared:
     tensor: torch.Tensor
     sha256: str
     label_problem: str | None = None
+    unread: tuple[Finding, ...] = ()
+    sizes: Sizes = field(default_factory=dict)
 
     @property
     def label_problems(self) -> tuple[str, ...]:
@@ -63,7 +72,7 @@ class Prepared:
     def findings(self) -> tuple[Finding, ...]:
         """What a user should look at in this sample."""
         doubt = self.decoded.doubt
-        return () if doubt is None else (Finding("depth", "dark", doubt, 1, (self.sample.key,)),)
+        return (() if doubt is None else (Finding("depth", "dark", doubt, 1, (self.sample.key,)),)) + self.unread
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,11 @@ def with_label_parts(sample: Sample, found: SampleLabels) -> Sample:
     return replace(sample, masks={**sample.masks, **found.masks}, caption=caption)
 
 
+def sample_texts(sample: Sample, job: Job) -> dict[str, object]:
+    """What of a sample might be labels that nothing reads, by the name of its member or column."""
+    return {(job.layout.caption or ""): sample.caption, **sample.passthrough}
+
+
 def move_labels(labels: Labels | None, job: Job, upright: tuple[int, int], size: tuple[int, int]) -> Any:
     """Upright labels as they fit an output of ``size`` = (width, height), ready for Arrow.
 

@@ -15,30 +15,29 @@ from pipeline.labels import Labels
 from pipeline.labels.check_names import MEASURED
 from pipeline.metrics.base import Metric, Pictures
 from pipeline.resample import resample
-from pipeline.translate.items import Item, Measures
+from pipeline.translate.items import Item, Measures, Prepared
 from pipeline.translate.labelling import moved_labels
 
 
 def measured_pictures(job: Job, good: Sequence[tuple[Item, np.ndarray]], *, labels: bool) -> Pictures:
     """The batch as metrics see it; labels only where one of them asks for them.
 
-    The variants of one sample share one array of their source, so that networks look at it once.
+    The variants of one sample, and the targets of a job, share one array of their source, so that networks look at it
+    once.
     """
     sizes = [(picture.shape[1], picture.shape[0]) for _, picture in good]
-    resized: dict[tuple[int, tuple[int, int]], np.ndarray] = {}
 
-    def fitted(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        known = (id(pixels), size)
-        if known not in resized:
-            resized[known] = resample(pixels, size)
-        return resized[known]
+    def fitted(item: Prepared, role: str, pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        known = item.sizes.get((role, size))
+        # another thread may have been as quick: the first array is that of all
+        return item.sizes.setdefault((role, size), resample(pixels, size)) if known is None else known
 
     prepared = [item.prepared for item, _ in good]
     return Pictures(
-        source=[fitted(each.decoded.pixels, size) for each, size in zip(prepared, sizes, strict=True)],
+        source=[fitted(each, "source", each.decoded.pixels, size) for each, size in zip(prepared, sizes, strict=True)],
         output=[picture for _, picture in good],
         target=[
-            None if each.target is None else fitted(each.target, size)
+            None if each.target is None else fitted(each, "target", each.target, size)
             for each, size in zip(prepared, sizes, strict=True)
         ],
         source_caption=[each.sample.caption for each in prepared],

@@ -10,15 +10,16 @@ import hashlib
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from functools import partial
 
 import numpy as np
 import torch
 
-from methods.base import sample_seed
+from methods.base import Batch, Method, sample_seed
 from methods.errors import BadSample, first_line
+from methods.sharing import Together
 from pipeline import codec
 from pipeline.logs.context import about, in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
@@ -78,11 +79,34 @@ def translate_beside(
             for each, prepared in zip(working, future.result(), strict=True):
                 with each.attempted(leads=each is working[0]):
                     each.take(number, sample, prepared)
+            _send_beside(working)
+        for each in working:
+            each.fill_up()
+        _send_beside(working)
         done: list[Translated | None] = [None] * len(asked)
         for place, each in enumerate(working):
             with each.attempted(leads=place == 0):
                 done[place] = None if each.failed else each.end()
     return done
+
+
+def _send_beside(working: Sequence[ShardTranslation]) -> None:
+    """Send what is full to the device; batches of the same samples know of each other before the first one goes."""
+    _introduce(working)
+    for each in working:
+        with each.attempted(leads=each is working[0]):
+            each.send()
+
+
+def _introduce(working: Sequence[ShardTranslation]) -> None:
+    same: dict[Hashable, list[tuple[Method, Batch]]] = {}
+    for each in working:
+        with each.attempted(leads=each is working[0]):
+            for batch in each.collect():
+                same.setdefault((*batch.keys, *batch.seeds), []).append((each.translator.method, batch))
+    for asked in same.values():
+        if len(asked) > 1:
+            Together.join(asked)
 
 
 def _prepare_each(translators: Sequence[Translator], sample: Sample) -> list[Prepared | Exception]:
@@ -116,6 +140,8 @@ class ShardTranslation:
         self.variants = self.job.spec.variants
         self.rows: list[Row | None] = [None] * (len(shard.samples) * self.variants)
         self.pending: dict[tuple[int, ...], list[Item]] = {}
+        self.full: list[list[Item]] = []
+        self.collected: list[tuple[list[Item], list[tuple[Sequence[Item], Batch]]]] = []
         self.sent: deque[tuple[list[Item], Future[list[Result]]]] = deque()
         self.finishing: deque[Future[None]] = deque()
         self.started, self.device_seconds = time.time(), 0.0
@@ -135,11 +161,12 @@ class ShardTranslation:
             if leads:
                 raise
             self.failed = True
+            self.full, self.collected = [], []
             text = f"{self.shard.id} is left to a run of {self.translator.target} alone: {first_line(error)}"
             log_fault(logging.WARNING, text, "translate", type(error).__name__, error)
 
     def take(self, number: int, sample: Sample, prepared: Prepared | Exception) -> None:
-        """Put a prepared sample's variants with others of its shape; send what is full.
+        """Put a prepared sample's variants with others of its shape.
 
         One that could not be prepared becomes a rejected row; nothing is raised for a sample.
         """
@@ -159,13 +186,43 @@ class ShardTranslation:
             group.append(Item(number * self.variants + variant, prepared, variant, seed))
             if len(group) == self.job.batch_size:
                 self.pending[tuple(prepared.tensor.shape)] = []
-                self._send(group)
+                self.full.append(group)
+
+    def fill_up(self) -> None:
+        """No more samples come: what waits for others of its shape is full."""
+        self.full += [group for group in self.pending.values() if group and not self.failed]
+        self.pending = {}
+
+    def collect(self) -> list[Batch]:
+        """Make batches of what is full, and say which."""
+        groups, self.full = self.full, []
+        for items in groups:
+            self._collect(items)
+        return [batch for _, batches in self.collected for _, batch in batches]
+
+    def _collect(self, items: list[Item]) -> None:
+        try:
+            self.collected.append((items, self.translator.batches_of(items)))
+        except Exception as error:
+            if len(items) == 1:
+                self._refuse(items[0], rejected("prepare", error))
+                return
+            for item in items:
+                self._collect([item])
+
+    def send(self) -> None:
+        """Queue the batches for the device; wait for the one before each, so that one is at work and one is waiting."""
+        while self.collected:
+            items, batches = self.collected.pop(0)
+            call = in_context(self.translator.run_device, key=_keys(items))
+            self.sent.append((items, self.translator.device.submit(partial(call, batches, self._held))))
+            # the queue alone holds them now, and lets them go once they are translated
+            del batches, call
+            if len(self.sent) > 1:
+                self._take_back()
 
     def end(self) -> Translated:
         """What became of the samples that were taken, in source order."""
-        for group in list(self.pending.values()):
-            if group:
-                self._send(group)
         while self.sent:
             self._take_back()
         while self.finishing:
@@ -196,23 +253,9 @@ class ShardTranslation:
             findings=self.shard.findings,
             damaged=self.shard.damaged,
             read_seconds=self.shard.read_seconds,
+            device=self.translator.device_name,
+            operations=self.translator.operations.per_image,
         )
-
-    def _send(self, items: list[Item]) -> None:
-        """Queue a batch for the device; wait for the one before it, so that one is at work and one is waiting."""
-        try:
-            batch = self.translator.batch_of(items)
-        except Exception as error:
-            if len(items) > 1:
-                for item in items:
-                    self._send([item])
-            else:
-                self._refuse(items[0], rejected("prepare", error))
-            return
-        call = in_context(self.translator.run_device, key=_keys(items))
-        self.sent.append((items, self.translator.device.submit(partial(call, items, self._held, batch))))
-        if len(self.sent) > 1:
-            self._take_back()
 
     def _take_back(self) -> None:
         """Wait for the oldest batch that was sent, and hand it to the encoding threads."""
@@ -350,7 +393,7 @@ class ShardTranslation:
             passthrough=sample.passthrough,
             metrics=measured.values,
             features=measured.features if kept else {},
-            findings=prepared.findings(),
+            findings=prepared.findings() if item.variant == 0 else (),
         )
 
     def _refuse(self, item: Item, rejection: Rejection) -> None:

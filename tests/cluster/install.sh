@@ -7,7 +7,12 @@ python=$2
 uv=$3
 mkdir -p "$tools/bin"
 
-if ! command -v slurmctld munged promtool prometheus systemd-analyze > /dev/null; then
+# One by one: `command -v` with several names is content with any of them.
+missing=
+for name in slurmctld munged promtool prometheus systemd-analyze ip; do
+  PATH=$PATH:/usr/sbin command -v "$name" > /dev/null || missing="$missing $name"
+done
+if [ -n "$missing" ]; then
   if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
     # The services are not to be started: the tests run servers of their own.
     policy=/usr/sbin/policy-rc.d
@@ -16,7 +21,7 @@ if ! command -v slurmctld munged promtool prometheus systemd-analyze > /dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends \
       slurm-wlm munge prometheus systemd iproute2
   else
-    echo "tests/cluster: not root on Debian: tests of Slurm and Prometheus are skipped" >&2
+    echo "tests/cluster: not root on Debian: tests that need$missing are skipped" >&2
   fi
 fi
 

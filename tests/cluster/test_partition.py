@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,9 +15,9 @@ from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
 from tests.support.datasets import read_tree, write_tars
 from tests.support.machines import two_machines
-from tests.support.ray_head import free_ports, ray_head
+from tests.support.ray_head import joined, ray_head
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 CUT_SECONDS = 40
 
 
@@ -50,20 +48,8 @@ def until(met: Callable[[], bool], what: str, seconds: float = 120) -> None:
 def test_a_node_that_is_cut_off_and_comes_back_costs_no_byte(tmp_path: Path):
     write_tars(tmp_path / "in", 4, 16)
     with two_machines() as network, ray_head(HEAD_CPUS, network.here) as head:
-        agent, grpc, metrics = free_ports(3)
-        node = [*network.inside("n1"), sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={head.gcs}"]
-        node += [
-            "--block",
-            f"--num-cpus={NODE_CPUS}",
-            "--disable-usage-stats",
-            f"--node-ip-address={network.machines['n1']}",
-        ]
-        node += [f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={grpc}"]
-        node += [f"--metrics-export-port={metrics}", "--object-store-memory=100000000", "--disable-usage-stats"]
-        with (tmp_path / "node.log").open("w") as log:
-            joined = subprocess.Popen(node, env=head.environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            until(lambda: "Ray runtime started" in (tmp_path / "node.log").read_text(), "the node does not join")
+        place, log = network.machines["n1"], tmp_path / "node.log"
+        with joined(head, NODE_CPUS, place, log, network.inside("n1")):
             words = [sys.executable, "-m", "jobs", "run", str(job_file(tmp_path, "out")), "--address", head.gcs]
             said = tmp_path / "run.log"
             with said.open("w") as log:
@@ -76,9 +62,6 @@ def test_a_node_that_is_cut_off_and_comes_back_costs_no_byte(tmp_path: Path):
             assert run.wait(300) == 0, said.read_text()
             assert "6 CPUs" in said.read_text()
             assert "Traceback" not in said.read_text()
-        finally:
-            os.killpg(joined.pid, signal.SIGKILL)
-            joined.wait(30)
     alone = run_job(JobSpec.load(job_file(tmp_path, "alone"), ["method.params.seconds=0.001"]), local=True)
     assert alone.state == "done"
     found, wanted = (read_tree(tmp_path / out, "data") for out in ("out", "alone"))

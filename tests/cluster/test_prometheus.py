@@ -21,7 +21,7 @@ from tests.cluster.conftest import ROOT, program
 from tests.support.datasets import write_tar, write_tars
 from tests.support.ray_head import RayHead, free_ports, ray_head
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 DEPLOY = ROOT / "deploy"
 
 
@@ -54,12 +54,13 @@ def head() -> Iterator[RayHead]:
 
 @pytest.fixture
 def prometheus(head: RayHead, tmp_path: Path) -> Iterator[Prometheus]:
-    """With the configuration of deploy/, but for the folder of this Ray and a shorter interval."""
+    """With the configuration of deploy/, but for the folder of this Ray and shorter intervals."""
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (scrape,) = config["scrape_configs"]
     (discovery,) = scrape["file_sd_configs"]
     discovery["files"] = [path.replace("/tmp/ray", str(head.folder)) for path in discovery["files"]]
     config["global"]["scrape_interval"] = "2s"
+    config["global"]["evaluation_interval"] = "2s"
     config["rule_files"] = [str(DEPLOY / "prometheus" / "sceneshift.rules.yml")]
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     (port,) = free_ports(1)

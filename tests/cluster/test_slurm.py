@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from jobs.commands.schedule import schedule_command
+from jobs.console import Console
 from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
 from tests.cluster.conftest import ROOT, program
@@ -106,6 +108,22 @@ def test_a_job_that_is_wrong_fails_as_sceneshift_does(slurm, tmp_path):
     assert "Traceback" not in log.read_text()
     done = sbatch(slurm, tmp_path, "--wait", SCRIPTS / "sceneshift.sbatch", tmp_path / "none.yaml")
     assert done.returncode == 2, logs(tmp_path)
+
+
+def test_a_scheduled_job_of_two_targets_runs_and_the_next_night_has_nothing_to_do(slurm, tmp_path):
+    write_tars(tmp_path / "in", 2, 4)
+    targets = {"plain": {}, "noise": {"method": {"name": "noisy"}}}
+    path = job_file(tmp_path, "out", targets=targets, compute={"workers": 1})
+    night = tmp_path / "night"
+    schedule_command(Console(True), path, "0 2 * * *", "UTC", "slurm", "", None, night)
+    (script,) = night.glob("*.sbatch")
+    for said in ("Target noise", "Nothing to do"):
+        done = sbatch(slurm, tmp_path, "--wait", "--output=%j.out", script)
+        assert done.returncode == 0, done.stderr + logs(tmp_path)
+        newest = max(tmp_path.glob("*.out"), key=lambda each: each.stat().st_mtime)
+        assert said in newest.read_text()
+    for name in targets:
+        assert (tmp_path / "out" / name / "_sceneshift" / "success.json").exists()
 
 
 def test_an_array_makes_the_bytes_of_one_process_and_a_killed_task_makes_its_own_share_again(slurm, tmp_path):

@@ -150,6 +150,7 @@ def test_the_command_is_one_of_this_version_and_its_exit_code_the_tasks(source, 
         assert found["if_busy"] == "skip"
     else:
         assert (found["wait"], found["stop_on_exit"], found["address"]) == (True, True, SUBMITTED["sceneshift_head"])
+        assert found["if_busy"] == "follow"
 
 
 @both

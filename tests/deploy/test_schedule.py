@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
+import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -17,8 +21,10 @@ from jobs.commands.run import run_command
 from jobs.commands.schedule import schedule_command
 from jobs.console import Console
 from jobs.schedule.cron import Cron
-from jobs.schedule.render import TARGETS
+from jobs.schedule.render import IN_CONTAINERS, TARGETS
 from methods.errors import InputError
+from pipeline.paths import LOCK_FILE
+from pipeline.run import lock
 from pipeline.run.lock import Busy, locked
 from pipeline.storage import Store
 from tests.support.datasets import write_tars
@@ -33,7 +39,11 @@ compute: {workers: [1, 4], cpus: 2, gpus: 1}
 """
 
 
+CREDENTIALS = [{"secretRef": {"name": "sceneshift-env", "optional": True}}]
+
+
 def written(tmp_path: Path, target: str, text: str = TEXT, cron: str = "0 2 * * *", **more: Any) -> dict[str, str]:
+    tmp_path.mkdir(exist_ok=True)
     (tmp_path / "job.yaml").write_text(text)
     options = {"zone": "Europe/Berlin", "image": "me/sceneshift:1", "folder": "/srv/night", **more}
     out = tmp_path / target
@@ -57,15 +67,20 @@ def test_kuberay_is_what_the_operator_takes(tmp_path):
     (group,) = resource["spec"]["jobTemplate"]["rayClusterSpec"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (1, 4)
     assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    head = resource["spec"]["jobTemplate"]["rayClusterSpec"]["headGroupSpec"]
+    for each in (head, group):
+        assert each["template"]["spec"]["containers"][0]["envFrom"] == CREDENTIALS
 
 
-def test_a_cron_job_forbids_two_at_once(tmp_path):
+def test_a_cron_job_forbids_two_at_once(tmp_path, capsys):
     config, resource = yaml.safe_load_all(written(tmp_path, "cronjob")["cronjob.yaml"])
+    assert "note: /data/in: inside the containers" in capsys.readouterr().err
     assert "${PLACE}" in config["data"]["job.yaml"]
     spec = resource["spec"]
     assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("0 2 * * *", "Europe/Berlin", "Forbid")
     (container,) = spec["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert container["args"] == ["run", "/etc/sceneshift/job.yaml", "--if-busy", "skip"]
+    assert container["envFrom"] == CREDENTIALS
 
 
 @pytest.mark.parametrize(
@@ -111,6 +126,9 @@ def test_a_training_file_and_a_file_as_folder_are_refused(tmp_path):
     (tmp_path / "slurm").write_text("")
     with pytest.raises(InputError, match="is a file"):
         written(tmp_path, "slurm")
+    (tmp_path / "systemd" / "job.yaml").mkdir(parents=True)
+    with pytest.raises(InputError, match="cannot be written to"):
+        written(tmp_path, "systemd")
 
 
 @pytest.mark.parametrize(
@@ -145,6 +163,26 @@ def test_airflow_and_slurm_parse(tmp_path):
     assert "0 2 * * * sbatch /srv/night/" in files["sceneshift-nightly-streets.scrontab"]
 
 
+def test_names_that_lose_letters_stay_apart(tmp_path):
+    names = ("Nightly Streets", "\u591c", "\u663c", "x" * 50 + "1", "x" * 50 + "2")
+    files = [
+        set(written(tmp_path / str(at), "slurm", TEXT.replace("Nightly Streets", n))) for at, n in enumerate(names)
+    ]
+    scripts = [name for each in files for name in each if name.endswith(".sbatch")]
+    assert len(set(scripts)) == 5
+    assert "sceneshift-nightly-streets.sbatch" in scripts
+    assert all(re.fullmatch(r"[a-z0-9-]{1,60}\.sbatch", each) for each in scripts)
+
+
+def test_shares_of_a_device_are_added_up(tmp_path):
+    text = TEXT.replace("cpus: 2, gpus: 1", "cpus: 0.5, gpus: 0.25")
+    (container,) = list(yaml.safe_load_all(written(tmp_path, "cronjob", text)["cronjob.yaml"]))[1]["spec"][
+        "jobTemplate"
+    ]["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["requests"]["cpu"] == "2"
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_what_cannot_run_elsewhere_is_refused(tmp_path, target):
     with pytest.raises(InputError, match="absolute paths"):
@@ -153,15 +191,23 @@ def test_what_cannot_run_elsewhere_is_refused(tmp_path, target):
         written(tmp_path, target, zone="Europe/Nowhere")
     with pytest.raises(InputError, match="--folder"):
         written(tmp_path, target, folder="/srv/two words")
+    for image in ("", "two words") if target in IN_CONTAINERS else ():
+        with pytest.raises(InputError, match="--image"):
+            written(tmp_path, target, image=image)
     assert not (tmp_path / target).exists()
 
 
-def test_a_busy_output_is_left_to_its_run(tmp_path, capsys):
+def nightly(tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A small job, and the options that it is run with."""
     write_tars(tmp_path / "in", 1, 3)
     path = tmp_path / "job.yaml"
     tree = {"source": {"uri": str(tmp_path / "in")}, "method": {"name": "invert"}, "metrics": []}
     path.write_text(yaml.safe_dump({**tree, "output": {"uri": str(tmp_path / "out")}}))
-    options: dict[str, Any] = {"local": True, "fresh": False, "steal_lock": False}
+    return path, {"local": True, "fresh": False, "steal_lock": False}
+
+
+def test_a_busy_output_is_left_to_its_run(tmp_path, capsys):
+    path, options = nightly(tmp_path)
     with locked(Store(str(tmp_path / "out")), "another"):
         assert run_command(Console(True), path, [], **options, if_busy="skip") == 0
         (line,) = capsys.readouterr().err.strip().splitlines()
@@ -169,3 +215,23 @@ def test_a_busy_output_is_left_to_its_run(tmp_path, capsys):
         assert "run another on" in line
         with pytest.raises(Busy):
             run_command(Console(True), path, [], **options)
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_lock_of_another_machine_is_looked_at_before_a_night_is_skipped(alive, tmp_path, capsys, monkeypatch):
+    """As when a pod died and its successor starts at once, under another host name."""
+    path, options = nightly(tmp_path)
+    store = Store(str(tmp_path / "out"))
+    held = {"host": "elsewhere", "boot": "", "pid": 1, "run": "another", "token": "t", "beat": time.time() - 60}
+
+    def later(seconds: float) -> None:
+        """What has become of the lock after a look."""
+        if seconds == lock.LOOK_SECONDS:
+            beat = time.time() if alive else time.time() - 2 * lock.STALE_SECONDS
+            store.put(LOCK_FILE, json.dumps(held | {"beat": beat}).encode())
+
+    store.put(LOCK_FILE, json.dumps(held).encode())
+    monkeypatch.setattr(lock, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=later))
+    assert run_command(Console(True), path, [], **options, if_busy="skip") == 0
+    assert ("skipped: " in capsys.readouterr().err) == alive
+    assert (tmp_path / "out" / "_sceneshift" / "success.json").exists() != alive

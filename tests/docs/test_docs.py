@@ -12,6 +12,7 @@ import typer.main
 import yaml
 
 from jobs.cli import app
+from methods.registry import registered
 from pipeline.spec import JobSpec
 from pipeline.training.distillation import DistillSpec
 from pipeline.training.spec import TrainSpec
@@ -86,6 +87,19 @@ def test_links_and_named_files_exist(page: Path) -> None:
 def test_every_example_is_in_the_table() -> None:
     table = (ROOT / "jobs" / "examples" / "README.md").read_text(encoding="utf-8")
     assert [path.name for path in (ROOT / "jobs" / "examples").glob("*.yaml") if f"`{path.name}`" not in table] == []
+
+
+def test_the_readme_says_which_methods_have_bundled_weights() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = {
+        name: cells.split("|")[-1].strip() for name, cells in re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
+    }
+    assert said.keys() == {name for name, info in registered().items() if info.implementation.startswith("methods.")}
+    jobs = [JobSpec.load(path) for path in (ROOT / "jobs" / "examples").rglob("*.yaml") if "gallery" in path.parts]
+    for name, weights in said.items():
+        presets = registered()[name].presets.values()
+        bundled = [each.weights for each in presets] + [job.method.weights for job in jobs if job.method.name == name]
+        assert (weights != "none") == any(str(each).startswith("bundled://") for each in bundled), name
 
 
 def test_every_rejection_reason_is_explained() -> None:

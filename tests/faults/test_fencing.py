@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,12 +16,15 @@ import pytest
 from methods.errors import InputError
 from pipeline.errors import JobFailed
 from pipeline.fence import FencedStore, Lease, LockLost
+from pipeline.output.finalise import finalise
 from pipeline.output.verify import verify
 from pipeline.paths import JOB_FILE, LOCK_FILE
 from pipeline.run import lock
 from pipeline.run.driver import run_job
+from pipeline.sink.commit import commit
+from pipeline.sink.index import list_parts
 from pipeline.storage import Store
-from tests.support.datasets import read_tree, write_tars
+from tests.support.datasets import read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import index_rows, job
 
 
@@ -71,6 +75,41 @@ def test_a_driver_whose_lock_was_taken_stops_and_writes_nothing_more(slow, tmp_p
     assert read_tree(out, "data", "index") == seen
     assert json.loads((out / LOCK_FILE).read_text())["token"] == "other"
     assert not (out / "index.parquet").exists()
+
+
+def test_what_is_in_the_works_when_a_run_is_stopped_is_not_committed_beside_its_summaries(tmp_path, monkeypatch):
+    write_tar(tmp_path / "in" / "a.tar", street_samples([f"raise-{n}" for n in range(12)]))
+    spec = job(tmp_path / "in", tmp_path / "out", method__name="trouble", max_rejects=2, output__shard_size=3)
+    begun, summarised, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def late_commit(*arguments):
+        if not list_parts(Store(str(tmp_path / "out"))):
+            return commit(*arguments)
+        begun.set()
+        assert summarised.wait(30)
+        try:
+            return commit(*arguments)
+        finally:
+            ended.set()
+
+    def summary_first(*arguments, **options):
+        found = finalise(*arguments, **options)
+        summarised.set()
+        assert ended.wait(30)
+        return found
+
+    def until_begun(progress) -> None:
+        assert begun.wait(30)
+
+    monkeypatch.setattr("pipeline.sink.commit.commit", late_commit)
+    monkeypatch.setattr("pipeline.output.finalise.finalise", summary_first)
+    stopped = run_job(spec, local=True, watch=until_begun)
+    assert stopped.state == "too_many_rejects"
+    assert stopped.summary.rows.rejected == len(index_rows(tmp_path / "out")) == 3
+    assert len(list_parts(Store(str(tmp_path / "out")))) == 1
+    assert not (tmp_path / "out" / LOCK_FILE).exists()
+    monkeypatch.undo()
+    assert run_job(spec.model_copy(update={"max_rejects": 12}), local=True).summary.rows.rejected == 12
 
 
 @pytest.mark.parametrize("change", [{"fingerprint": "0123456789abcdef"}, {"generation": 2}])
@@ -184,6 +223,26 @@ def test_the_heart_beat_never_writes_over_another_holder(tmp_path, monkeypatch):
     assert path.read_bytes() == other
 
 
+def test_a_lock_with_another_token_is_held_and_its_old_leases_are_worth_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
+    store, path = Store(str(tmp_path / "out")), tmp_path / "out" / LOCK_FILE
+    store.put(JOB_FILE, b'{"fingerprint": "f"}')
+    with lock.locked(store, "first") as held:
+        old = Lease(held.token, "f", 1)
+        old.check(store)
+        held.renew()
+        Lease(held.token, "f", 1).check(store)
+        with pytest.raises(LockLost):
+            old.check(store)
+        time.sleep(0.2)
+        assert not held.lost.is_set()
+        store.put(LOCK_FILE, b'{"token": "other"}')
+        held.renew()
+        assert held.lost.is_set()
+        assert path.read_bytes() == b'{"token": "other"}'
+    assert path.exists()
+
+
 def test_a_lost_answer_to_the_lock_s_put_does_not_lock_the_driver_out(tmp_path):
     class Forgetful(Store):
         def put_new(self, relative: str, data: bytes) -> bool:
@@ -225,7 +284,9 @@ def test_every_write_through_a_fenced_store_needs_the_lease(tmp_path):
 
 def test_conditional_puts_on_s3(bucket):
     store = bucket.store("out")
-    with lock.locked(store, "first"):
+    with lock.locked(store, "first") as held:
+        held.renew()
+        assert json.loads(store.read(LOCK_FILE))["token"] == held.token
         tag = store.tag(LOCK_FILE)
         assert tag
         assert store.put_if(LOCK_FILE, store.read(LOCK_FILE), tag)

@@ -22,7 +22,7 @@ from pipeline.run.lock import Busy, locked
 from pipeline.run.parts import Part, at_work
 from pipeline.run.resolving import resolve
 from pipeline.storage import Store
-from tests.support.datasets import encoded, picture, read_tree, write_tar, write_tars
+from tests.support.datasets import encoded, index_parts, picture, read_tree, write_tar, write_tars
 from tests.support.jobs import index_rows, job
 
 
@@ -156,7 +156,7 @@ def test_parts_at_once_some_of_them_killed_give_the_bytes_of_one_run(tmp_path, s
     parts = [start(path, "--part", f"{number}/3") for number in (1, 2, 3)]
     index = tmp_path / "parts" / "index"
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and len(read_tree(index.parent, "index")) < 3:
+    while time.monotonic() < deadline and len(index_parts(index.parent)) < 3:
         time.sleep(0.02)
     for each in parts[:2]:
         # Not waited for until the end: what is left of them in the process table holds no lock.

@@ -61,6 +61,22 @@ def test_a_killed_process_leaves_the_bytes_of_a_run_in_one(tmp_path: Path) -> No
     assert (tmp_path / "two" / "metrics.json").read_bytes() == (tmp_path / "three" / "metrics.json").read_bytes()
 
 
+def test_what_a_worker_killed_in_the_middle_of_a_put_leaves_is_removed_by_the_same_run(tmp_path: Path) -> None:
+    write_tars(tmp_path / "in", 2, 4)
+    left: list[Path] = []
+
+    def watch(progress: Progress) -> None:
+        if not left:
+            part = next((tmp_path / "out" / "index").glob("part-*.parquet"))
+            left.extend(tmp_path / "out" / folder / f".partial-{part.name}-0123abcd" for folder in ("data", "index"))
+            for each in left:
+                each.write_bytes(b"PAR1")
+
+    assert run_job(job(tmp_path / "in", tmp_path / "out"), local=True, watch=watch).state == "done"
+    assert left
+    assert not any(each.exists() for each in left)
+
+
 def test_a_sample_that_kills_its_process_becomes_a_rejected_row(tmp_path: Path) -> None:
     write_tar(tmp_path / "in" / "a.tar", street_samples([f"a{n}" for n in range(4)]))
     write_tar(tmp_path / "in" / "b.tar", street_samples(["b1", "die-1", "b2"]))
@@ -69,7 +85,7 @@ def test_a_sample_that_kills_its_process_becomes_a_rejected_row(tmp_path: Path) 
     outcome = run_job(spec, local=True, processes=2, say=said.append)
     assert outcome.state == "done"
     assert outcome.progress.losses.crashes >= 2
-    assert [line for line in said if "1 culprits found" in line]
+    assert [line for line in said if "1 culprit found" in line]
     bad = {row["key"]: row["error"] for row in index_rows(tmp_path / "out") if row["status"] != "ok"}
     assert bad == {"die-1": "killed_worker"}
     assert len(index_rows(tmp_path / "out")) == 7

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import pytest
 
 from pipeline.output.verify import verify
+from pipeline.run import steps
 from pipeline.run.driver import run_job
+from pipeline.sources import versions
+from pipeline.sources.versions import version_now
 from pipeline.storage import Store
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_parquet, write_tar, write_tars
 from tests.support.jobs import index_rows, job
@@ -80,6 +84,24 @@ def test_a_file_that_changes_while_it_is_read_is_planned_anew(tmp_path):
     assert keys == {f"n{n}" for n in range(9)} | {f"m{n}" for n in range(17)}
     assert verify(Store(str(tmp_path / "out"))).sound
     assert run_job(spec, local=True).state == "nothing_to_do"
+
+
+def test_one_wrong_answer_about_a_version_costs_nothing(tmp_path, monkeypatch):
+    write_tars(tmp_path / "in", 2, 24)
+    spec = job(tmp_path / "in", tmp_path / "out")
+    asked: Counter[str] = Counter()
+
+    def sometimes_wrong(file, storage) -> str:
+        asked[file.uri] += 1
+        return "other" if asked[file.uri] % 3 == 0 else version_now(file, storage)
+
+    for module in (versions, steps):
+        monkeypatch.setattr(module, "version_now", sometimes_wrong)
+    outcome = run_job(spec, local=True)
+    assert (outcome.state, outcome.progress.shards) == ("done", 6)
+    for _ in range(6):
+        assert run_job(spec, local=True).state == "nothing_to_do"
+    assert min(asked.values()) > 6
 
 
 def test_a_file_that_vanishes_while_others_are_read_is_left_out(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ import yaml
 from PIL import Image
 
 from jobs.console import Console, run_safely
+from jobs.progress import counting
+from jobs.versions import version_line
 from tests.support.datasets import picture, read_tree, write_tars
 
 
@@ -70,6 +75,23 @@ def test_help_and_methods_need_no_torch():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     code = "import sys, jobs.cli; sys.exit(bool({'pydantic', 'pyarrow', 'numpy', 'yaml'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_versions_in_use_are_printed_without_importing_them():
+    code = (
+        "import atexit, os, sys; sys.argv = ['sceneshift', '--version'];"
+        "atexit.register(lambda: os._exit(9) if {'torch', 'ray', 'pyarrow'} & sys.modules.keys() else None);"
+        "from jobs.cli import main; main()"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    numbers = [f"{name} {importlib.metadata.version(name)}" for name in ("sceneshift", "torch", "ray")]
+    assert shown.stdout == f"{numbers[0]}, python {platform.python_version()}, {numbers[1]}, {numbers[2]}\n"
+
+
+def test_a_version_of_what_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("jobs.versions._NAMED", ("sceneshift", "torch", "no-such-package"))
+    assert version_line().endswith(", no-such-package not installed")
 
 
 def test_a_plan_needs_no_torch():
@@ -129,7 +151,7 @@ def test_running_a_finished_job_says_so(finished):
     spec, _ = finished
     again = cli("run", spec)
     assert again.returncode == 0
-    assert "Nothing to do: all 2 shards" in again.stdout
+    assert re.fullmatch(r"Nothing to do: all of .* is committed \(2 shards\)\.\n", again.stdout)
 
 
 def test_status_and_verify(finished):
@@ -175,6 +197,7 @@ def test_preview_writes_a_picture_and_nothing_else(tmp_path):
     done = cli("preview", job_file(tmp_path), "-n", "2", "-o", tmp_path / "p.png")
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "p.png").size[0] > 2 * 48
+    assert " a picture on this machine" in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -275,3 +298,16 @@ def test_json_is_alone_on_standard_output(capsys):
     out, err = capsys.readouterr()
     assert json.loads(out) == {"done": True}
     assert "(raylet)" in err
+
+
+def test_what_is_counted_begins_with_a_number(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """A first picture that is long in coming was announced by the line "pictures" alone."""
+    monkeypatch.setattr("jobs.progress.EVERY_SECONDS", 0.001)
+    said = ""
+    with counting("pictures", quiet=False):
+        for _ in range(10_000):
+            said += capsys.readouterr().err
+            if said:
+                break
+            time.sleep(0.001)
+    assert said == "sceneshift: 0 pictures\n"

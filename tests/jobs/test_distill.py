@@ -65,10 +65,11 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
     assert "| doing nothing |" in card
     assert "Comparison" in (tmp_path / "student" / "report.html").read_text()
     assert report["speedup"] == pytest.approx(report["teacher_seconds"] / report["student_seconds"])
-    assert json.loads((tmp_path / "student" / "distill.json").read_text()) == report
-    # the block can be pasted into a job
+    # the block can be pasted into a job; what travels with the output says nothing of this machine
     block = report["method"]
     assert methods.load(block["name"], weights=block["weights"]) is not None
+    kept = json.loads((tmp_path / "student" / "distill.json").read_text())
+    assert kept == report | {"method": block | {"weights": "student/model.safetensors"}}
     again = CliRunner().invoke(app, ["distill", str(spec)])
     assert again.exit_code == 0, again.output
     assert "4 held-out pictures" in again.stdout
@@ -112,9 +113,19 @@ def test_a_distillation_goes_on_from_another_and_keeps_checkpoints(teacher: Path
     assert saved_steps(tmp_path / "student") == [2, 3, 4]
     (tmp_path / "second").mkdir()
     more = {**short, "steps": 5, "continue_from": str(tmp_path / "student")}
-    second = CliRunner().invoke(app, ["distill", str(written(tmp_path / "second", teacher, **more)), "--json"])
+    going_on = ["distill", str(written(tmp_path / "second", teacher, **more)), "--json"]
+    dry = CliRunner().invoke(app, [*going_on, "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert json.loads(dry.stdout)["samples"] == {"pairs": 16}
+    assert not (tmp_path / "second" / "student").exists()
+    second = CliRunner().invoke(app, going_on)
     assert second.exit_code == 0, second.output
     assert saved_steps(tmp_path / "second" / "student") == [4, 5]
+    exported = CliRunner().invoke(app, [*going_on, "--export", str(tmp_path / "w.safetensors")])
+    assert exported.exit_code == 0, exported.output
+    assert (tmp_path / "w.safetensors").read_bytes() == (
+        tmp_path / "second" / "student" / "model.safetensors"
+    ).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +190,9 @@ def test_where_leaves_pairs_out(varied: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"held_out": 16}, "16 samples, of which"),
+        ({"held_out": 16}, "16 samples, of which held_out holds out 16"),
+        ({"teacher__where": "psnr < 5"}, "teacher.where: "),
+        ({"student__params": {"width": "wide"}}, "student.params.width: "),
         ({"student": {"objective": "pix3pix"}}, "unknown objective 'pix3pix'"),
         (
             {"student": {"objective": "cyclegan_turbo", "params": {"caption_a": "a", "caption_b": "b"}}},
@@ -190,7 +203,10 @@ def test_where_leaves_pairs_out(varied: Path, tmp_path: Path) -> None:
     ],
 )
 def test_wrong_input(teacher: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    result = CliRunner().invoke(app, ["distill", str(written(tmp_path, teacher, **changes))])
+    nested = [f"{path.replace('__', '.')}={json.dumps(value)}" for path, value in changes.items() if "__" in path]
+    whole = {name: value for name, value in changes.items() if "__" not in name}
+    settings = [part for each in nested for part in ("--set", each)]
+    result = CliRunner().invoke(app, ["distill", str(written(tmp_path, teacher, **whole)), *settings])
     assert result.exit_code == 2, result.output
     assert message in result.stderr
     assert not (tmp_path / "student").exists()

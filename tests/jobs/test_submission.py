@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.job_submission import JobStatus
 
+from jobs import submission
 from jobs.commands.logs import logs_command
 from jobs.commands.submit import Submission, _packed, checked, exit_code, submit_command
 from jobs.console import Console
 from jobs.submission import Head, read_env_file, submission_id
 from methods.errors import InputError
 from pipeline.run.driver import run_job
-from pipeline.spec import JobSpec
+from pipeline.run.parts import Part
+from pipeline.spec import JobSpec, fingerprint
+from pipeline.storage import Store
 from tests.support.datasets import write_tars
 
 
@@ -41,11 +51,82 @@ def test_the_attempt_is_one_more_than_the_highest():
     assert submission_id("a", "abcdef0123", taken) == "a-abcdef01-1"
 
 
+def test_a_job_is_found_by_its_name_however_that_is_spelled():
+    class Client:
+        def list_jobs(self) -> list:
+            ids = ("my_job__2-12345678-1", "my_job__2-12345678-2", "my_job-12345678-3")
+            return [SimpleNamespace(submission_id=id_, start_time=at) for at, id_ in enumerate(ids)]
+
+    head = Head.__new__(Head)
+    head.address, head._client = "http://head:8265", Client()  # type: ignore[assignment]
+    assert head.find("my job #2") == "my_job__2-12345678-2"
+    assert head.find("my_job__2-12345678-1") == "my_job__2-12345678-1"
+    with pytest.raises(InputError, match="no job 'job'"):
+        head.find("job")
+
+
 @given(st.text(min_size=1, max_size=40))
 def test_an_id_needs_no_quoting(name: str):
     found = submission_id(name, "1234567890", [])
     assert all(c.isascii() and (c.isalnum() or c in "_.-") for c in found)
     assert submission_id(name, "1234567890", [found]).endswith("-2")
+
+
+def test_a_head_that_has_just_come_up_is_given_time(monkeypatch):
+    asked = []
+
+    class Client:
+        def list_jobs(self) -> list:
+            return []
+
+        def submit_job(self, **arguments: object) -> object:
+            asked.append(arguments["submission_id"])
+            if len(asked) < 3:
+                raise RuntimeError("Request failed with status code 500: No available agent to submit job")
+            return arguments["submission_id"]
+
+    monkeypatch.setattr(submission, "_AGAIN_AFTER_SECONDS", 0.0)
+    head = Head.__new__(Head)
+    head.address, head._client = "http://head:8265", Client()  # type: ignore[assignment]
+    assert head.submit("try", "0123456789") == "try-01234567-1"
+    assert len(asked) == 3
+    monkeypatch.setattr(submission, "_READY_WITHIN_SECONDS", -1.0)
+    asked.clear()
+    with pytest.raises(InputError, match="No available agent"):
+        head.submit("try", "0123456789")
+
+
+@pytest.mark.parametrize(("if_busy", "code"), [("fail", None), ("skip", 0), ("follow", 1)])
+def test_a_job_that_is_at_work_is_refused_left_or_followed(if_busy, code, tmp_path, monkeypatch, capsys):
+    """As for a scheduler that tries again because its own process died."""
+    path, followed = job_file(tmp_path), []
+    stem = f"try-{fingerprint(JobSpec.load(path).model_dump(mode='json', exclude={'name', 'compute'}))[:8]}"
+    running = SimpleNamespace(submission_id=f"{stem}-4", status="RUNNING", start_time=1)
+
+    class Client:
+        def list_jobs(self) -> list:
+            return [running]
+
+    class Cluster(Head):
+        def __init__(self, address: str) -> None:
+            self.address, self._client = address, Client()  # type: ignore[assignment]
+
+        def follow(self, id_: str, write: object) -> Any:
+            followed.append(id_)
+            return SimpleNamespace(status=JobStatus.FAILED, driver_exit_code=1)
+
+    monkeypatch.setattr("jobs.commands.submit.Head", Cluster)
+    ask = functools.partial(submit_command, Console(True), Submission(path), "http://head:8265", stop_on_exit=False)
+    if code is None:
+        with pytest.raises(InputError, match=f"{stem}-4 is running"):
+            ask(wait=True, if_busy=if_busy)
+        with pytest.raises(InputError, match="add --wait"):
+            ask(wait=False, if_busy="follow")
+        return
+    assert ask(wait=if_busy == "follow", if_busy=if_busy) == code
+    assert followed == ([f"{stem}-4"] if if_busy == "follow" else [])
+    said = json.loads(capsys.readouterr().out)
+    assert (said["id"], said["status"]) == (f"{stem}-4", "FAILED" if followed else "SKIPPED")
 
 
 def test_an_environment_file(tmp_path):
@@ -118,6 +199,28 @@ def test_a_working_directory_or_an_image_holds_the_file(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_an_environment_file_travels_as_a_file_that_every_process_of_ours_reads(tmp_path, folder):
+    path = job_file(tmp_path)
+    (tmp_path / "env").write_text("A=planted\nPYTHONPATH=/somewhere\n")
+    other = tmp_path / "sceneshift-environment.json"
+    other.write_text("{}")
+    command, spec = checked(path, ())
+    order = Submission(path, working_dir=tmp_path if folder else None, env_file=tmp_path / "env")
+    with _packed(order, command, spec) as (_, environment):
+        assert environment["env_vars"].pop("PYTHONPATH") == "/somewhere"
+        assert "planted" not in json.dumps(environment)
+        assert (Path(environment["working_dir"]) / "job.yaml").is_file()
+        code = [sys.executable, "-c", "import methods, os; print(os.environ['A'])"]
+        names = {**os.environ, **environment["env_vars"]}
+        done = subprocess.run(code, cwd=environment["working_dir"], env=names, capture_output=True, text=True)
+        assert done.stdout == "planted\n", done.stderr
+        assert other.read_text() == "{}"
+        other.unlink()
+        done = subprocess.run(code, cwd=tmp_path, env=names, capture_output=True, text=True)
+        assert "which cannot be read (FileNotFoundError)" in done.stderr
+
+
 def test_training_and_distillation_files_are_known(tmp_path):
     path = tmp_path / "train.yaml"
     path.write_text(yaml.safe_dump({"teacher": {"uri": "a"}, "output": {"uri": "b"}}))
@@ -143,15 +246,34 @@ def test_exit_codes_are_the_jobs(status, code, expected):
     assert exit_code(SimpleNamespace(status=status, driver_exit_code=code)) == expected  # type: ignore[arg-type]
 
 
+def test_a_log_is_followed_while_a_part_is_at_work(tmp_path, capsys, monkeypatch):
+    write_tars(tmp_path / "in", 1, 3)
+    run_job(JobSpec.load(job_file(tmp_path)), local=True)
+    store = Store(str(tmp_path / "out"))
+    (driver,) = (tmp_path / "out" / "_sceneshift" / "logs").glob("*/driver.log")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(Part.parse("1/2").locked(store, "a part", steal=False))
+
+        def later(seconds: float) -> None:
+            driver.write_text(driver.read_text() + "what came later\n")
+            stack.close()
+
+        monkeypatch.setattr("jobs.commands.logs.time.sleep", later)
+        logs_command(Console(False), str(tmp_path / "out"), "http://127.0.0.1:9", follow=True, workers=False)
+    assert capsys.readouterr().out.endswith("what came later\n")
+
+
 def test_the_logs_of_an_output_need_no_cluster(tmp_path, capsys):
     write_tars(tmp_path / "in", 1, 3)
     path = job_file(tmp_path)
     outcome = run_job(JobSpec.load(path), local=True)
     logs_command(Console(False), str(tmp_path / "out"), "http://127.0.0.1:9", follow=True, workers=False)
     text = capsys.readouterr().out
-    assert "1 source files" in text
+    assert "1 source file" in text
     assert outcome.job.fingerprint in text
     logs_command(Console(True), str(path), "http://127.0.0.1:9", follow=False, workers=True)
+    with pytest.raises(InputError, match="leave out --json"):
+        logs_command(Console(True), str(path), "http://127.0.0.1:9", follow=True, workers=True)
     found = json.loads(capsys.readouterr().out)
     assert found["run"] == outcome.run
     assert found["logs"]["driver.log"] == text

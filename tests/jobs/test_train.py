@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -129,6 +128,7 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
         ({"objective__name": "toy_color"}, "unknown objective 'toy_color': did you mean 'toy_colour'"),
         ({"objective__params": {"sise": 1}}, "no parameter 'sise': did you mean 'size'"),
         ({"data": {"b": {"uri": "x"}}}, r"data names b, but objective 'toy_colour' draws from: a \(pictures\)"),
+        ({"data__a__labels": {"uri": "coco.json"}}, "data.a.labels.uri: it is for jobs and for validation.metrics"),
         ({"precision": "float8"}, "precision: "),
         ({"ema": 1.5}, "ema: "),
         ({"steps": 0}, "steps: "),
@@ -256,59 +256,6 @@ def test_the_command_line(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, [*again, "--set", "stepps=3"])
     assert wrong.exit_code == 2
     assert wrong.stderr.strip().splitlines() == [f"sceneshift: {path}: unknown key 'stepps': did you mean 'steps'?"]
-
-
-TWO_WORKERS = """
-import sys, torch, torch.distributed as d
-from pathlib import Path
-from methods.train import registry
-from methods.train.loop import FitConfig, fit
-from methods.train.recipe import Recipe
-from methods.train.workers import agree_on, average_gradients, same_start
-
-rank, place = int(sys.argv[1]), Path(sys.argv[2])
-d.init_process_group("gloo", init_method=f"file://{place}/meet", rank=rank, world_size=2)
-torch.manual_seed(rank)
-net = torch.nn.Linear(3, 2)
-same_start({"n": net})
-torch.manual_seed(0)
-x = torch.randn(2, 4, 3)
-net(x[rank]).square().mean().backward()
-average_gradients(list(net.parameters()))
-mine = [p.grad.clone() for p in net.parameters()]
-net.zero_grad()
-net(x.flatten(0, 1)).square().mean().backward()
-assert all(torch.allclose(a, p.grad, atol=1e-6) for a, p in zip(mine, net.parameters()))
-assert agree_on(7 + rank, torch.device("cpu")) == 7
-
-def batches(number):
-    generator = torch.Generator().manual_seed(10 * number + rank)
-    return {"a": {"image": torch.rand(2, 3, 8, 8, generator=generator)}}
-
-def trained(name, steps, **stop):
-    torch.manual_seed(rank)
-    objective = registry.build("toy_colour", {}, torch.device("cpu"), torch.float32, steps)
-    recipe = Recipe(ema=0.9, accumulate=2, schedule="cosine")
-    config = FitConfig(place / name, steps, recipe, checkpoint_every=2, log_every=1, rank=rank, world=2)
-    return fit(objective, batches, config, **stop)
-
-assert trained("whole", 5).step == 5
-asked = iter([False, False, True])
-# one of them is asked: both stop at the same step
-assert trained("parts", 5, stop=(lambda: next(asked)) if rank else lambda: False).step == 3
-assert trained("parts", 5).started_at == 3
-# as Ray Train ends its workers: without it, exit races with the group's own threads and may abort
-d.barrier()
-d.destroy_process_group()
-"""
-
-
-def test_two_workers_average_gradients_stop_together_and_resume_to_the_bit(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", TWO_WORKERS]
-    both = [subprocess.Popen([*arguments, str(rank), str(tmp_path)], env=dict(os.environ)) for rank in (0, 1)]
-    assert [process.wait(timeout=240) for process in both] == [0, 0]
-    assert same(tmp_path / "whole" / "model.safetensors", tmp_path / "parts" / "model.safetensors")
-    assert saved_steps(tmp_path / "parts") == [4, 5]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("train_*.yaml")), ids=lambda path: path.stem)

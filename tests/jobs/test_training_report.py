@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from methods.errors import InputError
+from methods.nn.tensor_file import read_metadata
 from methods.train import registry
 from methods.train.checkpoint import saved_steps, steps_of
 from methods.train.selection import Selection, Standing, standing
+from pipeline.metrics.set_metric import SetMetric
 from pipeline.run.driver import run_job
 from pipeline.storage import Store
 from pipeline.training.evaluation import Evaluation
@@ -171,7 +174,11 @@ def test_unpaired_sets_are_compared_as_sets(trained: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("reference", [False, True])
 def test_distances_of_sets_are_those_of_a_run(
-    trained: Path, tmp_path: Path, reference: bool, caplog: pytest.LogCaptureFixture
+    trained: Path,
+    tmp_path: Path,
+    reference: bool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder_of(tmp_path / "others", 5)
     beside = {"uri": str(tmp_path / "others")} if reference else None
@@ -185,13 +192,33 @@ def test_distances_of_sets_are_those_of_a_run(
     tree["validation"] = {"data": tree["data"], "metrics": metrics, "reference": beside}
     spec = TrainSpec.parse(tree)
     evaluation = Evaluation(spec, {"pairs": Stream(spec.data["pairs"], 0)})
+    encoded: list[int] = []
+    whole = SetMetric.load
+
+    def load(metric: SetMetric) -> Any:
+        extractor = whole(metric)
+        encode = vars(extractor)["_encode"]
+        if not hasattr(encode, "counted"):
+
+            def counted(pictures: Sequence[np.ndarray]) -> Any:
+                encoded.append(len(pictures))
+                return encode(pictures)
+
+            counted.counted = True  # type: ignore[attr-defined]
+            monkeypatch.setattr(extractor, "_encode", counted)
+        return extractor
+
+    monkeypatch.setattr(SetMetric, "load", load)
     found = evaluation(Path(weights)).metrics
     distances = {name: value for name, value in found.items() if name.startswith("cmmd")}
     assert len(distances) == 4
     for name, value in distances.items():
         assert value == pytest.approx(measured[name], rel=1e-6), name
     assert not (tmp_path / "out").exists()
-    evaluation(Path(weights))
+    encoded.clear()
+    assert evaluation(Path(weights)).metrics == found
+    # what no training changes has been encoded
+    assert sum(encoded) == 8
     said = [record.message for record in caplog.records if record.message.startswith("validation.metrics: cmmd")]
     assert len(said) == 1
     assert "says little" in said[0]
@@ -252,7 +279,17 @@ def test_the_report_and_the_card_say_how_it_went(trained: Path) -> None:
     assert r"# inverse \| test" in text
     assert "| `psnr_target` |" in text
     block = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert block["method"] == {"name": "pix2pix", "weights": str(trained / "out" / "best.safetensors")}
+    assert block["method"] == {"name": "pix2pix", "weights": "out/best.safetensors"}
+
+
+def test_nothing_that_travels_says_where_it_was_made(trained: Path) -> None:
+    """Report, card and weights name local places as they are seen from the folder that holds the output."""
+    out = trained / "out"
+    for path in (out / "report.html", out / "README.md", out / "model.safetensors", out / "best.safetensors"):
+        assert str(trained).encode() not in path.read_bytes(), path.name
+    assert "uri: in\n" in (out / "README.md").read_text()
+    about = json.loads(read_metadata(out / "model.safetensors")["about"])
+    assert json.loads(about["spec"])["data"]["pairs"]["uri"] == "in"
 
 
 def test_a_validation_that_cannot_work_is_said_before_the_first_step(tmp_path: Path) -> None:
@@ -269,6 +306,12 @@ def test_a_validation_that_cannot_work_is_said_before_the_first_step(tmp_path: P
     assert sorted((tmp_path / "out").rglob("*")) == before
     with pytest.raises(InputError, match="unknown metric 'psnrr'"):
         run_training(TrainSpec.parse(paired(tmp_path, validation={"count": 3, "metrics": ["psnrr"]})), fresh=True)
+    other = paired(tmp_path, validation={"count": 3, "metrics": ["psnr"], "method": {"name": "cyclegan_turbo"}})
+    other["output"]["uri"] = str(tmp_path / "new")
+    loads = r"^validation.method: 'cyclegan_turbo' does not load what objective 'pix2pix' trains \(its weights: found"
+    with pytest.raises(InputError, match=loads):
+        run_training(TrainSpec.parse(other))
+    assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match=r"validation.metrics: there is nothing to validate on"):
         TrainSpec.parse(paired(tmp_path, validation={"metrics": ["psnr"]}))
     with pytest.raises(InputError, match=r"validation.patience: name under validation.best"):
@@ -277,6 +320,45 @@ def test_a_validation_that_cannot_work_is_said_before_the_first_step(tmp_path: P
     toy = tree(tmp_path, data__a__uri=str(tmp_path / "pictures"), validation={"count": 1, "metrics": ["psnr"]})
     with pytest.raises(InputError, match="no method is called 'toy_colour'"):
         run_training(TrainSpec.parse(toy), fresh=True)
+
+
+def test_best_may_be_changed_on_the_way(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs(tmp_path / "in")
+    out = tmp_path / "out"
+
+    def spec(best: str | None, steps: int) -> TrainSpec:
+        validation = {"count": 3, "metrics": ["psnr", "structure"], "best": best, "direction": "higher"}
+        if best is None:
+            del validation["direction"]
+        return TrainSpec.parse(paired(tmp_path, validation=validation, steps=steps, validate_every=1))
+
+    run_training(spec("psnr_target", 2))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    # one that is not there is found at the start, and costs nothing
+    with pytest.raises(InputError, match=r"validation.best: no value 'struktur' .* it has: .*structure"):
+        run_training(spec("struktur", 4))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    caplog.clear()
+    run_training(spec("structure", 4))
+    assert (out / "best-psnr_target.safetensors").read_bytes() == before[out / "best.safetensors"]
+    said = [record.message for record in caplog.records if record.message.startswith("validation.best was")]
+    where = out / "best-psnr_target.safetensors"
+    wanted = "validation.best was psnr_target, is structure: chosen anew after step 2; the best weights until now are"
+    assert said == [f"{wanted} {where}"]
+    found = rows(out / "validation.jsonl")
+    assert [row["step"] for row in found] == [0, 1, 2, 3, 4]
+    best = max(found[3:], key=lambda row: row["structure"])
+    assert saved_steps(out) == sorted({best["step"], 4})
+    assert f"best structure, step {best['step']}" in (out / "report.html").read_text()
+    # resumed once more, it is compared with all since the change
+    run_training(spec("structure", 5))
+    best = max(rows(out / "validation.jsonl")[3:], key=lambda row: row["structure"])
+    assert saved_steps(out) == sorted({best["step"], 5})
+    run_training(spec(None, 6))
+    assert not (out / "best.safetensors").exists()
+    assert (out / "best-structure.safetensors").exists()
+    block = yaml.safe_load((out / "README.md").read_text().split("```yaml\n")[1].split("```")[0])
+    assert block["method"]["weights"] == "out/model.safetensors"
 
 
 def test_a_training_that_gets_no_better_ends_early(tmp_path: Path) -> None:
@@ -310,3 +392,4 @@ def test_standings() -> None:
     assert standing(values, Selection("x", higher=True)) == Standing(2, 5.0, 3)
     assert standing(values, Selection("x", higher=False)) == Standing(1, 3.0, 4)
     assert standing(values, Selection("y", higher=True)) is None
+    assert standing(values, Selection("x", higher=True, after=2)) == Standing(4, 5.0, 1)

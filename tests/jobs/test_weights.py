@@ -19,6 +19,7 @@ from jobs.commands.weights import (
 from jobs.console import Console
 from methods.errors import InputError
 from methods.weights import BUNDLED
+from methods.weights.contents import contents_sum
 
 NAME = "street-day2night"
 
@@ -40,7 +41,7 @@ def test_the_weights_of_a_job_are_listed_and_fetched(tmp_path, capsys, monkeypat
     file = BUNDLED / NAME / "model.safetensors"
     assert found["path"] == str(file)
     assert found["bytes"] == file.stat().st_size
-    assert found["identity"] == f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    assert found["identity"] == f"tensors:{contents_sum(file)}"
 
 
 def test_a_pull_of_what_is_not_there_is_refused(tmp_path):

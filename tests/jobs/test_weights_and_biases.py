@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from methods.train.loop import Progress
 from pipeline.training.place import run_training
@@ -89,3 +93,16 @@ def test_a_resumed_training_is_one_run_without_gaps_and_a_fresh_one_another(
     ((other, anew),) = logged(out)
     assert other != run
     assert losses(anew) == losses(before) | losses(after)
+
+
+def test_who_is_not_logged_in_is_refused_before_the_output_is_touched(tmp_path: Path) -> None:
+    folder_of(tmp_path / "in", 4)
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(tree(tmp_path, loggers=["wandb"])))
+    # a process of its own: wandb keeps for good what it was first set to
+    env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_") and name != "NETRC"}
+    command = [sys.executable, "-m", "jobs", "train", str(path)]
+    done = subprocess.run(command, env={**env, "HOME": str(tmp_path / "home")}, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "nobody is logged in at wandb: run `wandb login`, or set WANDB_MODE=offline" in done.stderr
+    assert not (tmp_path / "out").exists()

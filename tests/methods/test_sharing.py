@@ -1,64 +1,115 @@
-"""What methods that are built beside each other compute once."""
+"""What methods beside each other do once."""
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
 import torch
 
 from methods.base import Batch
-from methods.sharing import Group, shared_network, shared_work, sharing
+from methods.sharing import Together, loaded_once, sharing
+
+KEY = ("work", 1)
 
 
-def batch(value: float, key: str = "a") -> Batch:
+class Member:
+    def __init__(self, name: str, *shares: Hashable) -> None:
+        self.name, self.shares = name, frozenset(shares)
+
+
+def batch(value: float = 1, key: str = "a") -> Batch:
     return Batch(torch.full((1, 3, 2, 2), value), [1], [key])
 
 
-def made(group: Group, given: Batch, calls: list[str], *also: str) -> str:
-    def make() -> str:
-        calls.append(given.keys[0])
-        return f"made {len(calls)}"
-
-    return group.of(given, make, *also)
+def joined(*members: Any, values: Sequence[float] = (1, 1, 1, 1)) -> list[Batch]:
+    batches = [batch(value) for _, value in zip(members, values, strict=False)]
+    Together.join([*zip(members, batches, strict=True)])
+    return batches
 
 
-def test_built_alone_nothing_is_shared_or_kept() -> None:
-    first, second = shared_work("key"), shared_work("key")
-    assert first is not second
+def test_what_is_loaded_beside_each_other_is_loaded_once() -> None:
+    assert loaded_once("net", object) is not loaded_once("net", object)
+    with sharing():
+        first = loaded_once("net", object)
+        assert loaded_once("net", object) is first
+        assert loaded_once("other", object) is not first
+    with sharing():
+        assert loaded_once("net", object) is not first
+
+
+def test_a_batch_by_itself_shares_with_nobody() -> None:
+    given, calls = batch(), []
+    assert [given.once(KEY, lambda: calls.append(1) or len(calls)) for _ in range(2)] == [1, 2]
+    assert given.at_once(KEY, "me", lambda asked: [*asked]) == "me"
+
+
+def test_the_first_makes_it_for_all_that_share_the_work_and_see_the_same_pixels() -> None:
+    members = [Member("a", KEY), Member("b", KEY), Member("c"), Member("d", KEY)]
+    batches = joined(*members, values=(1, 1, 1, 2))
     calls: list[str] = []
-    assert [made(first, batch(1), calls), made(first, batch(1), calls)] == ["made 1", "made 2"]
-    assert not first._kept
-    assert shared_network("net", object) is not shared_network("net", object)
+
+    def ask(number: int) -> str:
+        def make() -> str:
+            calls.append(members[number].name)
+            return members[number].name
+
+        return batches[number].once(KEY, make)
+
+    assert [ask(number) for number in range(4)] == ["a", "a", "c", "d"]
+    assert calls == ["a", "c", "d"]
+    # what was handed out is not kept
+    assert ask(1) == "b"
 
 
-def test_inside_the_same_key_is_the_same_network_and_group() -> None:
-    with sharing():
-        assert shared_network("net", object) is shared_network("net", object)
-        first, second, other = shared_work("key"), shared_work("key"), shared_work("other")
-    assert first is second
-    assert (first.members, other.members) == (2, 1)
-    with sharing():
-        assert shared_work("key") is not first
+def test_the_work_of_several_is_done_at_once_each_having_its_own_result() -> None:
+    members = [Member("a", KEY), Member("b", KEY), Member("c", KEY)]
+    batches = joined(*members)
+    calls: list[list[str]] = []
+
+    def make(asked: Sequence[Member]) -> list[str]:
+        calls.append([each.name for each in asked])
+        return [f"of {each.name}" for each in asked]
+
+    # whoever comes first, and those whose batch is gone are not waited for
+    del batches[2]
+    made = [batches[number].at_once(KEY, members[number], make) for number in (1, 0)]
+    assert made == ["of b", "of a"]
+    assert calls == [["b", "a"]]
 
 
-def test_each_member_gets_what_the_first_made_and_then_it_is_let_go() -> None:
-    group, calls = Group(members=3), []
-    assert [made(group, batch(1), calls) for _ in range(3)] == ["made 1"] * 3
-    assert not group._kept
-    assert made(group, batch(1), calls) == "made 2"
+def test_work_that_fails_is_tried_again_without_the_one_it_failed_for() -> None:
+    members = [Member("a", KEY), Member("b", KEY), Member("c", KEY)]
+    batches = joined(*members)
+
+    def fails(asked: Sequence[Member]) -> list[str]:
+        raise RuntimeError(",".join(each.name for each in asked))
+
+    with pytest.raises(RuntimeError, match=r"^a,b,c$"):
+        batches[0].at_once(KEY, members[0], fails)
+    with pytest.raises(RuntimeError, match=r"^b,c$"):
+        batches[1].at_once(KEY, members[1], fails)
 
 
-def test_other_samples_captions_or_pixels_are_other_work() -> None:
-    group, calls = Group(members=2), []
-    asked = [
-        made(group, batch(1), calls),
-        made(group, batch(1, "b"), calls),
-        made(group, batch(1), calls, "caption"),
-        made(group, batch(2), calls),
-    ]
-    assert asked == ["made 1", "made 2", "made 3", "made 4"]
+def test_nothing_of_a_batch_or_of_what_was_made_stays_once_the_batches_are_gone() -> None:
+    gc.disable()
+    try:
+        members = [Member("a", KEY), Member("b", KEY)]
+        batches = joined(*members)
+        refs = [weakref.ref(batches[0].inputs), weakref.ref(batches[0].once(KEY, lambda: torch.zeros(3)))]
+        assert refs[1]() is not None
+        batches.clear()
+        assert [ref() for ref in refs] == [None, None]
+    finally:
+        gc.enable()
 
 
-def test_what_nobody_asks_for_is_not_kept_for_ever() -> None:
-    group, calls = Group(members=2), []
-    for number in range(10):
-        made(group, batch(number, str(number)), calls)
-    assert len(group._kept) == 4
+def test_a_copy_of_a_batch_is_one_of_its_own() -> None:
+    first, _ = joined(Member("a", KEY), Member("b", KEY))
+    copy = replace(first)
+    assert [copy.once(KEY, lambda number=number: number) for number in (5, 6)] == [5, 6]
+    assert first.once(KEY, lambda: 7) == 7

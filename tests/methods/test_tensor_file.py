@@ -123,7 +123,7 @@ def test_networks_are_filled_whole_or_not_at_all() -> None:
     assert layer.weight.sum() == 6
     for change, message in (
         ({"weight": None}, r"f: 'weight' \(3, 2\) missing \(1 of 2 tensors\)"),
-        ({"more": torch.ones(1)}, r"f: found 'more' \(1 tensors too many\)"),
+        ({"more": torch.ones(1)}, r"f: found 'more' \(1 tensor too many\)"),
         ({"bias": torch.ones(4)}, r"f: 'bias' is \(4,\), expected \(3,\)"),
     ):
         wrong = {name: value for name, value in {**state, **change}.items() if value is not None}

@@ -86,7 +86,7 @@ def test_a_folder_is_its_model_files(tmp_path: Path) -> None:
 
 def test_bundled() -> None:
     assert fetch("bundled://street-day2night") == BUNDLED / "street-day2night" / "model.safetensors"
-    assert identity("bundled://street-day2night").startswith("sha256:")
+    assert identity("bundled://street-day2night").startswith("tensors:")
     with pytest.raises(InputError, match=r"there is: .*street-day2night"):
         fetch("bundled://../secrets")
 

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from methods.errors import InputError
-from pipeline.preview import CELL, preview
+from pipeline import quantity
+from pipeline.preview import CELL, preview, preview_jobs
 from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import job
@@ -43,6 +44,65 @@ def test_source_output_and_target_stand_side_by_side(tmp_path):
     (source,), (output,), (target,) = at(image, one), at(image, 255 - one.astype(int)), at(image, two)
     assert source[0] == output[0] == target[0]
     assert source[1] < output[1] < target[1]
+
+
+def test_several_jobs_stand_side_by_side_with_what_a_picture_takes(tmp_path, heads):
+    one = picture(1)
+    write_tar(tmp_path / "in" / "a.tar", {"one": {"png": encoded(one, "PNG")}, "bad": {"png": b"no picture"}})
+    methods = ("invert", "null", {"name": "sleeper", "params": {"seconds": 0.1}})
+    specs = [job(tmp_path / "in", tmp_path / f"out{n}", name=f"j{n}") for n in range(3)]
+    specs = [
+        each.model_copy(update={"method": job("x", "y", method=m if isinstance(m, dict) else {"name": m}).method})
+        for each, m in zip(specs, methods, strict=True)
+    ]
+    before = {path.name for path in tmp_path.iterdir()}
+    seconds = preview_jobs(specs, 2, tmp_path / "p.png")
+    assert {path.name for path in tmp_path.iterdir()} == before | {"p.png"}
+    assert list(seconds) == ["j0", "j1", "j2"]
+    assert seconds["j2"] is not None
+    assert seconds["j2"] >= 0.1
+    image = sheet(tmp_path / "p.png")
+    found = sorted([*at(image, one), *at(image, 255 - one.astype(int))], key=lambda place: place[1])
+    # source, inverted, unchanged twice: all in one line
+    assert len(found) == 4
+    assert len({y for y, _ in found}) == 1
+    assert [(y, x) for y, x in at(image, 255 - one.astype(int))] == [found[1]]
+    (names,) = heads
+    assert names[0] == "source"
+    assert names[1:] == [f"{name}, {quantity.duration(took)} a picture" for name, took in seconds.items()]
+
+
+@pytest.fixture
+def heads(monkeypatch) -> list[list[str]]:
+    """The columns of each sheet that is drawn."""
+    from pipeline import preview as module
+
+    seen: list[list[str]] = []
+    original = module._sheet
+    monkeypatch.setattr(module, "_sheet", lambda names, lines: seen.append(list(names)) or original(names, lines))
+    return seen
+
+
+def test_columns_are_called_by_what_differs(tmp_path):
+    write_tars(tmp_path / "in", 1, 1)
+    same = [job(tmp_path / "in", tmp_path / "out", method__name=name) for name in ("invert", "null", "null")]
+    assert list(preview_jobs(same[:2], 1, tmp_path / "p.png")) == ["invert", "null"]
+    assert list(preview_jobs(same, 1, tmp_path / "p.png")) == ["1 invert", "2 null", "3 null"]
+
+
+def test_a_method_that_translates_nothing_has_no_speed(tmp_path, heads):
+    write_tar(tmp_path / "in" / "a.tar", {"bad": {"jpg": b"no picture at all"}})
+    assert preview_jobs([job(tmp_path / "in", tmp_path / "out")], 1, tmp_path / "p.png") == {"output": None}
+    assert heads == [["source", "output"]]
+
+
+def test_jobs_over_other_samples_are_refused(tmp_path):
+    write_tar(tmp_path / "in" / "a.tar", street_samples(["a"]))
+    write_tar(tmp_path / "other" / "a.tar", street_samples(["b"]))
+    specs = [job(tmp_path / name, tmp_path / "out", name=name) for name in ("in", "other")]
+    with pytest.raises(InputError, match=r"'in' and 'other' begin with other samples \(a/0; b/0\)"):
+        preview_jobs(specs, 1, tmp_path / "p.png")
+    assert not (tmp_path / "p.png").exists()
 
 
 def test_only_the_first_samples_are_shown(tmp_path):

@@ -39,6 +39,7 @@ def test_everything_but_source_method_and_output_has_a_default():
         ("output.format", "zip", ["output.format", "zip"]),
         ("compute.workers", [3, 1], ["compute.workers", "[3, 1]"]),
         ("variants", 0, ["variants", "0"]),
+        ("compute.batch_size", 0, ["compute.batch_size: ", "'auto', or greater than or equal to 1 (got 0)"]),
         ("output.image.quality", 101, ["output.image.quality", "101"]),
         ("output.uri", "/in/*.tar", ["same place"]),
         ("source.uri", "s3://key:secret@bucket/x", ["credentials"]),
@@ -122,3 +123,17 @@ def test_any_unknown_key_is_an_input_error(key, value):
         return
     with pytest.raises(InputError):
         JobSpec.parse({**MINIMAL, key: value})
+
+
+def test_an_output_whose_folder_is_a_link_into_the_source_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    tree = {
+        "source": {"uri": str(tmp_path / "in")},
+        "method": {"name": "null"},
+        "output": {"uri": str(tmp_path / "out")},
+    }
+    JobSpec.parse(tree)
+    (tmp_path / "out" / "data").symlink_to(tmp_path / "in")
+    with pytest.raises(InputError, match="lies under the source"):
+        JobSpec.parse(tree)

@@ -12,18 +12,52 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from methods.errors import InputError
+from methods.errors import BadSample, InputError
 from pipeline import storage
-from pipeline.storage import HIDDEN, Entry, StorageOptions, Store, absolute, filesystem, redact
+from pipeline.sources.loose import fetch
+from pipeline.storage import (
+    HIDDEN,
+    Entry,
+    StorageOptions,
+    Store,
+    Unreachable,
+    absolute,
+    explained,
+    filesystem,
+    redact,
+)
 
 
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://", "s3://bucket", "s3://a b/x", "hdfs://host/x", "reference://x", "nosuch://x"],
+)
+def test_an_address_that_is_none_is_a_matter_of_its_sample(uri):
+    with pytest.raises(BadSample) as found:
+        fetch(uri, StorageOptions(anon=True), "the image")
+    assert found.value.reason == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("InvalidObjectState", PermissionError), ("KeyTooLongError", OSError), ("XMinioInvalidObjectName", OSError)],
+)
+def test_an_object_that_is_never_given_out_does_not_say_that_the_store_is_away(code, kind):
+    with pytest.raises(InputError, match=code) as found, explained("s3://bucket/x"):
+        raise kind("refused") from ClientError({"Error": {"Code": code, "Message": "m"}}, "GetObject")
+    assert not isinstance(found.value, Unreachable)
+    with pytest.raises(Unreachable), explained("s3://bucket/x"):
+        raise PermissionError("refused") from ClientError({"Error": {"Code": "InvalidAccessKeyId"}}, "GetObject")
 
 
 def test_what_is_put_is_read_and_listed(store):

@@ -97,3 +97,8 @@ def read_tree(root: Path, *folders: str) -> dict[str, bytes]:
         for path in sorted((root / folder).rglob("*"))
         if path.is_file()
     }
+
+
+def index_parts(root: Path) -> list[str]:
+    """Names of the committed index parts of an output; what a killed process left half-written is none."""
+    return sorted(path.name for path in (root / "index").glob("[!.]*"))

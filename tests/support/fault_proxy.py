@@ -15,10 +15,20 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Fault = Literal[
-    "reset", "slow_down", "stall", "drip", "wrong_etag", "forbidden", "truncated", "twice", "precondition_after_success"
+    "reset",
+    "slow_down",
+    "stall",
+    "drip",
+    "wrong_etag",
+    "forbidden",
+    "expired",
+    "truncated",
+    "twice",
+    "precondition_after_success",
 ]
-STALL_SECONDS = 3.0
-_ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+_ERROR = (
+    '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>Refused on purpose.</Message></Error>'
+)
 
 
 @dataclass
@@ -47,7 +57,8 @@ class FaultProxy:
         share: how many of them, 0 to 1; chosen by a seeded generator, so that two runs of one client do not differ
             more than its own threads make them.
         only: the HTTP methods that are spoilt.
-        attempts: requests by (method, path); ``spoilt`` of them.
+        stall_seconds: how long ``stall`` says nothing before it ends the connection.
+        attempts: requests by (method, path), of a listing with what is listed; ``spoilt`` of them.
     """
 
     upstream: int
@@ -55,6 +66,7 @@ class FaultProxy:
     share: float = 0.1
     seed: int = 0
     only: tuple[str, ...] = ("GET", "PUT", "HEAD", "POST", "DELETE")
+    stall_seconds: float = 3.0
     attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
     spoilt: Counter[tuple[str, str]] = field(default_factory=Counter)
 
@@ -91,7 +103,9 @@ class FaultProxy:
     async def _answer(self, request: _Message, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection can go on."""
         method, path, _ = (word.decode() for word in request.first.split(b" ", 2))
-        place = (method, path.partition("?")[0])
+        path, _, query = path.partition("?")
+        listed = next((part for part in query.split("&") if part.startswith("prefix=")), "")
+        place = (method, f"{path}?{listed}" if listed else path)
         self.attempts[place] += 1
         chosen = method in self.only and self._random.random() < self.share
         if self.fault == "precondition_after_success":
@@ -107,16 +121,17 @@ class FaultProxy:
         if self.fault == "reset":
             writer.transport.abort()
             return False
-        if self.fault in ("slow_down", "forbidden"):
+        if self.fault in ("slow_down", "forbidden", "expired"):
             first, code = {
                 "slow_down": (b"HTTP/1.1 503 Service Unavailable", "SlowDown"),
                 "forbidden": (b"HTTP/1.1 403 Forbidden", "AccessDenied"),
+                "expired": (b"HTTP/1.1 400 Bad Request", "ExpiredToken"),
             }[self.fault]
             writer.write(_error(first, code, method).encoded())
             await writer.drain()
             return True
         if self.fault == "stall":
-            await asyncio.sleep(STALL_SECONDS)
+            await asyncio.sleep(self.stall_seconds)
             writer.transport.abort()
             return False
         answer = await self._forward(request, method)

@@ -38,7 +38,8 @@ class Detector(Protocol):
     classes: tuple[str, ...]
     """The names of what it knows."""
     aliases: dict[str, str]
-    """Classes of labels that it knows under another name."""
+    """Classes of labels that it was taught under another name, besides those that
+    :func:`methods.nn.detection.names.known_as` knows."""
 
     def detect(self, pictures: Sequence[np.ndarray], score: float) -> list[Detections]:
         """What of at least ``score`` is in each of some (H, W, 3) uint8 pictures of any sizes.

@@ -14,7 +14,8 @@ from PIL import Image
 from methods import weights as store
 from methods.errors import InputError, first_line
 from methods.nn.detection.base import Detections, Detector
-from methods.nn.detection.names import COCO_ALIASES, TORCHVISION
+from methods.nn.detection.folder import load_folder
+from methods.nn.detection.names import TORCHVISION
 from methods.nn.detection.segmenters import FolderSegmenter, TorchvisionSegmenter
 from methods.nn.detection.small import load_small
 from methods.nn.tensor_file import is_safetensors, read_metadata, read_tensors
@@ -74,8 +75,6 @@ def _transformers(folder: Path, device: torch.device) -> Detector:
 
 
 class _Torchvision:
-    aliases = COCO_ALIASES
-
     def __init__(self, name: str, path: Path, device: torch.device) -> None:
         from torchvision.models import detection, get_model, get_model_weights, list_models
 
@@ -91,6 +90,7 @@ class _Torchvision:
             raise InputError(f"{path}: not torchvision's {name} ({first_line(error)})") from None
         self._model = model.eval().requires_grad_(False).to(device)
         self._device = device
+        self.aliases: dict[str, str] = {}
 
     @torch.inference_mode()
     def detect(self, pictures: Sequence[np.ndarray], score: float) -> list[Detections]:
@@ -103,21 +103,11 @@ class _Torchvision:
 
 
 class _Transformers:
-    aliases = COCO_ALIASES
-
     def __init__(self, folder: Path, device: torch.device) -> None:
-        from transformers import AutoImageProcessor, AutoModelForObjectDetection
-
-        try:
-            self._processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            model: Any = AutoModelForObjectDetection.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"{folder}: no transformers detector ({first_line(error)})") from None
-        self._model = model.float().eval().requires_grad_(False).to(device)
+        self._processor, self._model = load_folder(folder, "AutoModelForObjectDetection", device)
         self._device = device
-        self.classes = tuple(dict.fromkeys(str(name) for name in model.config.id2label.values()))
+        self.aliases: dict[str, str] = {}
+        self.classes = tuple(dict.fromkeys(str(name) for name in self._model.config.id2label.values()))
 
     @torch.inference_mode()
     def detect(self, pictures: Sequence[np.ndarray], score: float) -> list[Detections]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Annotated
 
 from methods.uris import UriMark, WeightsUri
@@ -25,23 +27,21 @@ TORCHVISION = {
 }
 """Weights by the name of the network."""
 
-COCO_ALIASES = {
-    "pedestrian": "person",
-    "rider": "person",
-    "motor": "motorcycle",
-    "bike": "bicycle",
-}
-"""Classes of BDD100K and Cityscapes under COCO's names, where they differ."""
+SAME = (
+    ("person", "pedestrian"),
+    ("motorcycle", "motorbike", "motor", "minibike"),
+    ("bicycle", "bike"),
+    ("train", "tram"),
+    ("airplane", "aeroplane"),
+    ("couch", "sofa"),
+    ("dining table", "diningtable"),
+    ("potted plant", "pottedplant"),
+    ("tv", "tvmonitor", "television receiver"),
+)
+"""What one class is called in COCO, VOC, BDD100K, Cityscapes, KITTI and ADE20K."""
 
-VOC_ALIASES = {
-    "pedestrian": "person",
-    "rider": "person",
-    "motor": "motorbike",
-    "motorcycle": "motorbike",
-    "bike": "bicycle",
-    "airplane": "aeroplane",
-}
-"""The same for the names of VOC, which torchvision's segmenters have."""
+PART_OF = {"rider": "person", "person sitting": "person"}
+"""Classes that other label sets do not separate from a wider one."""
 
 STUFF = frozenset(
     {
@@ -65,6 +65,28 @@ STUFF = frozenset(
 
 DetectorUri = Annotated[WeightsUri, UriMark(frozenset(TORCHVISION))]
 """One of torchvision's detectors or segmenters by name, or a URI."""
+
+
+@lru_cache(maxsize=4096)
+def known_as(label: str, classes: tuple[str, ...]) -> str | None:
+    """What a model calls a class of labels; ``None`` for one that it does not know.
+
+    The same name counts first, then the same without regard to case, ``_`` and ``-``, then what :data:`SAME` and
+    :data:`PART_OF` say. A name of ADE20K is a list of synonyms (``car, auto, automobile``), each of which counts.
+    """
+    if label in classes:
+        return label
+    names = {plain: each for each in reversed(classes) for plain in map(_plain, re.split(r"[,;]", each)) if plain}
+    plain = _plain(label)
+    same = next((group for group in SAME if plain in group), (plain,))
+    for name in (plain, *same, PART_OF.get(plain, "")):
+        if name in names:
+            return names[name]
+    return None
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
 
 
 def released_uri(name: str) -> str:

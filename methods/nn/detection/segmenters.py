@@ -16,7 +16,8 @@ from torchvision.transforms.functional import normalize, resize
 
 from methods.errors import InputError, first_line
 from methods.nn.detection.base import Detections
-from methods.nn.detection.names import COCO_ALIASES, STUFF, VOC_ALIASES
+from methods.nn.detection.folder import load_folder
+from methods.nn.detection.names import STUFF
 from methods.nn.tensor_file import read_tensors
 
 _SMALLEST = 4
@@ -30,14 +31,13 @@ class TorchvisionSegmenter:
         InputError: weights of another network.
     """
 
-    aliases = VOC_ALIASES
-
     def __init__(self, name: str, path: Path, device: torch.device) -> None:
         from torchvision.models import get_model, get_model_weights
 
         published = get_model_weights(name)["DEFAULT"]
         self._classes, self._transforms = list(published.meta["categories"]), published.transforms()
         self.classes = tuple(self._classes[1:])
+        self.aliases: dict[str, str] = {}
         state = read_tensors(path)
         # the published weights have a second head, which is of use in training alone
         state = {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
@@ -70,21 +70,12 @@ class FolderSegmenter:
         InputError: no such model.
     """
 
-    aliases = COCO_ALIASES
-
     def __init__(self, folder: Path, kind: str, device: torch.device) -> None:
-        import transformers
-
-        try:
-            self._processor: Any = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-            model: Any = getattr(transformers, kind).from_pretrained(
-                folder, local_files_only=True, use_safetensors=True
-            )
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"{folder}: no transformers segmenter ({first_line(error)})") from None
-        self._model, self._device = model.float().eval().requires_grad_(False).to(device), device
+        self._processor, self._model = load_folder(folder, kind, device)
+        self._device = device
+        self.aliases: dict[str, str] = {}
         self._semantic = "Semantic" in kind
-        self._names = {int(number): str(name) for number, name in model.config.id2label.items()}
+        self._names = {int(number): str(name) for number, name in self._model.config.id2label.items()}
         self.classes = tuple(dict.fromkeys(name for name in self._names.values() if name.lower() not in STUFF))
 
     @torch.inference_mode()

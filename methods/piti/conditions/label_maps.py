@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 
+from methods.counting import counted, does
 from methods.errors import BadSample
 from methods.piti.conditions.tables import COCO_STUFF_CLASSES
 
@@ -53,7 +54,8 @@ def to_coco_stuff(ids: np.ndarray, table: Mapping[int, int], what: str) -> np.nd
         known = sorted(table)
         raise BadSample(
             "unknown_label",
-            f"{len(numbers)} ids on {wrong.size} of {ids.size} pixels are not in the table of {what} "
+            f"{counted(len(numbers), 'id')} on {wrong.size} of {counted(ids.size, 'pixel')} "
+            f"{does(len(numbers), 'is/are')} not in the table of {what} "
             f"({known[0]} to {known[-1]}, {len(known)} ids), the first is {numbers[0]}",
         )
     return mapped.astype(np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from methods.counting import counted
 from methods.errors import BadSample, InputError
 from methods.piti.conditions.tables import PANOPTIC_CATEGORIES, UNLABELLED
 
@@ -65,6 +66,8 @@ class PanopticIndex:
             )
         strange = sorted({c for n in ids.tolist() if n and (c := segments[n]) not in PANOPTIC_CATEGORIES})
         if strange:
-            raise BadSample("unknown_label", f"{len(strange)} categories are not COCO's, the first is {strange[0]}")
+            raise BadSample(
+                "unknown_label", f"{counted(len(strange), 'category', 'is/are')} not COCO's, the first is {strange[0]}"
+            )
         classes = [PANOPTIC_CATEGORIES[segments[number]] if number else UNLABELLED for number in ids.tolist()]
         return np.array(classes, np.uint8)[places.reshape(pixels.shape[:2])]

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from methods.asyrp.params import Timestep
+from methods.asyrp.text_pairs import TextPair, chosen_texts
 from methods.nn.clip_names import ClipUri
 from methods.train.objective import ObjectiveInfo, ObjectiveParams
 from methods.uris import WeightsUri
@@ -17,10 +18,19 @@ class AsyrpDeltaParams(ObjectiveParams):
 
     unet: WeightsUri
     """URI of the frozen UNet."""
-    source_text: str = Field(min_length=1)
+    texts: TextPair | None = None
+    """One of the release's pairs of texts by name (``smiling``, ``dog_happy``, ``church_gothic``, ...), in place of
+    ``source_text`` and ``target_text``."""
+    source_text: str | None = Field(default=None, min_length=1)
     """What the images show, such as ``face``."""
-    target_text: str = Field(min_length=1)
+    target_text: str | None = Field(default=None, min_length=1)
     """What the edited images show, such as ``smiling face``."""
+    trained: Literal["block", "shifts"] = "block"
+    """A ``block`` that computes the shift from the bottleneck; or the ``shifts`` themselves, one for each timestep and
+    the same for every image (with ``ignore_timesteps`` one for all), added to the bottleneck as in the paper."""
+    start: Literal["inversion", "noise"] = "inversion"
+    """Where the process begins: at the ``inversion`` of each image, or at ``noise`` of its own, which trains on
+    pictures that the model makes (only the images' keys are used)."""
     clip: ClipUri = "ViT-B/16"
     """The CLIP model of the directional loss: a released name or a URI."""
     vocabulary: WeightsUri | None = None
@@ -59,7 +69,7 @@ class AsyrpDeltaParams(ObjectiveParams):
     kept_pictures: int = Field(default=100, ge=0)
     """Images whose noise and unedited predictions are cached in memory between epochs."""
     ignore_timesteps: bool = False
-    """Leave the time embedding out of the block."""
+    """Leave the time embedding out of the block; of ``trained: shifts``, train one for all timesteps."""
     image_size: int = Field(default=256, ge=8, le=4096)
     """Side of the square that images are resized to; the aspect ratio is not kept."""
     resample: Literal["bilinear", "bicubic"] = "bilinear"
@@ -75,6 +85,7 @@ class AsyrpDeltaParams(ObjectiveParams):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        self.both_texts()
         if self.t_edit is None and self.lpips_x0 is None:
             raise ValueError("t_edit is not set: set it, or lpips_x0 to find it from")
         if self.id_weight and self.face_weights is None:
@@ -83,7 +94,16 @@ class AsyrpDeltaParams(ObjectiveParams):
             raise ValueError("face_weights without id_weight does nothing: set id_weight, or leave face_weights out")
         if self.t_edit is not None and self.t_edit > self.t_0:
             raise ValueError(f"t_edit is {self.t_edit}, expected at most t_0 = {self.t_0}: nothing would be trained")
+        if self.trained == "shifts" and self.t_edit == 0 and not self.ignore_timesteps:
+            raise ValueError("t_edit is 0: a file of shifts has no place for timestep 0, set t_edit to 1 or more")
         return self
+
+    def both_texts(self) -> tuple[str, str]:
+        """(source text, target text), by name or as given. Raises ValueError where they are not."""
+        texts = chosen_texts(self.texts, self.source_text, self.target_text)
+        if texts is None:
+            raise ValueError("the texts are missing: set texts (such as smiling), or source_text and target_text")
+        return texts
 
 
 def _schedule(params: AsyrpDeltaParams, step: int, steps: int) -> float:
@@ -93,7 +113,7 @@ def _schedule(params: AsyrpDeltaParams, step: int, steps: int) -> float:
 
 INFO = ObjectiveInfo(
     name="asyrp_delta",
-    summary="One attribute of Asyrp: a DeltaBlock that CLIP guides from a source to a target text.",
+    summary="One attribute of Asyrp: a shift that CLIP guides from a source to a target text.",
     paper="https://arxiv.org/abs/2210.10960",
     implementation="methods.train.asyrp.objective:AsyrpDelta",
     params=AsyrpDeltaParams,

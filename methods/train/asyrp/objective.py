@@ -27,7 +27,8 @@ from methods.asyrp.process import (
     sequence,
     update,
 )
-from methods.base import Inputs, to_uint8
+from methods.asyrp.recorded_shift import EVERY, RecordedShift, save_shifts
+from methods.base import Batch, Inputs, sample_seed, to_uint8
 from methods.diffuseit.losses import identity_loss
 from methods.errors import BadSample, InputError
 from methods.nn.arcface import ArcFace, load_arcface
@@ -38,6 +39,9 @@ from methods.nn.unconditional import bottleneck_channels, load_denoiser
 from methods.train.asyrp.info import INFO, AsyrpDeltaParams
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.updates import Updates
+
+Block = DDPMDeltaBlock | GuidedDeltaBlock | RecordedShift
+"""What is trained."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +100,26 @@ class AsyrpDelta:
         self.cosine, self.direction, self.t_edit, self.face = cosine, direction, t_edit, face
         self.device = direction.device
         self.alphas = linear_alphas(params.beta_start, params.beta_end)
-        kind = DDPMDeltaBlock if isinstance(unet, DDPMUNet) else GuidedDeltaBlock
-        channels, embedding = bottleneck_channels(unet), unet.embed(torch.zeros(1, device=self.device)).shape[1]
-        self.block = kind(channels, embedding, params.norm_num_groups, params.ignore_timesteps).to(self.device)
-        self.shift = CombinedShift([self.block], [params.strength], 1.0)
-        self.optimizer = torch.optim.SGD(self.block.parameters(), lr=params.lr)
         kept = [t for t in sequence(params.steps_train, params.t_0) if t >= t_edit]
         if not kept:
             raise InputError(f"t_edit is {t_edit}, expected a timestep of the process at or above it: more steps_train")
         self.plan = _training_plan(self.alphas, kept)
+        self.block = self._new_block(kept).to(self.device)
+        self.shift = CombinedShift([self.block], [params.strength], 1.0)
+        self.optimizer = torch.optim.SGD(self.block.parameters(), lr=params.lr)
         self._known: dict[str, Known] = {}
+
+    def _new_block(self, timesteps: Sequence[int]) -> Block:
+        """What is trained, as it begins; shifts begin as the release's do, normal of deviation 0.2."""
+        params, channels = self.params, bottleneck_channels(self.unet)
+        if params.trained == "shifts":
+            side = params.image_size // self.unet.config.factor
+            every = [EVERY] if params.ignore_timesteps else timesteps
+            shifts = RecordedShift({timestep: 0.2 * torch.randn(1, channels, side, side) for timestep in every})
+            return shifts.requires_grad_()
+        kind = DDPMDeltaBlock if isinstance(self.unet, DDPMUNet) else GuidedDeltaBlock
+        embedding = self.unet.embed(torch.zeros(1, device=self.device)).shape[1]
+        return kind(channels, embedding, params.norm_num_groups, params.ignore_timesteps)
 
     @classmethod
     def build(cls, params: AsyrpDeltaParams, device: torch.device, precision: torch.dtype, steps: int) -> AsyrpDelta:
@@ -119,8 +133,8 @@ class AsyrpDelta:
         if params.image_size % unet.config.factor:
             raise InputError(f"{path}: image_size is {params.image_size}, expected a multiple of {unet.config.factor}")
         clip = load_clip(params.clip, params.vocabulary).to(device)
-        cosine = text_cosine(clip, params.source_text, params.target_text)
-        direction = text_direction(clip, params.source_text, params.target_text)
+        texts = params.both_texts()
+        cosine, direction = text_cosine(clip, *texts), text_direction(clip, *texts)
         if not torch.isfinite(direction).all() or direction.norm() < 0.5:
             raise InputError("source_text and target_text are the same to CLIP: there is no direction to train")
         t_edit = params.t_edit
@@ -171,8 +185,7 @@ class AsyrpDelta:
             moved = type(encoded)(self.shift(encoded.bottleneck, embedding, step.timestep), encoded.skips)
             following, x0 = update(x, noise, self.unet.decode(moved, embedding)[:, :3], step)
             found = self._losses(x0, plain[number], features, faces[number])
-            updates.backward(found["total"])
-            updates.step("block", self.optimizer, part=number)
+            updates.step("block", self.optimizer, loss=found["total"], part=number)
             x = following.detach()
             losses.append(StepLosses(**{name: value.item() for name, value in found.items()}))
         return losses
@@ -191,7 +204,7 @@ class AsyrpDelta:
 
     @torch.no_grad()
     def know(self, images: Tensor, latents: Tensor | None = None) -> list[Known]:
-        """What stays the same about (B, 3, S, S) pictures; ``latents`` saves their inversion."""
+        """What stays the same about (B, 3, S, S) pictures; ``latents``, where known, saves their inversion."""
         params = self.params
         if latents is None:
             timesteps = sequence(params.steps_inversion, params.t_0)
@@ -212,12 +225,25 @@ class AsyrpDelta:
 
     def _known_of(self, images: Tensor, keys: Sequence[str]) -> list[Known]:
         new = [number for number, key in enumerate(keys) if key not in self._known]
-        found = dict(zip(new, self.know(images[new]), strict=True)) if new else {}
+        found = dict(zip(new, self._start(images[new], [keys[number] for number in new]), strict=True)) if new else {}
         known = [found[number] if number in found else self._known[key] for number, key in enumerate(keys)]
         for number, one in found.items():
             if len(self._known) < self.params.kept_pictures:
                 self._known[keys[number]] = one
         return known
+
+    def _start(self, images: Tensor, keys: Sequence[str]) -> list[Known]:
+        """What is known of pictures by their keys, or of those that the model makes of the keys' noise."""
+        if self.params.start == "inversion":
+            return self.know(images)
+        seeds = [sample_seed(0, key) for key in keys]
+        noise = Batch(images, seeds).noise(images.shape[1:], "start")
+        return self.know(self._made_of(noise), noise)
+
+    def _made_of(self, noise: Tensor) -> Tensor:
+        """The pictures (B, 3, S, S) that the model makes of noise, in as many steps as an inversion has."""
+        plan = reverse_plan(self.alphas, sequence(self.params.steps_inversion, self.params.t_0), self.t_edit, 0)
+        return generate(self.unet, noise, plan, None, _no_noise)
 
     def _unit_features(self, images: Tensor) -> Tensor:
         return F.normalize(self.clip.encode_images(clip_view(images, self.clip.resolution)), dim=-1)
@@ -225,21 +251,23 @@ class AsyrpDelta:
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:
         """Mean losses of the finished edits of held-out pictures, and up to four of them beside their edits."""
-        images = [sample["image"] for sample in samples.get("images", ())]
-        if not images:
+        held_out = [(sample["image"], str(sample["key"])) for sample in samples.get("images", ())]
+        if not held_out:
             return Validation()
-        params, sums, shown = self.params, {}, []
-        plan = reverse_plan(self.alphas, sequence(params.steps_train, params.t_0), self.t_edit, 0)
-        for image in images:
+        sums, shown = {}, []
+        plan = reverse_plan(self.alphas, sequence(self.params.steps_train, self.params.t_0), self.t_edit, 0)
+        for image, key in held_out:
             assert isinstance(image, Tensor)
             picture = image[None].to(self.device)
-            (known,) = self.know(picture)
+            (known,) = self._start(picture, [key])
             latent = known.latent[None].to(self.device)
+            if self.params.start == "noise":
+                picture = self._made_of(latent)
             edited = generate(self.unet, latent, plan, self.shift, _no_noise)
             features = known.features[None].to(self.device)
             faces = None if self.face is None else self.face.of_aligned(picture)
             for name, value in self._losses(edited, picture, features, faces).items():
-                sums[name] = sums.get(name, 0.0) + value.item() / len(images)
+                sums[name] = sums.get(name, 0.0) + value.item() / len(held_out)
             if len(shown) < 4:
                 shown.append(np.concatenate([*to_uint8(torch.cat([picture, edited]).clamp(-1, 1))], axis=1))
         return Validation(sums, {"source and edit": np.concatenate(shown)})
@@ -258,6 +286,10 @@ class AsyrpDelta:
     ) -> Path:
         """Write a ``.pth`` in the release's format, whatever the ending of ``path``."""
         block = self.block
+        if isinstance(block, RecordedShift):
+            shifts = RecordedShift(block.by_timestep())
+            shifts.load_state_dict(dict(averaged["block"]) if averaged else block.state_dict())
+            return save_shifts(path.with_suffix(".pth"), shifts.by_timestep())
         if averaged:
             block = type(block)(*_dimensions(block), self.params.norm_num_groups, self.params.ignore_timesteps)
             block.load_state_dict(dict(averaged["block"]))

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from methods import weights as store
@@ -20,6 +19,7 @@ from methods.errors import BadSample, InputError
 from methods.nn.clip import CONTEXT_LENGTH, MEAN, STD
 from methods.nn.clip_vocabulary import MERGES, tokenizer_of
 from methods.nn.image_prep import prepare_image, to_tensor
+from methods.nn.tensor_file import write_tensors
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
 from methods.train.clip.info import INFO, ClipParams
 from methods.train.clip.texts import shown_caption
@@ -99,8 +99,7 @@ class ClipTraining:
         assert isinstance(ids, Tensor)
         logits = self._logits(images, ids)
         loss = contrastive(logits, list(map(str, rows["caption"])))
-        updates.backward(loss)
-        updates.step("clip", self.optimizer)
+        updates.step("clip", self.optimizer, loss=loss)
         with torch.no_grad():
             # above 100 the release clips it too: training is not stable there
             self.model.logit_scale.clamp_(max=_LARGEST_SCALE)
@@ -148,9 +147,8 @@ class ClipTraining:
         state = {**self.model.state_dict(), **(averaged["clip"] if averaged else {})}
         # the mask of the text's attention is made anew where the model is built
         state.pop("attn_mask", None)
-        tensors = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
-        save_file(tensors, path, {**metadata, MERGES: "\n".join(self.merges)})
-        return path
+        tensors = {name: value.half() for name, value in state.items()}
+        return write_tensors(path, tensors, {**metadata, MERGES: "\n".join(self.merges)})
 
 
 def contrastive(logits: Tensor, captions: Sequence[str]) -> Tensor:

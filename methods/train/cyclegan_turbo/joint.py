@@ -50,9 +50,11 @@ def pass_through(
     for direction, images in mixed.items():
         same = training.generate(images, direction, training.noise(draws, f"same.{direction}", images))
         loss = F.l1_loss(same, images)
-        updates.backward(loss)
+        if direction == "a2b":
+            updates.backward(loss)
+        else:
+            training.update("autoencoder", loss, updates)
         found[f"autoencoder_{direction}"] = loss.item()
-    training.update("autoencoder", updates)
     return found
 
 
@@ -99,18 +101,21 @@ def iterate_jointly(
             with training.autocast():
                 answer = hinge_for_generator(patches[side.discriminator](fake, side.condition))
             losses[f"patch_{side.domain}"] = params.lambda_patch * answer
-        updates.backward(torch.stack(list(losses.values())).sum())
+        last = torch.stack(list(losses.values())).sum()
         found |= {name: loss.item() for name, loss in losses.items()}
         fakes[side.domain] = fake.detach()
         if params.lambda_idt or params.lambda_idt_lpips:
+            updates.backward(last)
             noise = training.noise(draws, f"identity.{side.there}", side.real)
             same = training.generate(side.real, side.there, noise)
-            identity = _distance(training, same, side.real, params.lambda_idt, params.lambda_idt_lpips)
-            updates.backward(identity)
-            found[f"idt_{side.domain}"] = identity.item()
+            last = _distance(training, same, side.real, params.lambda_idt, params.lambda_idt_lpips)
+            found[f"idt_{side.domain}"] = last.item()
+        if side is sides[-1]:
+            training.update("generator", last, updates)
+        else:
+            updates.backward(last)
     for undo in thaw:
         undo()
-    training.update("generator", updates)
 
     for side in sides:
         losses, fake = dict[str, Tensor](), fakes[side.domain]
@@ -125,10 +130,12 @@ def iterate_jointly(
                 answer = hinge_for_discriminator(patch(side.real, side.condition), patch(fake, side.condition))
             losses[f"patch_{side.discriminator}"] = answer
         if losses:
-            updates.backward(torch.stack(list(losses.values())).sum())
-            found |= {name: loss.item() for name, loss in losses.items()}
-    if training.discriminator_optimizers:
-        training.update_discriminators("discriminators", updates)
+            loss = torch.stack(list(losses.values())).sum()
+            if side is sides[-1]:
+                training.update_discriminators("discriminators", loss, updates)
+            else:
+                updates.backward(loss)
+            found |= {name: each.item() for name, each in losses.items()}
     return found
 
 

@@ -95,37 +95,45 @@ class CycleGANTurboTraining(CycleGANTurboState):
             again = self.generate(fake, back, noise(f"cycle.{there}.{back}", real))
             loss = params.lambda_cycle * F.l1_loss(again, real)
             loss = loss + params.lambda_cycle_lpips * self.distance(again, real).mean()
-            updates.backward(loss)
+            if domain == "a":
+                updates.backward(loss)
+            else:
+                self.update("cycle", loss, updates)
             found[f"cycle_{domain}"] = loss.item()
-        self.update("cycle", updates)
 
         fakes = dict[str, Tensor]()
         thaw = [frozen_for(network) for network in self.discriminators.values()]
         for name, seen_by, real, direction in (("b", "disc_b", b, "b2a"), ("a", "disc_a", a, "a2b")):
             fake = self.generate(real, direction, noise(f"gan.{direction}", real))
             loss = params.lambda_gan * self.discriminators[seen_by](fake, "for_G", draws, f"gan.{seen_by}").mean()
-            updates.backward(loss)
+            if name == "b":
+                updates.backward(loss)
+            else:
+                self.update("gan", loss, updates)
             found[f"gan_{name}"], fakes[seen_by] = loss.item(), fake.detach()
         for undo in thaw:
             undo()
-        self.update("gan", updates)
 
         for domain, real, direction in (("a", b, "a2b"), ("b", a, "b2a")):
             same = self.generate(real, direction, noise(f"identity.{direction}", real))
             loss = params.lambda_idt * F.l1_loss(same, real)
             loss = loss + params.lambda_idt_lpips * self.distance(same, real).mean()
-            updates.backward(loss)
+            if domain == "a":
+                updates.backward(loss)
+            else:
+                self.update("identity", loss, updates)
             found[f"idt_{domain}"] = loss.item()
-        self.update("identity", updates)
 
-        reals = {"disc_a": b, "disc_b": a}
+        reals, last = {"disc_a": b, "disc_b": a}, list(self.discriminators)[-1]
         for kind, pictures in (("fake", fakes), ("real", reals)):
             for name, network in self.discriminators.items():
                 loss = params.lambda_gan * network(pictures[name], kind, draws, f"{kind}.{name}").mean()
                 # half of each side: together they are one loss
-                updates.backward(0.5 * loss)
+                if name == last:
+                    self.update_discriminators(f"disc_{kind}", 0.5 * loss, updates)
+                else:
+                    updates.backward(0.5 * loss)
                 found[name] = found.get(name, 0.0) + loss.item()
-            self.update_discriminators(f"disc_{kind}", updates)
         return found
 
     @torch.no_grad()

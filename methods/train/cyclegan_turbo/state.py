@@ -110,13 +110,14 @@ class CycleGANTurboState:
         shape = self.generators["a2b"].latent_shape(*images.shape[-2:])
         return draws.normal(f"{name}.latent", (len(images), *shape))
 
-    def update(self, name: str, updates: Updates) -> None:
-        """Step the generator."""
-        updates.step(name, self.optimizer, clip=self.params.max_grad_norm)
+    def update(self, name: str, loss: Tensor, updates: Updates) -> None:
+        """Step the generator; ``loss`` is the last one of the step."""
+        updates.step(name, self.optimizer, loss=loss, clip=self.params.max_grad_norm)
 
-    def update_discriminators(self, name: str, updates: Updates) -> None:
-        """Step the discriminators."""
-        updates.step(name, *self.discriminator_optimizers.values(), clip=self.params.max_grad_norm)
+    def update_discriminators(self, name: str, loss: Tensor, updates: Updates) -> None:
+        """Step the discriminators; ``loss`` is the last one of the step."""
+        optimizers = self.discriminator_optimizers.values()
+        updates.step(name, *optimizers, loss=loss, clip=self.params.max_grad_norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Trained weights and buffers, and the optimizers; what never changes is left out."""

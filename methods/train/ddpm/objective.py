@@ -77,8 +77,7 @@ class DDPM:
         noise = torch.randn(clean.shape, generator=generator).to(self.device)
         terms = self.terms(clean, noise, steps)
         loss = (self.weights[steps] * terms.mse + terms.vb).mean()
-        updates.backward(loss)
-        updates.step("unet", self.optimizer)
+        updates.step("unet", self.optimizer, loss=loss)
         return {"loss": loss.item(), "mse": terms.mse.mean().item(), "vb": terms.vb.mean().item()}
 
     def terms(self, clean: Tensor, noise: Tensor, steps: Tensor) -> Terms:

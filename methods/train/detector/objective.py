@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Inputs
+from methods.counting import counted
 from methods.errors import BadSample, InputError
 from methods.nn.detection.small import SmallDetector
 from methods.train.detector.erase import erase
@@ -78,7 +79,9 @@ class DetectorTraining:
                 left, right = width - right, width - left
             rows.append([left, top, right, bottom, float(self.params.classes.index(name))])
         if len(rows) > _MOST:
-            raise BadSample("many_labels", f"{len(rows)} boxes in one picture; the detector learns up to {_MOST}")
+            raise BadSample(
+                "many_labels", f"{counted(len(rows), 'box')} in one picture; the detector learns up to {_MOST}"
+            )
         boxes = np.full((_MOST, 5), -1, np.float32)
         if rows:
             boxes[: len(rows)] = rows
@@ -96,8 +99,7 @@ class DetectorTraining:
         self.network.train()
         losses = self.network.fcos(list(images), [_target(each) for each in boxes])
         total = sum(losses.values(), images.new_zeros(()))
-        updates.backward(total)
-        updates.step("detector", self.optimizer, clip=5.0)
+        updates.step("detector", self.optimizer, loss=total, clip=5.0)
         return {name: float(value.detach()) for name, value in losses.items()}
 
     @torch.no_grad()

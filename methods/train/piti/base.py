@@ -82,8 +82,7 @@ class PITIBase:
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         terms = self.terms(clean, condition, noise, steps.to(self.device))
         loss = (terms.loss * weights.to(self.device)).mean()
-        updates.backward(loss)
-        updates.step("model", self.optimizer)
+        updates.step("model", self.optimizer, loss=loss)
         self.sampler.update(steps, terms.loss.detach().cpu())
         return {"loss": loss.item(), "mse": terms.mse.mean().item(), "vb": terms.vb.mean().item()}
 

@@ -113,16 +113,14 @@ class PITIUpsampler:
             self.critic.requires_grad_(True)
             loss = loss + self.params.adversarial_weight * fooled
             losses["adversarial"] = fooled.item()
-        updates.backward(loss)
-        updates.step("model", self.optimizer)
+        updates.step("model", self.optimizer, loss=loss)
         if adversarial:
             losses["critic"] = self._teach_critic(guess.detach(), clean, mix, updates)
         return {"loss": loss.item(), **losses}
 
     def _teach_critic(self, fake: Tensor, real: Tensor, mix: Tensor, updates: Updates) -> float:
         loss = critic_loss(self.critic, fake, real, mix)
-        updates.backward(loss)
-        updates.step("critic", self.critic_optimizer)
+        updates.step("critic", self.critic_optimizer, loss=loss)
         return loss.item()
 
     @torch.no_grad()

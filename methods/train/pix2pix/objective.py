@@ -82,8 +82,7 @@ class Pix2PixTraining:
         if adversarial:
             real, fake = self.discriminator(target, source), self.discriminator(output.detach(), source)
             critic_loss = hinge_for_discriminator(real, fake)
-            updates.backward(critic_loss)
-            updates.step("discriminator", self.critic_optimizer)
+            updates.step("discriminator", self.critic_optimizer, loss=critic_loss)
             losses["discriminator"] = critic_loss.item()
         difference = (output - target).abs().mean()
         loss = self.params.lambda_l1 * difference
@@ -92,9 +91,8 @@ class Pix2PixTraining:
             fooled = hinge_for_generator(self.discriminator(output, source))
             loss = loss + self.params.lambda_gan * fooled
             losses["gan"] = fooled.item()
-        updates.backward(loss)
+        updates.step("generator", self.optimizer, loss=loss)
         self.discriminator.requires_grad_(True)
-        updates.step("generator", self.optimizer)
         return {"l1": difference.item(), **losses}
 
     @torch.no_grad()

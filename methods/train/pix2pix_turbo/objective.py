@@ -190,23 +190,20 @@ class Pix2PixTurboTraining:
 
         with lora_strength((self.unet, self.vae), gamma):
             loss, found = self._reconstruction(fake("reconstruction"), target, captions)
-            updates.backward(gamma * loss)
-        self._update("reconstruction", updates)
+            self._update("reconstruction", gamma * loss, updates)
 
         undo = frozen_for(self.discriminator)
         with lora_strength((self.unet, self.vae), gamma):
             output = fake("gan")
             loss = params.lambda_gan * self.discriminator(output, "for_G", draws, "gan.disc").mean()
-            updates.backward(loss)
+            self._update("gan", loss, updates)
         undo()
-        self._update("gan", updates)
         found |= {"gan": loss.item(), "disc": 0.0}
 
         for kind, pictures in (("real", target), ("fake", output.detach())):
             loss = params.lambda_gan * self.discriminator(pictures, kind, draws, f"{kind}.disc").mean()
-            updates.backward(loss)
+            self._update_discriminators(f"disc_{kind}", loss, updates)
             found["disc"] += loss.item()
-            self._update_discriminators(f"disc_{kind}", updates)
         return found
 
     def iterate_jointly(
@@ -223,10 +220,9 @@ class Pix2PixTurboTraining:
         if self.patch_discriminator is not None:
             placed = params.lambda_patch * hinge_for_generator(self.patch_discriminator(output, source))
             loss, found["patch"] = loss + placed, placed.item()
-        updates.backward(loss)
+        self._update("generator", loss, updates)
         for undo in thaw:
             undo()
-        self._update("generator", updates)
 
         fake = output.detach()
         loss = params.lambda_gan * self.discriminator(target, "real", draws, "real.disc").mean()
@@ -237,8 +233,7 @@ class Pix2PixTurboTraining:
                 self.patch_discriminator(target, source), self.patch_discriminator(fake, source)
             )
             loss, found["patch_disc"] = loss + placed, placed.item()
-        updates.backward(loss)
-        self._update_discriminators("disc", updates)
+        self._update_discriminators("disc", loss, updates)
         return found
 
     def _reconstruction(self, output: Tensor, target: Tensor, captions: list[str]) -> tuple[Tensor, dict[str, float]]:
@@ -257,11 +252,11 @@ class Pix2PixTurboTraining:
             found["clipsim"] = clipsim.item()
         return loss, found
 
-    def _update(self, name: str, updates: Updates) -> None:
-        updates.step(name, self.optimizer, clip=self.params.max_grad_norm)
+    def _update(self, name: str, loss: Tensor, updates: Updates) -> None:
+        updates.step(name, self.optimizer, loss=loss, clip=self.params.max_grad_norm)
 
-    def _update_discriminators(self, name: str, updates: Updates) -> None:
-        updates.step(name, self.discriminator_optimizer, clip=self.params.max_grad_norm)
+    def _update_discriminators(self, name: str, loss: Tensor, updates: Updates) -> None:
+        updates.step(name, self.discriminator_optimizer, loss=loss, clip=self.params.max_grad_norm)
 
     @torch.no_grad()
     def validate(self, samples: Mapping[str, Sequence[Sample]]) -> Validation:

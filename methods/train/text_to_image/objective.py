@@ -20,6 +20,7 @@ from methods.nn.ddim import ddim_step, sampling_plan
 from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
+from methods.nn.quiet_libraries import quiet
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
 from methods.train.losses.diffusion import min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
@@ -106,15 +107,21 @@ class TextToImageTraining:
         images, ids = batch["captioned"]["image"], batch["captioned"]["ids"]
         assert isinstance(images, Tensor)
         assert isinstance(ids, Tensor)
-        if step < self.params.vae_steps:
-            losses, loss = self._vae_loss(self._cropped(images, generator), generator)
-            name, optimizer = "vae", self.vae_optimizer
-        else:
+        if step >= self.params.vae_steps:
             losses, loss = self._noise_loss(self.latents.of(images, self._encoded), ids, generator)
-            name, optimizer = "unet", self.optimizer
-        updates.backward(loss)
-        updates.step(name, optimizer, clip=1.0)
-        return losses
+            updates.step("unet", self.optimizer, loss=loss, clip=1.0)
+            return losses
+        losses, loss, latents = self._vae_loss(self._cropped(images, generator), generator)
+        updates.step("vae", self.vae_optimizer, loss=loss, clip=1.0)
+        self._follow(latents, updates)
+        return {**losses, "latent_deviation": self.deviation}
+
+    def _follow(self, latents: Tensor, updates: Updates) -> None:
+        """Move the running deviation towards that of an iteration's latents, of all batches and workers."""
+        moments = updates.mean("latents", torch.stack([latents.mean(), latents.square().mean()]))
+        if moments is not None:
+            mean, square = moments.tolist()
+            self.deviation += (1 - _SCALE_MEMORY) * (max(square - mean**2, 0.0) ** 0.5 - self.deviation)
 
     def _cropped(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """The same square of every picture, somewhere."""
@@ -124,7 +131,8 @@ class TextToImageTraining:
         top, left = torch.randint(self.params.size - side + 1, (2,), generator=generator).tolist()
         return images[..., top : top + side, left : left + side]
 
-    def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor]:
+    def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor, Tensor]:
+        """Losses by name, their sum and the latents, which no gradient reaches."""
         posterior = self._posterior(images)
         latents = posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)
         with computing_in(self.precision, self.device):
@@ -137,9 +145,8 @@ class TextToImageTraining:
         # small against brightness, and seen at once
         difference = difference + _COLOUR * (_chroma(decoded) - _chroma(images)).square().mean()
         divergence = posterior.kl().mean() / images[0].numel()
-        self.deviation += (1 - _SCALE_MEMORY) * (float(latents.detach().std()) - self.deviation)
-        losses = {"vae": difference.item(), "kl": divergence.item(), "latent_deviation": self.deviation}
-        return losses, difference + self.params.kl_weight * divergence
+        losses = {"vae": difference.item(), "kl": divergence.item()}
+        return losses, difference + self.params.kl_weight * divergence, latents.detach()
 
     def _noise_loss(
         self, posterior: tuple[Tensor, Tensor], ids: Tensor, generator: torch.Generator
@@ -176,10 +183,7 @@ class TextToImageTraining:
         rows = samples["captioned"]
         images = torch.stack([_tensor(row["image"]) for row in rows]).to(self.device)
         ids = torch.stack([_tensor(row["ids"]) for row in rows]).to(self.device)
-        deviation = self.deviation
-        reconstruction, _ = self._vae_loss(images, generator)
-        # measuring must not move what training goes on with
-        self.deviation = deviation
+        reconstruction, _, _ = self._vae_loss(images, generator)
         noise, _ = self._noise_loss(self._encoded(images), ids, generator)
         shown = images[:_SHOWN]
         decoded = self.vae.decode(self.vae.encode(shown).latent_dist.mean, return_dict=False)[0]  # type: ignore[union-attr, index]
@@ -226,7 +230,7 @@ class TextToImageTraining:
         try:
             for name, network in self.networks().items():
                 network.load_state_dict({**kept[name], **(averaged[name] if averaged else {})})
-            with tempfile.TemporaryDirectory() as scratch:
+            with tempfile.TemporaryDirectory() as scratch, quiet():
                 folder = Path(scratch)
                 self.vae.register_to_config(scaling_factor=1.0 / self.deviation)
                 for name, network in self.networks().items():

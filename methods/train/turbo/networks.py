@@ -13,6 +13,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from methods import weights as store
+from methods.counting import counted
 from methods.errors import InputError
 from methods.nn.tensor_file import below, fill, is_safetensors
 from methods.train.turbo.mini_networks import SCHEDULER, mini_caption, mini_unet, mini_vae
@@ -162,7 +163,7 @@ def load_lora(network: nn.Module, tensors: Mapping[str, Tensor], rank: int, adap
     if lost or extra:
         name = (lost or extra)[0].partition(".lora_")[0]
         what = "missing for" if lost else "not expected for"
-        raise InputError(f"{where}: LoRA weights {what} {name} ({len(lost) + len(extra)} tensors)")
+        raise InputError(f"{where}: LoRA weights {what} {name} ({counted(len(lost) + len(extra), 'tensor')})")
     for name, value in given.items():
         if value.shape != own[name].shape:
             raise InputError(f"{where}: '{name}' is {tuple(value.shape)}, expected {tuple(own[name].shape)}")

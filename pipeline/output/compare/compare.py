@@ -11,22 +11,21 @@ import pyarrow as pa
 
 from methods.errors import InputError
 from pipeline.job_record import JobRecord
+from pipeline.labels.check_table import SurvivalTable
 from pipeline.output.compare.pairing import Common, PairedFigures, common_rows, paired_figures
+from pipeline.output.compare.rows import IndexRows, Slim
 from pipeline.output.report.choose import SPREAD, Choice
 from pipeline.output.report.frame import render
 from pipeline.output.report.gallery import Gallery, Pair, load_gallery
 from pipeline.output.report.page import gallery_groups
 from pipeline.output.report.speed import Cost, run_speeds
-from pipeline.output.view import read_view
-from pipeline.paths import MERGED_INDEX
 from pipeline.runlog import read_runs
-from pipeline.sink.index import list_parts, read_part
 from pipeline.sink.schema import METRIC
-from pipeline.small_parquet import read_small_parquet
 from pipeline.storage import Store
 from pipeline.uris import redact
 
 _SPREAD, _ENDS, _METRICS = 12, 4, 3
+_CHECK = METRIC + "labels.survival"
 _SIDES = {"low": "below", "high": "above"}
 
 
@@ -36,17 +35,26 @@ class Compared:
 
     Attributes:
         name: ``A``, ``B`` ... in the order given.
-        counts: samples in its index by status.
+        rows: its index; ``slim`` what of that is held in memory.
         alone: its ok samples that not all others have.
         cost: of 1,000 images; ``None`` where no run log is kept.
+        survival: of the samples in common, what of the labels a detector still finds, as
+            :meth:`pipeline.labels.check_table.SurvivalTable.as_tree` gives it; ``None`` where not all were checked.
     """
 
     name: str
     store: Store
     record: JobRecord
-    counts: Mapping[str, int]
+    rows: IndexRows
+    slim: Slim
     alone: int
     cost: Cost | None
+    survival: Mapping[str, Any] | None
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Rows by status."""
+        return self.slim.counts
 
 
 @dataclass(frozen=True)
@@ -73,16 +81,30 @@ def compare(outputs: Sequence[tuple[Store, JobRecord]]) -> Comparison:
     """
     if len(outputs) < 2:
         raise InputError("compare: give two outputs or more")
-    indexes = [_index(store, record) for store, record in outputs]
-    common = common_rows(indexes)
+    indexes = [IndexRows(store, record) for store, record in outputs]
+    slims = [Slim.read(index) for index in indexes]
+    common = common_rows([each.names for each in slims])
     if not common.count:
         places = " and ".join(redact(store.uri()) for store, _ in outputs)
         raise InputError(f"{places}: no sample is in the data of all of them (compared by key and variant)")
+    checked = all(_CHECK in each.metrics for each in slims)
     compared = tuple(
-        Compared(chr(ord("A") + number), store, record, _counts(index), alone, _cost(store, record))
-        for number, ((store, record), index, alone) in enumerate(zip(outputs, indexes, common.alone, strict=True))
+        Compared(
+            name=chr(ord("A") + number),
+            store=store,
+            record=record,
+            rows=indexes[number],
+            slim=slims[number],
+            alone=common.alone[number],
+            cost=_cost(store, record),
+            survival=_survival(indexes[number], slims[number].places[common.rows[number]]) if checked else None,
+        )
+        for number, (store, record) in enumerate(outputs)
     )
-    first, *others = common.tables
+    first, *others = [
+        {name: values[rows] for name, values in slim.metrics.items()}
+        for slim, rows in zip(slims, common.rows, strict=True)
+    ]
     figures = tuple(tuple(paired_figures(first, other)) for other in others)
     return Comparison(compared, common, figures, _differing([record for _, record in outputs]))
 
@@ -92,7 +114,7 @@ def comparison_page(found: Comparison) -> str:
     chosen = _chosen(found)
     galleries = []
     for number, output in enumerate(found.outputs):
-        rows = found.common.tables[number].take([at for at, _ in chosen]).to_pylist()
+        rows = output.rows.take(output.slim.places[found.common.rows[number][[at for at, _ in chosen]]])
         choices = [Choice(row, groups) for row, (_, groups) in zip(rows, chosen, strict=True)]
         galleries.append(load_gallery(choices, output.record, output.store))
     gallery = _side_by_side(galleries, found.outputs)
@@ -104,6 +126,7 @@ def comparison_page(found: Comparison) -> str:
         "figures": list(zip(found.outputs[1:], found.figures, strict=True)),
         "settings": found.settings,
         "gallery": gallery,
+        "survival": _survival_rows(found),
         "groups": groups,
         "titles": {each.id: each.title for each in groups},
         "overlaid": len(found.outputs) == 2,
@@ -111,22 +134,25 @@ def comparison_page(found: Comparison) -> str:
     return render("compare.html.j2", page, {})
 
 
-def _index(store: Store, record: JobRecord) -> pa.Table:
-    """The merged index, or the parts as one table, as the output's filter sees them."""
-    data = store.read_or_none(MERGED_INDEX)
-    if data is not None:
-        return read_small_parquet(data)
-    view = read_view(store, record.metric_columns)
-    tables = [read_part(store.read(entry.path)).replace_schema_metadata(None) for entry in list_parts(store)]
-    if not tables:
-        raise InputError(f"{redact(store.uri())}: nothing is committed yet; run the job first")
-    table = pa.concat_tables(tables).sort_by([("key", "ascending"), ("variant", "ascending")])
-    return table if view is None else view.apply(table)
+def _survival_rows(found: Comparison) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """(class, the entry of each output), all classes together first; nothing where not all were checked."""
+    trees = [each.survival for each in found.outputs if each.survival is not None]
+    if not trees:
+        return []
+    names = sorted({name for tree in trees for name in tree["classes"]})
+    empty: dict[str, Any] = {"found_before": 0, "held": 0, "survival": None, "ci95": None}
+    rows = [("all", [tree["all"] for tree in trees])]
+    return rows + [(name, [tree["classes"].get(name, empty) for tree in trees]) for name in names]
 
 
-def _counts(index: pa.Table) -> dict[str, int]:
-    status = index["status"].to_pylist()
-    return {name: status.count(name) for name in ("ok", "filtered", "rejected")}
+def _survival(index: IndexRows, places: np.ndarray) -> dict[str, Any]:
+    """The table of the label check over some rows of an index."""
+    table, first, wanted = SurvivalTable(), 0, np.sort(places)
+    for piece in index.pieces(["labels"]):
+        low, high = np.searchsorted(wanted, [first, first + piece.num_rows])
+        table.add(piece["labels"].take(pa.array(wanted[low:high] - first, pa.int64())).to_pylist())
+        first += piece.num_rows
+    return table.as_tree()
 
 
 def _cost(store: Store, record: JobRecord) -> Cost | None:
@@ -155,9 +181,11 @@ def _chosen(found: Comparison) -> list[tuple[int, tuple[str, ...]]]:
     count = found.common.count
     for at in np.unique(np.linspace(0, count - 1, min(count, _SPREAD)).round().astype(int)):
         groups.setdefault(int(at), []).append(SPREAD)
-    first, second = found.common.tables[:2]
+    first, second = found.outputs[:2]
+    mine, theirs = found.common.rows[:2]
     for figure in [each for each in found.figures[0] if each.difference or each.clear][:_METRICS]:
-        apart = second[METRIC + figure.metric].to_numpy() - first[METRIC + figure.metric].to_numpy()
+        name = METRIC + figure.metric
+        apart = second.slim.metrics[name][theirs] - first.slim.metrics[name][mine]
         order = np.argsort(apart, kind="stable")
         order = order[np.isfinite(apart[order])]
         for end, rows in (("low", order[:_ENDS]), ("high", order[::-1][:_ENDS])):

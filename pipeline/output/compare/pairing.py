@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 from pipeline.metrics.direction import Better, better
+from pipeline.metrics.summary import t975
 from pipeline.sink.schema import METRIC
-from pipeline.small_parquet import rows_with
 
+FEW = 10
+"""Equal differences in fewer pairs do not show that there is no spread."""
+SMALL = 50
 RESAMPLES = 2000
 LARGE = 20_000
 """From so many pairs on the interval is of the normal distribution, which a bootstrap of so many only repeats."""
@@ -26,7 +28,7 @@ class PairedFigures:
     Attributes:
         first, second: means.
         difference: mean of second minus first.
-        interval: 95 % of it, by bootstrap over samples (percentiles); ``None`` of one pair, which has no spread.
+        interval: 95 % of it, as :func:`mean_interval` says.
         better: which way is better; ``None`` where that cannot be said, then nobody wins.
         wins, losses, ties: samples in which the second is better, worse or equal.
     """
@@ -50,48 +52,40 @@ class PairedFigures:
 
 @dataclass(frozen=True)
 class Common:
-    """Rows of several indexes, of the samples that are ok in all of them, in one order.
+    """The samples that are ok in all of several outputs, in one order: that of the first output's rows.
 
     Attributes:
-        tables: one per output, with equally many rows that belong together.
+        rows: one array per output, equally long: places in its :class:`~pipeline.output.compare.rows.Slim` arrays.
         alone: of each output, its ok samples that not all others have.
     """
 
-    tables: tuple[pa.Table, ...]
+    rows: tuple[np.ndarray, ...]
     alone: tuple[int, ...]
 
     @property
     def count(self) -> int:
         """Samples in common."""
-        return self.tables[0].num_rows
+        return len(self.rows[0])
 
 
-def common_rows(indexes: Sequence[pa.Table]) -> Common:
-    """The ok rows that all indexes have, by key and variant; of a key that one has twice, the first."""
-    good = [rows_with(index, "status", "ok") for index in indexes]
-    places = [_places(table) for table in good]
-    shared = sorted(set(places[0]).intersection(*places[1:]))
-    chosen = [[place[name] for name in shared] for place in places]
-    tables = tuple(table.take(pa.array(rows, pa.int64())) for table, rows in zip(good, chosen, strict=True))
-    return Common(tables, tuple(len(place) - len(shared) for place in places))
+def common_rows(names: Sequence[np.ndarray]) -> Common:
+    """Which samples all have, by (N,) names of each output's ok samples; of a name that one has twice, the first."""
+    found = [np.unique(each, return_index=True) for each in names]
+    shared = found[0][0]
+    for own, _ in found[1:]:
+        shared = shared[np.isin(shared, own, assume_unique=True)]
+    rows = [first[np.searchsorted(own, shared)] for own, first in found]
+    order = np.argsort(rows[0])
+    return Common(tuple(each[order] for each in rows), tuple(len(own) - len(shared) for own, _ in found))
 
 
-def _places(table: pa.Table) -> dict[tuple[str, int], int]:
-    found: dict[tuple[str, int], int] = {}
-    for at, name in enumerate(zip(table["key"].to_pylist(), table["variant"].to_pylist(), strict=True)):
-        found.setdefault(name, at)
-    return found
-
-
-def paired_figures(first: pa.Table, second: pa.Table) -> list[PairedFigures]:
-    """Every metric that both tables have, of rows that belong together; none for a metric without a single pair."""
-    names = [name for name in first.column_names if name.startswith(METRIC) and name in second.column_names]
+def paired_figures(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> list[PairedFigures]:
+    """Every metric (columns of the index) that both have, of samples that belong together; none without a pair."""
     found = []
-    for name in names:
-        values = [table[name].to_numpy().astype(np.float64) for table in (first, second)]
-        known = np.isfinite(values[0]) & np.isfinite(values[1])
+    for name in (name for name in first if name in second):
+        known = np.isfinite(first[name]) & np.isfinite(second[name])
         if known.any():
-            found.append(_figures(name.removeprefix(METRIC), values[0][known], values[1][known]))
+            found.append(_figures(name.removeprefix(METRIC), first[name][known], second[name][known]))
     return found
 
 
@@ -106,7 +100,7 @@ def _figures(metric: str, first: np.ndarray, second: np.ndarray) -> PairedFigure
         first=float(first.mean()),
         second=float(second.mean()),
         difference=float(apart.mean()),
-        interval=mean_interval(apart) if len(apart) > 1 else None,
+        interval=mean_interval(apart),
         better=way,
         wins=wins,
         losses=losses,
@@ -114,17 +108,30 @@ def _figures(metric: str, first: np.ndarray, second: np.ndarray) -> PairedFigure
     )
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a mean: percentiles of the means of 2,000 samples drawn anew, with a fixed seed."""
-    if len(values) > LARGE:
-        half = 1.959964 * float(values.std(ddof=1)) / np.sqrt(len(values))
-        return float(values.mean() - half), float(values.mean() + half)
+def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float] | None:
+    """The 95 % interval of a mean; ``None`` where so few values say nothing of their spread.
+
+    Below 50 values it is Student's: samples drawn anew from few values vary too little, and would cover the mean of two
+    in half of all cases. Then it is the bootstrap's, percentiles of the means of 2,000 samples drawn anew with a fixed
+    seed, and from 20,000 on that of the normal distribution.
+    """
+    count = len(values)
+    mean = float(values.mean())
+    spread = float(values.std(ddof=1)) / np.sqrt(count) if count > 1 else 0.0
+    if count < FEW and spread == 0 and (count < 2 or mean != 0):
+        return None
+    if count < SMALL:
+        half = t975(count - 1) * spread
+        return float(mean - half), float(mean + half)
+    if count > LARGE:
+        half = 1.959964 * spread
+        return float(mean - half), float(mean + half)
     rng = np.random.default_rng(seed)
     means: list[np.ndarray] = []
     left = RESAMPLES
     while left:
-        now = min(left, max(1, _CHUNK // len(values)))
-        means.append(values[rng.integers(0, len(values), (now, len(values)))].mean(1))
+        now = min(left, max(1, _CHUNK // count))
+        means.append(values[rng.integers(0, count, (now, count))].mean(1))
         left -= now
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
     return float(low), float(high)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipeline.keep import KeepExpression
+from pipeline.labels.check_names import MEASURED_OF_ALL
 from pipeline.sink.schema import METRIC
 
 # Its functions are made when it is imported, out of sight of type checkers.
@@ -165,7 +166,9 @@ def _attributes(table: pa.Table, changed: Mapping[str, Any]) -> list[tuple[int, 
         if text is None:
             continue
         if text not in parsed:
-            parsed[text] = {name: value for name, value in json.loads(text).items() if name not in changed}
+            known = json.loads(text).items()
+            # what a check of labels found is nothing that the source says
+            parsed[text] = {name: value for name, value in known if name not in changed and name not in MEASURED_OF_ALL}
         own = _raw_attributes(source) if read else {}
         found.append((row, parsed[text] | {name: value for name, value in own.items() if name in changed}))
     return found

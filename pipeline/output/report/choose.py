@@ -13,6 +13,9 @@ from pipeline.small_parquet import rows_with
 
 SPREAD_SHARDS = 6
 SPREAD = "spread"
+INVENTED = "metric.labels.invented"
+"""The column of an index that counts objects which a translation made out of nothing."""
+MOST_INVENTED = "high:labels.invented"
 _EXTREMES, _METRICS = 4, 4
 _LEFT_OUT = {"filtered": 8, "rejected": 8}
 
@@ -33,8 +36,9 @@ def choose(table: pa.Table, count: int, metrics: Sequence[str] = ()) -> list[Cho
     """Rows of an index sorted by key, each once, in the order of the galleries that they are for.
 
     ``count`` of the ok rows are spread evenly by key, from at most six shards, so that few files have to be opened;
-    then come the four lowest and highest of the first four of ``metrics`` (column names of the table), and eight rows
-    each that were filtered and rejected, as different in their reasons as there are.
+    then come the four lowest and highest of the first four of ``metrics`` (column names of the table), the four with
+    the most invented objects, and eight rows each that were filtered and rejected, as different in their reasons as
+    there are.
     """
     if count < 1:
         return []
@@ -44,9 +48,13 @@ def choose(table: pa.Table, count: int, metrics: Sequence[str] = ()) -> list[Cho
         pool = _few_shards(table, positions)
         for position in pool[_even(len(pool), count)]:
             groups.setdefault(int(position), []).append(SPREAD)
-        for metric in list(metrics)[:_METRICS]:
-            for position, group in _ends(table, positions, metric, min(_EXTREMES, max(1, count // 6))):
+        each = min(_EXTREMES, max(1, count // 6))
+        for metric in [name for name in metrics if name != INVENTED][:_METRICS]:
+            for position, group in _ends(table, positions, metric, each):
                 groups.setdefault(position, []).append(group)
+        if INVENTED in metrics:
+            for position in _most_invented(table, positions, each):
+                groups.setdefault(position, []).append(MOST_INVENTED)
     for status, most in _LEFT_OUT.items():
         for position in _different(table, _with_status(table, status), most):
             groups.setdefault(int(position), []).append(status)
@@ -81,6 +89,13 @@ def _ends(table: pa.Table, positions: np.ndarray, metric: str, each: int) -> lis
     name = metric.removeprefix("metric.")
     low = [(int(p), f"low:{name}") for p in positions[order[:each]]]
     return low + [(int(p), f"high:{name}") for p in positions[order[::-1][:each]]]
+
+
+def _most_invented(table: pa.Table, positions: np.ndarray, most: int) -> list[int]:
+    """Those with the most of them first; none without any."""
+    values = table[INVENTED].take(positions).to_numpy()
+    order = np.argsort(-np.where(np.isfinite(values), values, 0), kind="stable")
+    return [int(positions[at]) for at in order[:most] if values[at] > 0]
 
 
 def _different(table: pa.Table, positions: np.ndarray, most: int) -> list[int]:

@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from methods.counting import counted
 from pipeline import quantity
 
 _SCRIPT = "report.js"
@@ -55,6 +56,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("count", "measured", "share", "size", "duration", "moment"):
+    for name in ("count", "figure", "measured", "share", "size", "duration", "moment"):
         environment.filters[name] = getattr(quantity, name)
+    environment.filters["counted"] = counted
     return environment

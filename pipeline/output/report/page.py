@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
+from methods.counting import counted, does
 from pipeline import quantity
 from pipeline.job_record import JobRecord
 from pipeline.keep import KeepExpression
 from pipeline.metrics.direction import better
 from pipeline.output.report.admission import admission
-from pipeline.output.report.choose import SPREAD, choose
+from pipeline.output.report.ceiling import Ceiling
+from pipeline.output.report.choose import MOST_INVENTED, SPREAD, choose
 from pipeline.output.report.frame import render
 from pipeline.output.report.gallery import Pair, load_gallery
 from pipeline.output.report.plots import histogram, rate, spans, timeline
@@ -32,7 +33,7 @@ from pipeline.sink.label_counts import describe_labels
 from pipeline.sink.schema import METRIC, index_schema
 from pipeline.small_parquet import read_small_parquet, rows_with
 from pipeline.storage import Store, redact
-from pipeline.uris import beside, seen_from
+from pipeline.uris import beside, seen_from, tree_seen_from
 
 _RUNS_SHOWN = 6
 _PARTS_SAMPLED = 8
@@ -98,6 +99,7 @@ def write_report(
         "runs": speeds,
         "cost": Cost.of(speeds, price),
         "price": price,
+        "ceilings": _ceilings(record, speeds),
         "rates": [_rate(speed) for speed in speeds[-_RUNS_SHOWN:]],
         "timeline": _timeline(runs, speeds[-1].run) if speeds and runs is not None else None,
         "nodes": node_spans(runs, speeds[-1].run) if speeds and runs is not None else [],
@@ -139,6 +141,8 @@ def gallery_groups(pairs: Sequence[Pair], end_title: Callable[[str, str], str]) 
 
 
 def _end_title(end: str, metric: str) -> str:
+    if f"{end}:{metric}" == MOST_INVENTED:
+        return "most invented objects"
     way = better(metric)
     if way is None:
         return f"{'lowest' if end == 'low' else 'highest'} {metric}"
@@ -147,25 +151,16 @@ def _end_title(end: str, metric: str) -> str:
 
 def _settings(record: JobRecord) -> str:
     """The job as YAML; its local paths as they are seen from beside the output."""
-    tree = _seen(beside(record.spec.output.uri), record.spec.as_tree())
+    tree = tree_seen_from(beside(record.spec.output.uri), record.spec.as_tree())
     text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return redact(text) + "# local paths are relative to the folder that holds the output\n"
-
-
-def _seen(folder: str, value: Any) -> Any:
-    """A tree of plain data with its absolute local paths as they are seen from a folder."""
-    if isinstance(value, Mapping):
-        return {name: _seen(folder, each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_seen(folder, each) for each in value]
-    return seen_from(folder, value) if isinstance(value, str) and value.startswith(("/", "file:")) else value
 
 
 def _provenance(record: JobRecord, filters: Sequence[str]) -> str:
     """Method, weights by content, parameters and fingerprint, as YAML."""
     tree = {
         "method": record.method,
-        "params": _seen(beside(record.spec.output.uri), record.params),
+        "params": tree_seen_from(beside(record.spec.output.uri), record.params),
         "weights": list(record.weights_identity),
         "fingerprint": record.fingerprint,
         "source_format": record.source_format,
@@ -186,13 +181,20 @@ def _some_parts(store: Store, metric_columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables(tables).sort_by([("key", "ascending"), ("variant", "ascending")])
 
 
+def _weights(record: JobRecord) -> str:
+    """By name where they have one; what stands for their content is among the settings below."""
+    if record.weights is not None:
+        return redact(str(tree_seen_from(beside(record.spec.output.uri), record.weights)))
+    return redact(", ".join(record.weights_identity)) or "none"
+
+
 def _facts(record: JobRecord, store: Store) -> list[tuple[str, str]]:
     spec, image = record.spec, record.spec.output.image
     quality = "" if image.format == "png" else f", quality {image.quality}"
     facts = [
         ("method", spec.method.name),
         ("preset", spec.method.preset or "none"),
-        ("weights", redact(", ".join(record.weights_identity)) or "none"),
+        ("weights", _weights(record)),
         ("source", ", ".join(seen_from(beside(spec.output.uri), each) for each in spec.source.uris)),
         ("output", seen_from(beside(spec.output.uri), spec.output.uri)),
         ("pictures", f"{image.format}{quality}, size of the {spec.output.size}"),
@@ -210,15 +212,18 @@ def _notes(store: Store, summary: RunSummary, partly: bool, sampled: int, filter
     if planned is None:
         notes.append("The job is not finished: some source files have not been read to their end.")
     elif committed < planned:
-        notes.append(f"The job is not finished: {planned - committed:,} of {planned:,} shards are not committed.")
+        notes.append(
+            f"The job is not finished: {planned - committed:,} of {counted(planned, 'shard')} "
+            f"{does(planned - committed, 'is/are')} not committed."
+        )
     notes += [f"{line[0].upper()}{line[1:]}." for line in describe_labels(summary.labels)]
     if duplicates := summary.duplicate_keys:
-        notes.append(f"{duplicates:,} keys occur more than once, in different source files.")
+        notes.append(f"{counted(duplicates, 'key', 'occurs/occur')} more than once, in different source files.")
     notes += [each.text() for each in summary.findings]
     if partly:
         notes.append(
             f"The index is too large to be read whole for a report: pictures, histograms and examples come from "
-            f"{sampled:,} of its {summary.rows.attempted:,} rows. Counts and means are of all rows."
+            f"{sampled:,} of its {counted(summary.rows.attempted, 'row')}. Counts and means are of all rows."
         )
     return notes
 
@@ -247,8 +252,8 @@ def _histogram(table: pa.Table, column: str, summary: RunSummary) -> Chart:
         mean += f" (95 %: {quantity.measured(low)} to {quantity.measured(high)})"
     figures.append(("mean", mean))
     if len(values):
-        figures.append(("median", quantity.measured(float(np.median(values)))))
-    figures += [("min", quantity.measured(found.min)), ("max", quantity.measured(found.max))]
+        figures.append(("median", quantity.figure(float(np.median(values)))))
+    figures += [("min", quantity.figure(found.min)), ("max", quantity.figure(found.max))]
     return Chart(name, tuple(figures), histogram(values, name))
 
 
@@ -261,6 +266,12 @@ def _rate(speed: RunSpeed) -> Chart:
         ("idle", quantity.duration(speed.idle)),
     )
     return Chart(speed.run, figures, rate(speed.seconds, speed.rates, speed.mean, f"images per second, {speed.run}"))
+
+
+def _ceilings(record: JobRecord, speeds: Sequence[RunSpeed]) -> dict[str, Ceiling]:
+    """What each run could have done at most, by run."""
+    compute = record.spec.compute
+    return {speed.run: Ceiling.of(speed, compute.dtype, compute.gpus) for speed in speeds}
 
 
 def _timeline(runs: pa.Table, run: str) -> Chart:

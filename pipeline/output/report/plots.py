@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from methods.counting import counted
 from pipeline.output.report.speed import ShardSpan
 from pipeline.quantity import count, duration, measured
 
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 12.0, 10.0, 26.0
+_HALF_LABEL = 20.0
 _DURATIONS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
 
@@ -46,8 +48,8 @@ class _Frame:
             self.left, self.width - RIGHT, base, base
         )
         marks = (
-            Markup('<text class="tick" text-anchor="middle" x="{:.1f}" y="{:.1f}">{}</text>').format(
-                self.at_x(value), base + 16, text
+            Markup('<text class="tick" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(
+                anchor(self.at_x(value), self.width - RIGHT), self.at_x(value), base + 16, text
             )
             for value, text in ticks
         )
@@ -61,6 +63,11 @@ class _Frame:
             ).format(self.left, self.width - RIGHT, self.at_y(value), self.left - 6, self.at_y(value) + 4, text)
             for value, text in ticks
         )
+
+
+def anchor(x: float, right: float) -> str:
+    """How a label below the axis is aligned at ``x``: one close to the axis' right end must not be cut off there."""
+    return "end" if right - x < _HALF_LABEL else "middle"
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -151,7 +158,7 @@ def spans(rows: Sequence[tuple[str, np.ndarray]], title: str) -> Markup:
         y = TOP + height * (number + 0.5)
         parts.append(
             Markup(
-                "<g><title>{name}: {n} shards, median {median}, from {least} to {most_text}</title>"
+                "<g><title>{name}: {n}, median {median}, from {least} to {most_text}</title>"
                 '<text class="tick" text-anchor="end" x="{label:.1f}" y="{text:.1f}">{short}</text>'
                 '<line class="whisker" x1="{low:.1f}" x2="{most:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
                 '<rect class="bar" x="{lower:.1f}" y="{top:.1f}" width="{width:.1f}" height="12" rx="2"/>'
@@ -159,7 +166,7 @@ def spans(rows: Sequence[tuple[str, np.ndarray]], title: str) -> Markup:
             ).format(
                 name=name,
                 short=_short_host(name),
-                n=count(len(values)),
+                n=counted(len(values), "shard"),
                 median=duration(float(np.median(values))),
                 least=duration(float(values.min())),
                 most_text=duration(float(values.max())),
@@ -210,12 +217,12 @@ def timeline(spans: Sequence[ShardSpan], title: str, most: int = 800) -> Markup:
         begin, middle, finish = (frame.at_x(at) for at in (span.started, span.translated, span.committed))
         parts.append(
             Markup(
-                "<g><title>{shard}: {images} images, {took}; written in {wrote}</title>"
+                "<g><title>{shard}: {images}, {took}; written in {wrote}</title>"
                 '<rect class="bar" x="{begin:.2f}" y="{row:.1f}" width="{work:.2f}" height="{height:g}"/>'
                 '<rect class="tail" x="{middle:.2f}" y="{row:.1f}" width="{write:.2f}" height="{height:g}"/></g>'
             ).format(
                 shard=span.shard,
-                images=count(span.images),
+                images=counted(span.images, "image"),
                 took=duration(span.committed - span.started),
                 wrote=duration(span.committed - span.translated),
                 begin=begin,

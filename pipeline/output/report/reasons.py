@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.quantity import measured
 from pipeline.sink.schema import METRIC
@@ -43,14 +42,10 @@ def reasons(table: pa.Table, status: str) -> list[Reason]:
     found = []
     for group in groups:
         error, stage = group["error"], group["stage"]
-        rows = table.filter(_is("error", error) & _is("stage", stage)).slice(0, EXAMPLES).to_pylist()
+        rows = rows_with(rows_with(table, "error", error), "stage", stage).slice(0, EXAMPLES).to_pylist()
         examples = tuple(Example(row["key"], _short(row["message"]), _values(row, metrics)) for row in rows)
         found.append(Reason(error or "unknown", stage or "unknown", group["count_all"], examples))
     return sorted(found, key=lambda each: (-each.count, each.reason, each.stage))
-
-
-def _is(column: str, value: str | None) -> pc.Expression:
-    return pc.field(column).is_null() if value is None else pc.field(column) == value
 
 
 def _short(message: str | None) -> str:

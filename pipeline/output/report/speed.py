@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ class RunSpeed:
         idle: seconds in between in which no shard was in work anywhere.
         rates: images a second, one value for each of ``len(rates)`` equal slices of the run.
         device_seconds: in which a batch was on a device, added up over all workers.
+        tflop_per_image: 10^12 floating point operations of the method for one picture; ``None`` where they were not
+            counted.
+        devices: workers by the name of their device, which is empty where it was not recorded.
     """
 
     run: str
@@ -37,6 +41,8 @@ class RunSpeed:
     bytes_out: int
     device_seconds: float
     rates: np.ndarray
+    tflop_per_image: float | None = None
+    devices: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -167,7 +173,9 @@ def _speed(name: str, rows: pa.Table) -> RunSpeed:
     started, committed = columns["started"], columns["committed"]
     images = columns["ok"] + columns["filtered"] + columns["rejected"]
     began, ended = float(started.min()), float(committed.max())
-    workers = len(rows["worker"].unique())
+    devices = dict(zip(rows["worker"].to_pylist(), rows["device"].to_pylist(), strict=True))
+    workers = len(devices)
+    operations = rows["operations"].drop_null().to_numpy()
     # Slices much shorter than a shard would show the spread of a shard's images over its time, which is our assumption.
     bins = min(MOST_BINS, max(12, 3 * rows.num_rows // max(1, workers)))
     return RunSpeed(
@@ -182,6 +190,8 @@ def _speed(name: str, rows: pa.Table) -> RunSpeed:
         bytes_out=int(rows["bytes_out"].to_numpy().sum()),
         device_seconds=float(rows["device_seconds"].to_numpy().sum()),
         rates=rates(started - began, committed - began, images, ended - began, bins),
+        tflop_per_image=float(operations.mean()) / 1e12 if len(operations) else None,
+        devices=Counter(name or "" for name in devices.values()),
     )
 
 

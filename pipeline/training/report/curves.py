@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from pipeline.output.report.plots import BOTTOM, LEFT, RIGHT, TOP, ticks
+from pipeline.output.report.plots import BOTTOM, LEFT, RIGHT, TOP, anchor, ticks
 from pipeline.quantity import measured
 
 _WIDTH, _HEIGHT = 380.0, 180.0
@@ -54,8 +54,11 @@ def curve(points: Sequence[tuple[float, float]], title: str, marked: float | Non
     )
     for tick in ticks(x_low, x_high, 4):
         parts.append(
-            Markup('<text class="tick" text-anchor="middle" x="{:.1f}" y="{:.1f}">{}</text>').format(
-                at_x(tick), base + 16, f"{tick:,.0f}" if tick == int(tick) else f"{tick:g}"
+            Markup('<text class="tick" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(
+                anchor(at_x(tick), _WIDTH - RIGHT),
+                at_x(tick),
+                base + 16,
+                f"{tick:,.0f}" if tick == int(tick) else f"{tick:g}",
             )
         )
     if marked is not None:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from PIL import Image
 
 import methods
+from methods.counting import counted
 from methods.train import registry
 from methods.train.journal import LOG, VALIDATION
 from methods.train.loop import BEST
@@ -24,13 +25,16 @@ from methods.train.selection import Standing, standing
 from pipeline import quantity
 from pipeline.markdown import cell, code, fenced
 from pipeline.storage import Store, redact
+from pipeline.training.claim import selection_of
 from pipeline.training.folder import rows_of
 from pipeline.training.record import TrainingRecord
 from pipeline.training.report.curves import curve
 from pipeline.training.spec import TrainSpec
+from pipeline.uris import beside, seen_from, tree_seen_from
 
 REPORT = "report.html"
 CARD = "README.md"
+_RELATIVE = "# local paths are relative to the folder that holds the output\n"
 _GRIDS = 6
 _WIDEST = 1100
 _NAMES = re.compile(r"validation/step-(\d+)/(.+)\.png")
@@ -65,7 +69,7 @@ def write_training_report(
         extra: a comparison with a teacher (:func:`pipeline.training.comparison.table`), where this was a distillation.
     """
     log, validations = rows_of(store, LOG), rows_of(store, VALIDATION)
-    selection = spec.validation.selection
+    selection = selection_of(store, spec)
     best = standing(validations, selection) if selection is not None else None
     seconds = float(log[-1]["seconds"]) if log else 0.0
     info = registry.info(spec.objective.name)
@@ -81,10 +85,10 @@ def write_training_report(
         "validation": _charts(validations, lambda name: True, best),
         "scores": _scores(validations, best),
         "grids": _grids(store),
-        "settings": redact(yaml.safe_dump(_given(spec), sort_keys=False, allow_unicode=True)),
+        "settings": _settings(spec, store),
         "comparison": extra,
-        "method": _method_block(spec, store, record),
-        "uri": redact(store.uri()),
+        "method": _method_block(spec, store, record, best),
+        "uri": seen_from(beside(store.uri()), store.uri()),
         "report": REPORT,
         "images_per_second": _pace(log, spec, record),
     }
@@ -106,6 +110,7 @@ def _environment(html: bool) -> Environment:
     )
     for name in ("count", "measured", "share", "size", "duration"):
         environment.filters[name] = getattr(quantity, name)
+    environment.filters["counted"] = counted
     environment.filters |= {"cell": cell, "code": code, "fenced": fenced}
     return environment
 
@@ -172,11 +177,11 @@ def _facts(spec: TrainSpec, store: Store, record: TrainingRecord, seconds: float
         ("peak memory", quantity.size(record.memory) if record.memory else "not measured on a CPU"),
         ("precision", spec.precision),
         ("average", "none" if spec.ema is None else f"decay {spec.ema:g}"),
-        ("output", redact(store.uri())),
+        ("output", seen_from(beside(store.uri()), store.uri())),
         ("fingerprint", spec.fingerprint),
     ]
     for name, counts in record.samples.items():
-        facts.insert(3, (f"data.{name}", f"{counts['size']:,} samples, {counts['held_out']:,} held out"))
+        facts.insert(3, (f"data.{name}", f"{counted(counts['size'], 'sample')}, {counts['held_out']:,} held out"))
     return facts
 
 
@@ -186,24 +191,30 @@ def _pace(log: Sequence[Mapping[str, float]], spec: TrainSpec, record: TrainingR
     return (log[-1]["step"] - record.began) * spec.worker_batch * spec.accumulate * record.workers / log[-1]["seconds"]
 
 
-def _method_block(spec: TrainSpec, store: Store, record: TrainingRecord) -> str | None:
+def _method_block(spec: TrainSpec, store: Store, record: TrainingRecord, best: Standing | None) -> str | None:
     """The ``method`` block of a job that uses the weights; ``None`` where no method is known to load them."""
     wanted = spec.validation.method
     name = spec.objective.name if wanted is None else wanted.name
     if name not in methods.registered() or record.weights is None:
         return None
     weights = record.weights
-    if spec.validation.best is not None:
+    if best is not None:
         weights = Path(BEST).with_suffix(Path(weights).suffix).name
-    block: dict[str, Any] = {"name": name, "weights": redact(store.uri(weights))}
+    block: dict[str, Any] = {"name": name, "weights": store.uri(weights)}
     if wanted is not None and wanted.params:
         block["params"] = wanted.params
-    return yaml.safe_dump({"method": block}, sort_keys=False, allow_unicode=True).rstrip()
+    return _shown(store, {"method": block}).rstrip()
 
 
-def _given(spec: TrainSpec) -> dict[str, Any]:
-    """The settings that differ from their defaults."""
-    return spec.model_dump(mode="json", exclude_defaults=True)
+def _settings(spec: TrainSpec, store: Store) -> str:
+    """The settings that differ from their defaults, as YAML."""
+    return _shown(store, spec.model_dump(mode="json", exclude_defaults=True)) + _RELATIVE
+
+
+def _shown(store: Store, tree: Mapping[str, Any]) -> str:
+    """Plain data as YAML for who has the output, and not the machine on which it was made."""
+    seen = tree_seen_from(beside(store.uri()), tree)
+    return redact(yaml.safe_dump(seen, sort_keys=False, allow_unicode=True))
 
 
 def _front_matter(spec: TrainSpec) -> str:

@@ -108,7 +108,9 @@ def test_t_values_not_given(load, golden: Path) -> None:
     assert "t_edit is not set" in refusal(load, "ddpm_edit6", t_edit=None)
     assert "t_boost is not set" in refusal(load, "ddpm_edit6", t_boost=None)
     table = str(golden / "t_edit" / "celeba_LPIPS_distance_x0_t.tsv")
-    assert "text_cosine or both texts" in refusal(load, "ddpm_edit6", t_edit=None, lpips_x0=table, source_text="face")
+    assert "text_cosine, texts or both texts" in refusal(load, "ddpm_edit6", t_edit=None, lpips_x0=table)
+    one_text = refusal(load, "ddpm_edit6", t_edit=None, lpips_x0=table, source_text="face")
+    assert "target_text is missing: set both texts or none" in one_text
     message = refusal(load, "ddpm_edit6", t_edit=None, lpips_x0=table, text_cosine=1.0, edit_threshold=9.0)
     assert "at most, expected 9.000 somewhere" in message
 

@@ -19,7 +19,7 @@ from methods.asyrp.process import invert, linear_alphas, sequence
 from methods.base import Batch, Inputs
 from methods.nn.ddpm_unet import DDPMConfig, DDPMUNet
 from methods.nn.unconditional import load_denoiser
-from methods.sharing import sharing
+from methods.sharing import Together, sharing
 from pipeline.run.driver import run_job
 from tests.support.datasets import picture, write_tars
 from tests.support.jobs import index_rows, job
@@ -80,11 +80,12 @@ def test_strengths_that_are_built_beside_each_other_share_the_inversion(
         grid = [load("ddpm_edit6", strength=strength) for strength in strengths]
         other = load("ddpm_edit6", steps_inversion=5)
     assert all(method.unet is grid[0].unet for method in [*grid, other])
-    together = [translate(method, images[:1], [1]) for method in grid]
-    assert len(inverted) == 4
-    assert all(torch.equal(one, alone) for one, alone in zip(together, apart, strict=True))
-    assert not torch.equal(translate(other, images[:1], [1]), together[2])
+    batches = [Batch(images[:1], [1]) for _ in [*grid, other]]
+    Together.join([*zip([*grid, other], batches, strict=True)])
+    *together, fewer = [method.translate(each) for method, each in zip([*grid, other], batches, strict=True)]
     assert len(inverted) == 5
+    assert all(torch.equal(one, alone) for one, alone in zip(together, apart, strict=True))
+    assert not torch.equal(fewer, together[2])
 
 
 def test_fewer_steps_make_each_shift_stronger_and_attributes_share(load, golden: Path) -> None:

@@ -12,7 +12,9 @@ import torch
 
 import methods
 from methods import BadSample, InputError, Inputs
-from methods.asyrp.process import noise_pair
+from methods.asyrp.process import generate, noise_pair, reverse_plan, sequence
+from methods.asyrp.recorded_shift import RecordedShift
+from methods.asyrp.text_pairs import PAIRS
 from methods.base import Batch
 from methods.nn.arcface import ArcFace
 from methods.train import registry
@@ -154,6 +156,118 @@ def test_the_identity_loss_is_its_formula_and_reaches_the_block(
 
     assert found[0].identity == pytest.approx(1 - float(face(eps) @ face(shifted)), abs=1e-4)
     assert found[0].identity > 1e-3
+
+
+def images_of(objective: AsyrpDelta, *numbers: int) -> Any:
+    samples = [objective.transform("images", Inputs(f"k{n}", picture(n)), np.random.default_rng(0)) for n in numbers]
+    images = [sample["image"] for sample in samples]
+    return {"images": {"image": torch.stack(images), "key": [f"k{n}" for n in numbers]}}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ignore_timesteps", [False, True])
+def test_shifts_without_a_block_are_sgd_on_the_papers_formula(
+    golden: Path, tmp_path: Path, ignore_timesteps: bool
+) -> None:
+    """One pass against autograd on h + shift written out; then the file as an attribute of the method."""
+    objective = build(golden, trained="shifts", ignore_timesteps=ignore_timesteps, lr=0.3)
+    timesteps = [step.timestep for step in objective.plan]
+    assert isinstance(objective.block, RecordedShift)
+    assert objective.block.timesteps == ([0] if ignore_timesteps else sorted(timesteps))
+    start = objective.block.by_timestep()
+    shifts = {timestep: value.clone().requires_grad_() for timestep, value in start.items()}
+    batch = images_of(objective, 1, 2)
+    known = objective.know(batch["images"]["image"])
+    x = torch.stack([one.latent for one in known])
+    for number, step in enumerate(objective.plan):
+        shift = shifts[0 if ignore_timesteps else step.timestep]
+        with torch.no_grad():
+            embedding = objective.unet.embed(torch.full((2,), float(step.timestep)))
+            encoded = objective.unet.encode(x, embedding)
+            plain = objective.unet.decode(encoded, embedding)
+        moved = objective.unet.decode(type(encoded)(encoded.bottleneck + shift, encoded.skips), embedding)
+        x0 = (x - (1 - step.alpha_from) ** 0.5 * moved) / step.alpha_from**0.5
+        features = torch.stack([one.features for one in known])
+        away = objective._unit_features(x0) - features
+        distance = 1 - (away / (away.norm(dim=-1, keepdim=True) + 1e-7) * objective.direction).sum(-1)
+        unedited = torch.stack([one.plain[number] for one in known])
+        l1 = (x0 - unedited).abs().flatten(1).mean(1)
+        loss = (-torch.log((2 - distance) / 2) + 3 * objective.cosine * l1).mean()
+        (gradient,) = torch.autograd.grad(loss, shift)
+        with torch.no_grad():
+            shift -= 0.3 * gradient
+            x = step.alpha_to**0.5 * x0 + (1 - step.alpha_to) ** 0.5 * plain
+    objective.step(batch, 0, torch.Generator(), Updates())
+    found = objective.block.by_timestep()
+    for timestep, value in shifts.items():
+        torch.testing.assert_close(found[timestep], value.detach(), rtol=1e-4, atol=1e-5)
+        assert (found[timestep] - start[timestep]).abs().max() > 1e-5
+
+    path = objective.export(tmp_path / "shifts.safetensors", None, {})
+    settings = {"t_edit": 400, "t_boost": 0, "steps": 6, "steps_inversion": 6, "steps_train": 6, "beta_end": 0.004}
+    method = methods.load(
+        "asyrp",
+        weights=objective.params.unet,
+        attributes=[{"block": str(path)}],
+        image_size=64,
+        norm_num_groups=8,
+        ignore_timesteps=ignore_timesteps,
+        **settings,
+    )
+    (held,) = method.shift.blocks  # type: ignore[attr-defined]
+    for timestep, value in found.items():
+        assert torch.equal(held.at(timestep), value)
+    state = objective.state_dict()
+    again = build(golden, trained="shifts", ignore_timesteps=ignore_timesteps)
+    again.load_state_dict(state)
+    assert torch.equal(again.block.state_dict()["shifts"], objective.block.state_dict()["shifts"])
+
+
+def test_training_from_noise_uses_the_pictures_that_the_model_makes(golden: Path) -> None:
+    objective = build(golden, start="noise")
+    known = objective._start(images_of(objective, 1, 2)["images"]["image"], ["a", "b"])
+    # whatever the picture, the noise is that of its key
+    (again,) = objective._start(torch.zeros(1, 3, 64, 64), ["b"])
+    torch.testing.assert_close(known[1].latent, again.latent)
+    torch.testing.assert_close(known[1].features, again.features, rtol=1e-3, atol=1e-4)
+    assert not torch.equal(known[0].latent, known[1].latent)
+    assert abs(float(known[0].latent.std()) - 1) < 0.05
+    plan = reverse_plan(objective.alphas, sequence(6, 999), 400, 0)
+    made = generate(objective.unet, known[0].latent[None], plan, None, lambda t: torch.zeros(()))
+    torch.testing.assert_close(objective._unit_features(made)[0], known[0].features, rtol=1e-3, atol=1e-4)
+    sample = {name: value[0] for name, value in images_of(objective, 1)["images"].items()}
+    assert objective.validate({"images": [sample]}).metrics.keys() == {"total", "clip", "l1"}
+
+
+def test_named_pairs_of_texts(golden: Path) -> None:
+    named = build(golden, texts="smiling", source_text=None, target_text=None)
+    assert torch.equal(named.direction, build(golden).direction)
+    assert len(PAIRS) == 104
+    assert all(source != target for source, target in PAIRS.values())
+    known = {
+        "dog_happy": ("Dog", "Happy Dog"),
+        "young": ("person", "young person"),
+        "church_factory": ("church", "factory with chimneys"),
+        "metface_sad": ("painting of a person", "painting of a Sad person"),
+        "orange2ping_pong_ball": ("a photo of an orange", "a photo of a ping pong ball"),
+        "frida": ("photo", "self-portrait by Frida Kahlo"),
+    }
+    assert {name: PAIRS[name] for name in known} == known
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"texts": "smilin"}, "no pair of texts 'smilin': did you mean 'smiling'"),
+        ({"texts": "smiling"}, "set either texts, or source_text and target_text"),
+        ({"source_text": None}, "source_text is missing: set both texts or none"),
+        ({"source_text": None, "target_text": None}, r"the texts are missing: set texts \(such as smiling\)"),
+        ({"trained": "shifts", "t_edit": 0}, "no place for timestep 0, set t_edit to 1"),
+    ],
+)
+def test_texts_and_shifts_that_do_not_work(golden: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
+        build(golden, **changes)
+    assert "\n" not in str(error.value)
 
 
 def test_wrong_parameters(golden: Path) -> None:

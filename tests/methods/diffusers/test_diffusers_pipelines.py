@@ -14,6 +14,7 @@ from PIL import Image
 import methods
 from methods.base import Batch, Inputs
 from methods.diffusers.method import DiffusersPipeline
+from methods.sharing import sharing
 from tests.methods.diffusers.conftest import library, picture
 
 diffusers = library()
@@ -137,6 +138,24 @@ def test_pipelines_that_read_a_list_as_references_are_called_one_by_one(models: 
     together = method.translate(batch_of(method, [1, 2, 3]))
     method.batched = False
     torch.testing.assert_close(method.translate(batch_of(method, [1, 2, 3])), together, rtol=0, atol=TOLERANCE)
+
+
+def test_prompts_and_steps_beside_each_other_share_the_pipeline_and_not_what_they_draw(models: Models) -> None:
+    settings = [
+        {"prompt": "night", "steps": 3, "strength": 0.7},
+        {"prompt": "fog", "negative_prompt": "sun", "steps": 2, "strength": 0.5, "guidance_scale": 3.0},
+    ]
+    scheduler = {"scheduler": "EulerAncestralDiscreteScheduler"}
+    with sharing():
+        beside = [load(models("sd"), **scheduler, **each) for each in settings]
+        other = load(models("sd"), steps=2, strength=0.5)
+    assert beside[0].pipeline is beside[1].pipeline
+    assert other.pipeline is not beside[0].pipeline
+    found = [[method.translate(batch_of(method, [number])) for method in beside] for number in (1, 2)]
+    for place, each in enumerate(settings):
+        alone = load(models("sd"), **scheduler, **each)
+        for row, number in enumerate((1, 2)):
+            assert torch.equal(found[row][place], alone.translate(batch_of(alone, [number])))
 
 
 def test_a_lora_is_merged_with_its_scale(models: Models) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from methods.errors import InputError
 from methods.nn.detection.load import load_detector
-from methods.nn.detection.names import TORCHVISION
+from methods.nn.detection.names import TORCHVISION, known_as
 from methods.nn.detection.segmenters import components
 from tests.support.datasets import picture
 
@@ -30,6 +30,26 @@ def test_boxes_and_scores_of_components() -> None:
     assert found.boxes.tolist() == [[22, 14, 28, 19], [3, 2, 20, 12]]
     assert found.scores == pytest.approx([0.9, (72 * 0.8 + 20 * 0.5) / 92])
     assert len(components(likely, NAMES, ("bus",))) == 0
+
+
+def test_one_class_under_the_names_of_several_label_sets() -> None:
+    coco = ("person", "bicycle", "car", "motorcycle", "train", "traffic light", "couch")
+    voc = ("person", "bicycle", "car", "motorbike", "train", "sofa")
+    ade = ("person, individual, someone", "car, auto, automobile", "minibike, motorbike", "sky")
+    vistas = ("Person", "Bicyclist", "Car", "Traffic Light", "Rider")
+    expected = {
+        "pedestrian": ("person", "person", ade[0], "Person"),
+        "Person_sitting": ("person", "person", ade[0], "Person"),
+        "rider": ("person", "person", ade[0], "Rider"),
+        "Car": ("car", "car", ade[1], "Car"),
+        "motor": ("motorcycle", "motorbike", ade[2], None),
+        "traffic_light": ("traffic light", None, None, "Traffic Light"),
+        "Tram": ("train", "train", None, None),
+        "sofa": ("couch", "sofa", None, None),
+        "Van": (None, None, None, None),
+        "": (None, None, None, None),
+    }
+    assert {name: tuple(known_as(name, each) for each in (coco, voc, ade, vistas)) for name in expected} == expected
 
 
 def semantic(folder: Path) -> Any:
@@ -115,7 +135,7 @@ def test_torchvision_s_segmenters(tmp_path: Path) -> None:
     detector = load_detector(str(tmp_path / "lraspp.pth"), name, "cpu", {})
     assert "motorbike" in detector.classes
     assert "__background__" not in detector.classes
-    assert detector.aliases["motorcycle"] == "motorbike"
+    assert known_as("motorcycle", detector.classes) == "motorbike"
     (found,) = detector.detect([picture(0, (48, 64))], 0.0)
     assert set(found.classes) <= set(detector.classes)
     with pytest.raises(InputError, match="not torchvision's deeplabv3_mobilenet_v3_large") as error:

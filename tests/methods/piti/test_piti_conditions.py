@@ -223,7 +223,7 @@ def test_panoptic_segments_become_classes(tmp_path: Path) -> None:
 def test_panoptic_categories_that_coco_does_not_have(tmp_path: Path) -> None:
     annotation = {"file_name": "a.png", "segments_info": [{"id": 1, "category_id": 900}]}
     index = PanopticIndex(panoptic(tmp_path, [annotation]))
-    with pytest.raises(BadSample, match="1 categories are not COCO's, the first is 900"):
+    with pytest.raises(BadSample, match="1 category is not COCO's, the first is 900"):
         index.to_coco_stuff("a", np.ones((1, 1, 3), np.uint8) * [1, 0, 0])
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
+
+import timm
+import torch
 
 from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
@@ -25,9 +30,19 @@ def test_masks_to_streets(tmp_path: Path) -> None:
         "batch_size=1",
         "steps=1",
     ]
-    base = TrainSpec.load(EXAMPLES / "train_piti_streets_base.yaml", [*small, f"output.uri={tmp_path / 'base'}"])
+    # FID with a network that a test can have, and KID: distances of the set of pictures made of held-out label maps
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_vit", pretrained=False).state_dict(), tmp_path / "vit.pth")
+    distances = f"[{{frechet: {{library: timm, model: test_vit, network: {tmp_path / 'vit.pth'}}}}}, kid_efflite0]"
+    sets = ["validation.count=2", f"validation.metrics={distances}"]
+    sets += ["validation.method={name: piti, params: {steps: ddim2}}", f"output.uri={tmp_path / 'base'}"]
+    base = TrainSpec.load(EXAMPLES / "train_piti_streets_base.yaml", [*small, *sets])
     weights = train(base).weights
     assert weights is not None
+    rows = [json.loads(line) for line in (tmp_path / "base" / "validation.jsonl").read_text().splitlines()]
+    for name in ("frechet_test_vit", "kid_efflite0"):
+        assert math.isfinite(rows[-1][name])
+        assert rows[-1][name] != 0
     upsampler = TrainSpec.load(
         EXAMPLES / "train_piti_streets_upsampler.yaml",
         [*small, f"output.uri={tmp_path / 'upsampler'}", f"objective.params.base={weights}"],

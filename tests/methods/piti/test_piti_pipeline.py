@@ -87,7 +87,7 @@ def test_what_is_no_label_map_becomes_a_rejected_row(tmp_path: Path, native: Pat
     assert [key for key, row in rows.items() if row["status"] == "ok"] == ["s0", "s1", "s2"]
     assert (rows["photo"]["stage"], rows["photo"]["error"]) == ("prepare", "not_a_label_map")
     assert rows["ids"]["error"] == "unknown_label"
-    assert "1 ids on 96 of 1536 pixels are not in the table of bdd100k" in rows["ids"]["message"]
+    assert "1 id on 96 of 1,536 pixels is not in the table of bdd100k" in rows["ids"]["message"]
     assert "the first is 77" in rows["ids"]["message"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import methods
 from methods.base import Batch, Inputs
@@ -16,6 +18,7 @@ from methods.errors import BadSample, InputError
 from methods.train import registry
 from methods.train.pix2pix.objective import Pix2PixTraining
 from methods.train.updates import Updates
+from methods.train.workers import alone
 from tests.support.datasets import picture
 
 SMALL = {"width": 8, "levels": 2, "discriminator_width": 8, "lr": 2e-3}
@@ -57,7 +60,12 @@ def test_it_learns_and_a_resumed_run_is_the_same(tmp_path: Path) -> None:
 
 def test_every_network_is_synchronised_before_its_step() -> None:
     objective, seen = built(), []
-    objective.step(pairs(objective), 0, torch.Generator(), Updates(share=lambda parameters: seen.append(parameters)))
+
+    def share(parameters: Sequence[nn.Parameter], *rest: Any) -> None:
+        seen.append(parameters)
+        alone(parameters, *rest)
+
+    objective.step(pairs(objective), 0, torch.Generator(), Updates(share))
     networks = (objective.discriminator, objective.generator)
     assert [list(map(id, one)) for one in seen] == [list(map(id, network.parameters())) for network in networks]
 

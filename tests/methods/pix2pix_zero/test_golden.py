@@ -16,7 +16,7 @@ from methods.nn.ddim import sampling_plan
 from methods.nn.noise_schedule import configured_alphas
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.directions import load_concept, mean_embedding
-from methods.pix2pix_zero.edit import EditStep, edit
+from methods.pix2pix_zero.edit import Edit, EditStep, edit
 from methods.pix2pix_zero.info import INFO
 from methods.pix2pix_zero.inversion import inversion_plan, invert
 from methods.pix2pix_zero.regularise import Regularisation, autocorrelation_gradient, divergence_gradient, regularise
@@ -129,19 +129,17 @@ def test_guidance_in_the_inversion_is_a_parameter(tiny: str) -> None:
 def both_passes(model: StableDiffusion, case: GoldenCase) -> list[EditStep]:
     about = case.about
     negative = None if about["negative_prompt"] == about["prompt"] else model.text.embed([about["negative_prompt"]])
-    return list(
-        edit(
-            model,
-            case.inputs["x_in"],
-            model.text.embed([about["prompt"]]),
-            negative,
-            case.inputs["edit_dir"],
-            sampling_plan(model.scheduler_config, about["num_ddim_steps"]),
-            cross_attention_layers(model.unet),
-            about["guidance_amount"],
-            about["guidance_scale"],
-        )
+    chosen = Edit(case.inputs["edit_dir"], about["guidance_amount"], about["guidance_scale"])
+    both = edit(
+        model,
+        case.inputs["x_in"],
+        model.text.embed([about["prompt"]]),
+        negative,
+        [chosen],
+        sampling_plan(model.scheduler_config, about["num_ddim_steps"]),
+        cross_attention_layers(model.unet),
     )
+    return [step for (step,) in both]
 
 
 @pytest.mark.parametrize("name", ["edit", "synthetic", "e2e"])

@@ -198,8 +198,72 @@ def test_full_size_unet_has_sixteen_layers(size: tuple[int, int], parameters: in
     assert [map_size(count, 64, 64)[0] ** 2 for count in positions] == positions
 
 
-def test_edits_of_one_job_share_the_inversion(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = {name: {"jpg": datasets.encoded(datasets.picture(3)), "txt": b"a cat"} for name in "abc"}
+class Passes:
+    """Pictures that a UNet saw, of all its calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+        self.count = 0
+        forward = UNet2DConditionModel.forward
+
+        def counted(unet: Any, sample: torch.Tensor, *rest: Any, **more: Any) -> Any:
+            self.count += len(sample)
+            return forward(unet, sample, *rest, **more)
+
+        monkeypatch.setattr(UNet2DConditionModel, "forward", counted)
+
+    def taken(self) -> int:
+        """How many since the last time."""
+        count, self.count = self.count, 0
+        return count
+
+
+def set_params(**params: Any) -> dict[str, Any]:
+    return {"method": {"params": params}}
+
+
+@pytest.mark.parametrize(
+    ("targets", "apart", "together"),
+    [
+        # 3 pictures, 3 steps; apart 1 inversion and 3 x (1 first pass, 2 + 2 of the edit) for each, together 1 + 3 x 1
+        pytest.param(
+            {"dog": {}, "weak": set_params(strength=0.5, guidance_amount=0.2), "steep": set_params(guidance_scale=3)},
+            3 * 3 * 16,
+            3 * (4 + 3 * 12),
+            id="one first pass",
+        ),
+        # a negative prompt makes the first pass another one, of two halves and at its guidance scale
+        pytest.param(
+            {
+                "dog": {},
+                "hint": set_params(negative_prompt="a dog"),
+                "hint2": set_params(negative_prompt="a dog", strength=2),
+                "hint3": set_params(negative_prompt="a dog", guidance_scale=3),
+            },
+            3 * (16 + 3 * 19),
+            3 * (1 + 3 + 12 + 2 * 6 + 3 * 12),
+            id="of negative prompts",
+        ),
+        # nothing is inverted where the start is noise
+        pytest.param(
+            {"dog": set_params(mode="synthetic"), "weak": set_params(mode="synthetic", strength=0.5)},
+            2 * 3 * 18,
+            3 * (6 + 2 * 12),
+            id="synthetic",
+        ),
+        pytest.param({"dog": {}, "named": set_params(caption="a cat")}, 2 * 3 * 16, 2 * 3 * 16, id="other captions"),
+    ],
+)
+def test_edits_of_one_job_share_inversion_and_first_pass(
+    tiny: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    targets: dict[str, Any],
+    apart: int,
+    together: int,
+) -> None:
+    samples = {name: {"jpg": datasets.encoded(datasets.picture(3)), "txt": b"cats"} for name in "abc"}
     datasets.write_tar(tmp_path / "in" / "part.tar", samples)
     params = {"source": "cat", "target": "dog", "steps": 3, "image_prep": "multiple_of_8"}
     spec = job(
@@ -208,29 +272,44 @@ def test_edits_of_one_job_share_the_inversion(tiny: str, tmp_path: Path, monkeyp
         method__name="pix2pix_zero",
         method__weights=tiny,
         method__params=params,
-        targets={"dog": {}, "weak": {"method": {"params": {"strength": 0.5}}}},
+        targets=targets,
         compute__batch_size=2,
     )
-    calls: list[int] = []
-    inverted = Pix2PixZero._inverted
-
-    def counted(self: Pix2PixZero, batch: Batch, *more: Any) -> Any:
-        calls.append(len(batch))
-        return inverted(self, batch, *more)
-
-    monkeypatch.setattr(Pix2PixZero, "_inverted", counted)
+    passes = Passes(monkeypatch)
     for name, each in target_jobs(spec).items():
         alone = each.model_copy(
             update={"output": each.output.model_copy(update={"uri": str(tmp_path / "alone" / name)})}
         )
         run_job(alone, local=True)
-    assert calls == [2, 1, 2, 1]
-    calls.clear()
+    assert passes.taken() == apart
     run_targets(spec, Order(local=True))
-    assert calls == [2, 1]
-    trees = {
-        place: datasets.read_tree(tmp_path / place, "dog/data", "weak/data", "dog/index", "weak/index")
-        for place in ("out", "alone")
-    }
-    assert trees["out"] == trees["alone"]
-    assert trees["out"]
+    assert passes.taken() == together
+    parts = [f"{name}/{part}" for name in targets for part in ("data", "index")]
+    trees = [datasets.read_tree(tmp_path / place, *parts) for place in ("out", "alone")]
+    assert trees[0] == trees[1]
+    assert trees[0]
+    assert all(row["status"] == "ok" for name in targets for row in index_rows(tmp_path / "out" / name))
+
+
+def test_a_sample_that_one_edit_lacks_is_made_for_the_others(
+    tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that differ, since one target rejects a sample, share nothing and lose nothing."""
+    samples = {name: {"jpg": datasets.encoded(datasets.picture(3)), "txt": b"a cat"} for name in "abcd"}
+    samples["b"] = {"jpg": datasets.encoded(datasets.picture(4))}
+    datasets.write_tar(tmp_path / "in" / "part.tar", samples)
+    spec = job(
+        tmp_path / "in",
+        tmp_path / "out",
+        method__name="pix2pix_zero",
+        method__weights=tiny,
+        method__params={"source": "cat", "target": "dog", "steps": 3, "image_prep": "multiple_of_8"},
+        targets={"own": {}, "own2": set_params(strength=2), "named": set_params(caption="a cat")},
+        compute__batch_size=2,
+    )
+    passes = Passes(monkeypatch)
+    run_targets(spec, Order(local=True))
+    # own and own2: a, c and d; named by itself: all four
+    assert passes.taken() == 3 * (4 + 2 * 12) + 4 * 16
+    for name, count in (("own", 3), ("own2", 3), ("named", 4)):
+        assert [row["status"] for row in index_rows(tmp_path / "out" / name)].count("ok") == count

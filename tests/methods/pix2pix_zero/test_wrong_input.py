@@ -20,6 +20,7 @@ from methods.errors import BadSample, InputError
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank, swapped, template_bank
 from methods.pix2pix_zero.directions import load_concept, load_direction
+from methods.weights import BUNDLED
 
 
 def load(tiny: str | None, **params: Any) -> methods.Method:
@@ -168,6 +169,19 @@ def test_words_are_swapped_whole() -> None:
     with pytest.raises(InputError, match="f: sentence 2 has no 'cat' to replace"):
         swapped(["a cat", "a category"], "cat", "dog", "f")
     assert len(set(template_bank("cat"))) == len(template_bank("cat")) == 420
+
+
+def test_a_direction_is_made_with_a_model_in_one_file(tmp_path: Path) -> None:
+    """And the bundled one is what its sentences and the bundled model give."""
+    beside = BUNDLED / "street-direction-night"
+    given = [word for name in ("day", "night") for word in ("--sentences", str(beside / f"{name}.txt"))]
+    out = tmp_path / "night.safetensors"
+    base = ["--base", "bundled://street-text-to-image", "-o", str(out)]
+    result = CliRunner().invoke(app, ["directions", "make", "day", "night", *given, *base])
+    assert result.exit_code == 0, result.output
+    text = StableDiffusion("bundled://street-text-to-image", torch.device("cpu"), torch.float32).text
+    bundled = load_direction("bundled://street-direction-night", text)
+    torch.testing.assert_close(load_direction(str(out), text), bundled, atol=1e-5, rtol=1e-5)
 
 
 def test_directions_from_the_command_line(tiny: str, tmp_path: Path, model: StableDiffusion) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from methods.self_guidance import notebook, properties
 from methods.self_guidance.energy import Observation, Term, energy
 from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.sampling import Noised, Prompt, Watch, guided_sampling
+from methods.self_guidance.tokens import bind, columns
 from methods.self_guidance.warp import warped
 from methods.self_guidance.warp_spec import Warp
 
@@ -128,6 +130,83 @@ def test_distance_and_threshold_of_a_term() -> None:
 
         wanted.append((soft(ours[..., [1]]) - soft(theirs[..., [1]])).abs().flatten(1).mean(1))
     torch.testing.assert_close(higher.double(), torch.stack(wanted).mean(0), rtol=1e-5, atol=1e-7)
+
+
+def test_all_words_are_the_tokens_of_the_caption_without_padding(model: StableDiffusion) -> None:
+    caption = "a cat on a table"
+    count = len(model.text.ids(caption))
+    cat = columns(model.text, caption, ["cat"])
+    assert columns(model.text, caption, "all") == tuple(range(count))
+    assert columns(model.text, caption, "all", ["cat"]) == tuple(n for n in range(count) if n not in cat)
+    assert len(columns(model.text, "cat and dog " * 40, "all")) == 77
+    change = {"edit": "move", "words": ["cat"], "by": [0.2, 0.0], "keep": "all"}
+    moved, shape, looks = (
+        bind(model.text, term, caption, {})
+        for term in SelfGuidanceParams(edits=[change]).term_specs()  # type: ignore[list-item]
+    )
+    assert (moved.columns, shape.columns) == (cat, columns(model.text, caption, "all", ["cat"]))
+    assert (shape.kind, looks.kind, looks.columns) == ("shape", "appearance", tuple(range(count)))
+    borrow = {"edit": "layout", "words": "all", "reference": "other"}
+    pictures = {"other": {"image": "x.png", "caption": "a dog"}}
+    (term,) = SelfGuidanceParams(edits=[borrow], references=pictures).term_specs()  # type: ignore[list-item, arg-type]
+    there = bind(model.text, term, caption, {"other": "a dog"}).source_columns
+    assert there == tuple(range(len(model.text.ids("a dog"))))
+
+
+def test_the_notebook_without_words_token_by_token_in_float64() -> None:
+    """Each row of a map is normalised with all tokens together, so that they do not stand by themselves."""
+    seen, source = maps(1, tokens=5), maps(5, tokens=5)
+    every = (0, 1, 2, 3, 4)
+    found = {
+        "centroid": energy(Term("centroid", every, by=(0.1, -0.2)), seen, source, "notebook"),
+        "size": energy(Term("size", every, by=(0.1,)), seen, source, "notebook"),
+        "appearance": energy(Term("appearance", every), seen, source, "notebook"),
+    }
+
+    def norm(a: np.ndarray) -> np.ndarray:
+        out = np.empty_like(a)
+        for b, row in np.ndindex(a.shape[:2]):
+            low, high = a[b, row].min(), a[b, row].max()
+            out[b, row] = (a[b, row] - low) / (high - low + 1e-4)
+        return out
+
+    def centre(plane: np.ndarray) -> np.ndarray:
+        across, down = (plane.sum(axis) / (plane.sum() + 1e-4) for axis in (0, 1))
+        return np.array([(each * np.linspace(0, 1, len(each))).sum() for each in (across, down)])
+
+    def looks(observed: Observation) -> np.ndarray:
+        assert observed.features is not None
+        mask = (norm(observed.maps[-1].double().numpy()) > 0.5).astype(np.float64)
+        features = observed.features.double().numpy()
+        out = np.zeros((2, 5, features.shape[1]))
+        for b, k, c in np.ndindex(out.shape):
+            out[b, k, c] = (mask[b, ..., k] * features[b, c]).sum() / (mask[b, ..., k].sum() + 1e-4)
+        return out
+
+    wanted = {name: np.zeros(2) for name in found}
+    for ours, theirs in zip(seen.maps, source.maps, strict=True):
+        a, b = ours.double().numpy(), theirs.double().numpy()
+        soft = [norm(1 / (1 + np.exp(-10 * (norm(each) - 0.5)))) for each in (a, b)]
+        for sample in range(2):
+            apart = [centre(a[sample, ..., k]) - centre(b[sample, ..., k]) - [0.1, -0.2] for k in every]
+            wanted["centroid"][sample] += np.abs(apart).mean() / 2
+            sizes = [soft[0][sample, ..., k].mean() - soft[1][sample, ..., k].mean() - 0.1 for k in every]
+            wanted["size"][sample] += np.abs(sizes).mean() / 2
+    wanted["appearance"] = np.abs(looks(seen) - looks(source)).mean((1, 2))
+    for name, value in found.items():
+        np.testing.assert_allclose(value.numpy(), wanted[name], rtol=2e-5, atol=1e-6, err_msg=name)
+    # a token more changes what the notebook says of the others
+    fewer = energy(Term("size", (1, 2, 3), by=(0.1,)), seen, source, "notebook")
+    alone = [energy(Term("size", (k,), by=(0.1,)), seen, source, "notebook") for k in (1, 2, 3)]
+    assert not torch.allclose(fewer, torch.stack(alone).mean(0), rtol=1e-3)
+
+
+def test_the_paper_without_words_is_the_mean_over_tokens() -> None:
+    seen, source = maps(1, tokens=5), maps(5, tokens=5)
+    for term in (Term("centroid", (0,), by=(0.1, 0.0)), Term("size", (0,), factor=1.5), Term("shape", (0,))):
+        alone = [energy(replace(term, columns=(k,)), seen, source) for k in range(5)]
+        together = energy(replace(term, columns=(0, 1, 2, 3, 4)), seen, source)
+        torch.testing.assert_close(together, torch.stack(alone).mean(0))
 
 
 def test_the_ancestral_step_is_that_of_the_library(model: StableDiffusion) -> None:

@@ -19,6 +19,7 @@ from methods.self_guidance.params import SelfGuidanceParams
 from methods.self_guidance.properties import centroid
 from methods.self_guidance.sampling import Prompt, guided_sampling
 from methods.self_guidance.tokens import columns
+from methods.sharing import Together, sharing
 from pipeline.run.driver import run_job
 from tests.support import datasets
 from tests.support.jobs import index_rows, job
@@ -94,6 +95,39 @@ def test_a_moved_thing_lies_further_right(tiny: str) -> None:
     assert (found[1] > found[0]).all()
 
 
+@pytest.mark.parametrize("formulas", ["paper", "notebook"])
+def test_every_word_of_the_caption_can_be_guided(tiny: str, formulas: str) -> None:
+    edits = [
+        {"edit": "move", "words": ["cat"], "by": [0.2, 0.0], "keep": "all"},
+        {"edit": "appearance", "words": "all"},
+        {"edit": "resize", "words": "all", "factor": 1.2},
+    ]
+    method = load(tiny, *edits, formulas=formulas, mode="generated", steps=3, schedule="all")
+    # of captions of other lengths in one batch
+    batch = batch_of(method, 2)
+    found, plain = method.translate(batch), load(tiny, *edits, mode="generated", steps=3, strength=0).translate(batch)
+    assert torch.isfinite(found).all()
+    assert (found - plain).abs().flatten(1).max(1).values.min() > 0.01
+    alone = method.translate(Batch(batch.inputs[1:], batch.seeds[1:], captions=batch.captions[1:]))
+    torch.testing.assert_close(found[1:], alone, atol=1e-3, rtol=0)
+
+
+def test_edits_beside_each_other_share_model_and_inversion(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    edits = [MOVE, {"edit": "resize", "words": ["cat"], "factor": 1.5}]
+    inverted: list[int] = []
+    invert = SelfGuidance._inverted
+    monkeypatch.setattr(SelfGuidance, "_inverted", lambda self, *given: inverted.append(1) or invert(self, *given))
+    with sharing():
+        built = [load(tiny, edit, steps=3) for edit in edits]
+    assert built[0].model is built[1].model
+    batches = [batch_of(method, 2) for method in built]
+    alone = [method.translate(batch) for method, batch in zip(built, batches, strict=True)]
+    Together.join([*zip(built, batches, strict=True)])
+    for method, batch, wanted in zip(built, batches, alone, strict=True):
+        assert torch.equal(method.translate(batch), wanted)
+    assert len(inverted) == 3
+
+
 def test_looks_borrowed_from_a_picture(tiny: str, tmp_path: Path) -> None:
     path = tmp_path / "dog.png"
     Image.fromarray(datasets.picture(1, (40, 40))).save(path)
@@ -164,6 +198,13 @@ def test_in_the_pipeline_what_fails_alone_is_refused_alone(tiny: str, tmp_path: 
         ({"edits": [{"edit": "turn", "words": ["cat"]}]}, r"method\.params\.edits.*'move'"),
         ({"edits": [{"edit": "move", "words": ["cat"]}]}, "move needs by or to"),
         ({"edits": [{"edit": "resize", "words": ["cat"], "to": 0.2, "factor": 2}]}, "resize needs factor or to"),
+        (
+            {"edits": [MOVE | {"words": "cat"}]},
+            r"edits\.0\.move\.words: expected a list of words, such as \[cat\], or all",
+        ),
+        ({"edits": [MOVE | {"words": []}]}, r"edits\.0\.move\.words: expected words of the caption"),
+        ({"edits": [MOVE | {"keep": "table"}]}, r"edits\.0\.move\.keep: expected a list of words, such as \[table\]"),
+        ({"edits": [MOVE | {"words": "all", "keep": ["table"]}]}, "words: all leaves no other object to keep"),
         ({"edits": [{"edit": "layout", "words": ["cat"], "reference": "x"}]}, "name the reference 'x', .*: none"),
         ({"edits": [{"edit": "layout", "words": ["cat"], "reference_words": ["x"]}]}, "needs reference"),
         ({"schedule": [7]}, "schedule names step 7, the last of 6 is 5"),

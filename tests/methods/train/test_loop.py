@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
-from methods.train.divergence import Diverged
+from methods.train.divergence import Diverged, DivergenceGuard
 from methods.train.loop import FitConfig, Progress, fit
-from methods.train.objective import Objective, Streams
+from methods.train.objective import Objective, Streams, Validation
 from methods.train.recipe import Recipe
 
 
@@ -84,6 +84,23 @@ def test_stop_writes_a_checkpoint_and_a_later_call_goes_on(tmp_path: Path) -> No
     same(second.weights, whole.weights)
 
 
+def test_a_stop_on_suspicious_losses_names_the_checkpoint_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = iter([False] * 6 + [True])
+
+    def stop() -> bool:
+        # the checkpoint of step 5 is written; what comes later may be on its way to run away
+        monkeypatch.setattr(DivergenceGuard, "suspicious", len(saved_steps(tmp_path)) > 0)
+        return next(asked)
+
+    stopped = fit(build(), batches, config(tmp_path, steps=20, checkpoint_every=5), stop=stop)
+    assert (stopped.step, stopped.ended) == (5, "stopped")
+    assert saved_steps(tmp_path) == [5]
+    monkeypatch.undo()
+    assert fit(build(), batches, config(tmp_path, steps=20, checkpoint_every=5)).started_at == 5
+
+
 def test_the_average_follows_its_formula(tmp_path: Path) -> None:
     seen: list[torch.Tensor] = []
     objective = build()
@@ -115,6 +132,7 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").glob("events.*"))
     assert {"model.safetensors", "log.jsonl", "mirror_first.png"} <= {path.name for path in published}
     assert [r.step for r in reports] == [2, 4, 6, 8, 10]
+    assert {line["rate"] for line in map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())} == {0.05}
     assert reports[-1].losses["mse"] < reports[0].losses["mse"]
     assert not list(tmp_path.rglob(".*"))
 
@@ -140,6 +158,20 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
     checkpoint_path(tmp_path, 4).write_bytes(content)
     with pytest.raises(InputError, match=r"step-00000004\.pt: .*expected a training checkpoint"):
         fit(build(), batches, config(tmp_path))
+
+
+def test_a_validation_that_fails_leaves_no_weights_behind(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def evaluate(weights: Path) -> Validation:
+        assert weights.exists()
+        seen.append(weights)
+        raise InputError("no weights of mine")
+
+    with pytest.raises(InputError, match="no weights of mine"):
+        fit(build(), batches, config(tmp_path, evaluate=evaluate))
+    assert len(seen) == 1
+    assert not [path for path in tmp_path.rglob("*") if "candidate" in path.name]
 
 
 def test_another_objectives_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.optimization import get_scheduler
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -96,11 +97,11 @@ def batch(name: str, number: int) -> Streams:
     return {"images": {"image": images(64)[:1], "key": [str(number)]}}
 
 
-SLOW = ("asyrp_delta", "cyclegan_turbo", "pix2pix_turbo")
+LONG = ("asyrp_delta", "cyclegan_turbo", "pix2pix_turbo")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(OBJECTIVES)]
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(OBJECTIVES)]
 )
 def test_a_resumed_run_is_the_same_with_accumulation_and_a_schedule(tmp_path: Path, name: str) -> None:
     recipe = Recipe(ema=0.9, accumulate=2, schedule="cosine", warmup=2, clip=5.0)
@@ -160,6 +161,25 @@ def test_schedules_at_known_places() -> None:
     assert rates["step"] == pytest.approx([1, 0.1, 0.01])
     assert Recipe(schedule="constant", warmup=4).rate(0, 100) == 0.25
     assert Recipe(schedule="linear", decay_from=0.5).rate(75, 100) == pytest.approx(0.5)
+
+
+def test_polynomial_and_restarting_schedules_are_those_of_diffusers() -> None:
+    """Without warm-up and the hundredth below which ours never falls."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    ours = {
+        "polynomial": Recipe(schedule="linear", power=3),
+        "cosine_with_restarts": Recipe(schedule="cosine", cycles=3),
+        "linear": Recipe(schedule="linear"),
+        "cosine": Recipe(schedule="cosine"),
+    }
+    for name, recipe in ours.items():
+        optimizer = torch.optim.SGD([weight], lr=1.0)
+        theirs = get_scheduler(name, optimizer, num_warmup_steps=0, num_training_steps=60, num_cycles=3, power=3.0)
+        for step in range(60):
+            wanted = max(theirs.get_last_lr()[0], 0.01)
+            assert recipe.rate(step, 60) == pytest.approx(wanted, abs=1e-6), (name, step)
+            optimizer.step()
+            theirs.step()
 
 
 def layer() -> tuple[nn.Linear, torch.optim.Optimizer, torch.Tensor]:
@@ -258,6 +278,8 @@ def test_the_recipe_reaches_every_optimizer_and_exempt_parameters_stay_exempt() 
     [
         ({"warmup": 5}, "warmup belongs to a schedule"),
         ({"decay_from": 0.5, "schedule": "step"}, "decay_from belongs to schedule"),
+        ({"power": 2, "schedule": "cosine"}, "power belongs to schedule: linear"),
+        ({"cycles": 2, "schedule": "linear"}, "cycles belongs to schedule: cosine"),
         ({"warmup": -1, "schedule": "linear"}, "warmup"),
         ({"ema": 1.0}, "ema"),
     ],
@@ -292,7 +314,7 @@ class Dtypes(TorchDispatchMode):
 
 @pytest.mark.parametrize("setting", ["compile", "precision", "checkpointing"])
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in sorted(OBJECTIVES)]
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(OBJECTIVES)]
 )
 def test_a_setting_is_refused_or_does_something(name: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe.model_validate({setting: "bfloat16" if setting == "precision" else True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_our_own_format_says_the_same(golden: Path, tmp_path: Path, stored: torc
 
 
 def test_captions_of_one_encoder_share_the_encoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    from methods.sharing import sharing
+    from methods.sharing import Together
     from methods.turbo.vae import SkipVAE
 
     def built(preset: str, **params: Any) -> Any:
@@ -175,10 +176,10 @@ def test_captions_of_one_encoder_share_the_encoding(monkeypatch: pytest.MonkeyPa
     calls: list[int] = []
     encode = SkipVAE.encode
     monkeypatch.setattr(SkipVAE, "encode", lambda self, x: calls.append(len(x)) or encode(self, x))
-    with sharing():
-        beside = [built(preset, **params) for preset, params in choices]
-    for method, expected in zip(beside, alone, strict=True):
-        assert torch.equal(method.translate(batch), expected)
+    beside = [(built(preset, **params), replace(batch)) for preset, params in choices]
+    Together.join(beside)
+    for (method, each), expected in zip(beside, alone, strict=True):
+        assert torch.equal(method.translate(each), expected)
     # one for both captions, one for the other direction
     assert calls == [2, 2]
     assert not torch.equal(alone[0], alone[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,10 +65,32 @@ def test_new_objects_are_invented_unless_they_are_labelled_or_were_half_seen() -
     new = ("car", 0.8, (70.0, 60.0, 20.0, 20.0))
     assert agreement(labels(CAR), SEEN, found(new), RULES).invented == [("car", 0.8, (70.0, 60.0, 20.0, 20.0))]
     assert agreement(labels(CAR, ("boat", new[2])), SEEN, found(new), RULES).invented == []
-    faint = found(("car", 0.16, (71, 60, 20, 20)))
-    assert agreement(labels(CAR), faint, found(new), RULES).invented == []
+    for score, invented in ((0.16, True), (0.29, True), (0.3, False), (0.9, False)):
+        before = found(("car", score, (71, 60, 20, 20)))
+        assert bool(agreement(labels(CAR), before, found(new), RULES).invented) == invented
+    faint, weak = found(("car", 0.16, (71, 60, 20, 20))), ("car", 0.32, new[2])
+    assert agreement(labels(CAR), faint, found(weak), RULES).invented == []
     assert agreement(None, NOTHING, found(new), RULES).invented[0][0] == "car"
     assert agreement(labels(("car", (60.0, 50.0, 40.0, 40.0)), crowd=True), NOTHING, found(new), RULES).invented == []
+
+
+def test_only_classes_that_both_sides_name_are_compared() -> None:
+    detector = ("car", "person", "umbrella")
+    rules = replace(RULES, classes=detector, names={}, named=("car", "pedestrian", "boat"))
+    assert rules.comparable() == {"car", "person"}
+    new = found(("car", 0.8, (70, 60, 20, 20)), ("umbrella", 0.9, (10, 60, 20, 20)), ("umbrella", 0.9, (40, 60, 9, 9)))
+    said = agreement(labels(CAR, WALKER), SEEN, new, rules)
+    assert [name for name, *_ in said.invented] == ["car"]
+    assert said.uncompared == {"umbrella": 2}
+    assert said.checked == 2
+    every = agreement(labels(CAR), SEEN, new, replace(rules, named=None))
+    assert [name for name, *_ in every.invented] == ["car", "umbrella", "umbrella"]
+    wanted = replace(rules, wanted=("pedestrian",))
+    said = agreement(labels(CAR, WALKER), SEEN, new, wanted)
+    assert said.annotations[0] == {"unchecked": "left out"}
+    assert (said.checked, said.found_before, said.held) == (1, 1, 0)
+    assert said.invented == []
+    assert said.uncompared == {"car": 1, "umbrella": 2}
 
 
 def test_what_cannot_be_checked_says_why() -> None:

@@ -159,4 +159,4 @@ def test_masks_of_open_images(tmp_path: Path) -> None:
     assert (car.attributes["Source"], car.attributes["BoxID"]) == ("x", "1")
     assert labels.problems == ("the mask a_m02_2.png is not there",)
     (note,) = open_table(TableSource(str(tmp_path))).info.notes
-    assert "1 masks are not there (a_m02_2.png)" in note
+    assert "1 mask is not there (a_m02_2.png)" in note

@@ -121,6 +121,34 @@ def test_voc_counts_pixels_from_one(tmp_path: Path) -> None:
     assert found.annotations[0].bbox == (0, 21, 40, 39)
 
 
+def test_voc_sets_side_by_side_do_not_take_each_others_labels(tmp_path: Path) -> None:
+    text = "<annotation><object><name>{}</name><polygon><x1>1</x1><y1>1</y1><x2>9</x2><y2>1</y2><x3>9</x3><y3>9</y3>"
+    text += "</polygon></object></annotation>"
+    files = {f"{name}/Annotations/1.xml": text.format(name) for name in ("first", "second")}
+    files |= {f"{name}/SegmentationClass/1.png": png([[1]]) for name in ("first", "second")}
+    table = opened(tmp_path, {**files, "first/Annotations/2.xml": text.format("alone")})
+    for name in ("first", "second"):
+        labels = labels_of(table, f"{name}/JPEGImages/1", size=(20, 20))
+        assert labels is not None
+        assert [each.category for each in labels.annotations] == [name]
+        found = table.find(f"{name}/JPEGImages/1")
+        assert found is not None
+        assert found.masks == {"class.png": str(tmp_path / name / "SegmentationClass" / "1.png")}
+    with pytest.raises(BadSample, match="2 pictures that '1' may mean"):
+        table.find("1")
+    assert table.find("2") is not None
+    assert table.find("photos/2") is not None
+
+
+def test_voc_objects_in_an_element_of_their_own_and_a_second_box(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    text = f"<annotation><objects><object><name>car</name>{box}{box}</object></objects></annotation>"
+    labels = labels_of(opened(tmp_path, {"a.xml": text}), "a", size=(20, 20))
+    assert labels is not None
+    assert [each.category for each in labels.annotations] == ["car"]
+    assert labels.problems == ("object[0] has several bndbox: the first is kept",)
+
+
 def test_a_bad_part_of_a_person_costs_itself_alone(tmp_path: Path) -> None:
     for name, part in {"flat": "<bndbox><xmin>5</xmin></bndbox>", "none": ""}.items():
         text = VOC.format(left=11).replace("</part>", f"</part><part><name>hand</name>{part}</part>")
@@ -250,6 +278,15 @@ def test_coco_files_of_several_kinds_are_put_together(tmp_path: Path) -> None:
     train = labels_of(table, "train2017/a")
     assert train is not None
     assert train.annotations[0].bbox == (9, 9, 9, 9)
+
+
+def test_coco_pictures_that_share_an_id_are_refused(tmp_path: Path) -> None:
+    box = {"id": 1, "image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    tree = coco([box]) | {"images": [{"id": 0, "file_name": name} for name in ("a.jpg", "b.jpg")]}
+    with pytest.raises(InputError, match=r"several pictures have the id 0 \(a.jpg, b.jpg\)"):
+        opened(tmp_path / "one", {"l.json": tree})
+    # without annotations there is nothing to mistake
+    opened(tmp_path / "two", {"l.json": tree | {"annotations": []}})
 
 
 def test_coco_files_that_contradict_each_other_are_an_error(tmp_path: Path) -> None:

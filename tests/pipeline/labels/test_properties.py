@@ -105,7 +105,7 @@ WRITERS: dict[str, tuple[FormatName, Callable[[list[Box]], str]]] = {
 
 def read(name: str, found: list[Box], size: tuple[int, int] = (W, H)) -> Labels:
     format, write = WRITERS[name]
-    return FORMATS[format].parse(write(found), size, TableInfo(format, 1, [], (), {}, ()))
+    return FORMATS[format].parse(write(found), size, TableInfo(format, 1, [], (), (), {}, ()))
 
 
 flat_or_not = st.builds(lambda box, w, h: (*box[:2], box[2] * w, box[3] * h), boxes, st.booleans(), st.booleans())

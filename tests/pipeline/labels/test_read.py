@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from methods.errors import BadSample, InputError
 from pipeline import labels
 from pipeline.labels import rle
+from pipeline.labels.source import TableSource, open_table
 from tests.support.label_files import labels_of, table_of
 
 MASK = np.zeros((60, 80), np.uint8)
@@ -168,6 +169,41 @@ def coco_of(tmp_path: Path, *names: str) -> labels.LabelTable:
 def which(table: labels.LabelTable, *names: str) -> int | None:
     found = labels_of(table, *names)
     return None if found is None else (found.width or 0) - 1
+
+
+@pytest.mark.parametrize(
+    ("format", "files", "classes"),
+    [
+        ("coco", {"l.json": json.dumps(COCO)}, ("car", "person")),
+        (
+            "bdd100k",
+            {"l.json": '[{"name": "a.jpg", "labels": [{"category": "bus"}, 3]}, {"name": "b.jpg", "labels": null}]'},
+            ("bus",),
+        ),
+        (
+            "bdd100k",
+            {"a.json": '{"name": "a", "attributes": {}, "frames": [{"objects": [{"category": "car"}]}]}'},
+            ("car",),
+        ),
+        ("yolo", {"labels/a.txt": "0 0.5 0.5 0.1 0.1\n", "data.yaml": "names: [car, bus]"}, ("bus", "car")),
+        ("yolo", {"labels/a.txt": "0 0.5 0.5 0.1 0.1\n"}, ()),
+        ("voc", {"a.xml": "<annotation><object><name> a &amp; b</name></object></annotation>"}, ("a & b",)),
+        ("kitti", {"a.txt": "Tram 0 0 0 1 2 30 40 1 1 1 0 0 0 0\nshort\n"}, ("Tram",)),
+        (
+            "openimages",
+            {"b.csv": "ImageID,LabelName\na,/m/1\na,/m/2\n", "class-descriptions.csv": "/m/1,Car\n"},
+            ("/m/2", "Car"),
+        ),
+    ],
+)
+def test_a_table_knows_the_classes_of_its_labels(
+    tmp_path: Path, format: Any, files: dict[str, str], classes: tuple[str, ...]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    table = open_table(TableSource(str(tmp_path), format))
+    assert table.info.classes == classes
 
 
 def test_look_up(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from methods.counting import counted, does
 from methods.errors import InputError
 from methods.nn.detection.base import Detections
 from methods.nn.detection.load import load_detector
@@ -24,18 +25,17 @@ from tests.support.labelled import write_labelled
 
 
 class Pixels:
-    """Finds one vehicle where a picture is dark on the whole, and one boat where it is bright."""
+    """Finds one vehicle where a picture is dark on the whole, else a person and a boat, which no label has."""
 
     classes = ("person", "boat", "véhicule 車")
     aliases: dict[str, str] = {}  # noqa: RUF012
 
     def detect(self, pictures: list[np.ndarray], score: float) -> list[Detections]:
         dark = [each.mean() < 128 for each in pictures]
-        boxes = [(0, 0, 64, 48) if found else (70, 70, 90, 90) for found in dark]
-        return [
-            Detections(np.array([box], float), np.array([0.9]), ("véhicule 車" if found else "boat",))
-            for box, found in zip(boxes, dark, strict=True)
-        ]
+        car = Detections(np.array([(0.0, 0, 64, 48)]), np.array([0.9]), ("véhicule 車",))
+        corners = np.array([(70.0, 70, 90, 90), (100, 70, 120, 90)])
+        others = Detections(corners, np.array([0.9, 0.8]), ("person", "boat"))
+        return [car if each else others for each in dark]
 
 
 @pytest.fixture
@@ -71,11 +71,15 @@ def test_what_the_detector_says_stands_in_the_index(tmp_path: Path, detector: st
     assert sum(table["invented"].values()) == sum(map(len, drawn))
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"| `véhicule 車` | {table['classes']['véhicule 車']['boxes']} |" in card
-    assert f"{sum(table['invented'].values())} were invented" in card
+    invented = sum(table["invented"].values())
+    assert f"{invented} {does(invented, 'was/were')} invented" in card
     assert "gives a score of 0.3 or more" in card
     page = (tmp_path / "out" / "report" / "index.html").read_text()
     assert "Do the labels hold" in page
     assert "detector.safetensors looked at source and output" in page
+    # what the check found is no attribute of the source
+    assert "sceneshift.invented of the source" not in page
+    assert "<dt>labels.invented</dt><dd>0</dd>" in page or "<dt>labels.invented</dt><dd>1</dd>" in page
 
 
 def test_a_filter_on_the_check_does_not_hide_what_it_dropped(tmp_path: Path, detector: str) -> None:
@@ -86,9 +90,56 @@ def test_a_filter_on_the_check_does_not_hide_what_it_dropped(tmp_path: Path, det
     assert lost > 0
     table = outcome.summary.label_check
     assert table["filtered"]["lost"] + table["filtered"]["class_changed"] == lost
-    said = f"In those that a filter dropped, {lost:.0f} of {seen:.0f} objects"
+    said = f"In those that a filter dropped, {lost:.0f} of {counted(int(seen), 'object')}"
     for file in ("README.md", "report/index.html"):
         assert said in (tmp_path / "out" / file).read_text()
+
+
+def test_what_is_not_compared_is_said_by_class(tmp_path: Path, detector: str) -> None:
+    outcome, _ = checked(tmp_path, detector, method__name="invert")
+    found = outcome.summary.label_check["uncompared"]
+    assert set(found) == {"boat"}
+    assert "boat" not in outcome.summary.label_check["invented"]
+    are = does(found["boat"], "is/are")
+    said = f"{counted(found['boat'], 'object')} found in the output alone {are} of classes that are not compared"
+    compared = "Compared are person, unused, véhicule 車, as far as the detector knows them"
+    for file in ("README.md", "report/index.html"):
+        text = (tmp_path / "out" / file).read_text()
+        assert said in text
+        assert f"boat ({found['boat']})" in text
+        assert compared in text
+    assert not [note for note in outcome.job.notes if "labels.check" in note]
+
+
+def test_classes_restrict_the_check(tmp_path: Path, detector: str) -> None:
+    folder, labels = write_labelled(tmp_path / "in")
+    check = {"detector": detector, "classes": ["person"]}
+    source = {"uri": str(labels), "check": check}
+    table = run_job(job(folder, tmp_path / "out", source__labels=source), local=True).summary.label_check
+    assert table is not None
+    assert table["classes"]["véhicule 車"]["unchecked"] == {"left out": table["classes"]["véhicule 車"]["boxes"]}
+    assert "of classes that labels.check.classes leaves out" in (tmp_path / "out" / "README.md").read_text()
+    source["check"] = check | {"classes": ["persn"]}
+    with pytest.raises(InputError, match=r"labels.check.classes: the labels have no 'persn': did you mean 'person'"):
+        run_job(job(folder, tmp_path / "other", source__labels=source), local=True)
+
+
+def test_labels_and_a_detector_without_a_common_class_are_refused(tmp_path: Path) -> None:
+    small = SmallDetector(("boat", "person"), {}, 8, 64)
+    own = str(small.save(tmp_path / "own.safetensors", small.state_dict(), {}))
+    folder, labels = write_labelled(tmp_path / "in")
+    document = json.loads(labels.read_text())
+    document["categories"] = [each | {"name": f"x{each['id']}"} for each in document["categories"]]
+    labels.write_text(json.dumps(document))
+    source: dict[str, Any] = {"uri": str(labels), "check": {"detector": own}}
+    with pytest.raises(InputError, match=r"none of the labels' classes \(x3, x44, x7\), but boat, person") as error:
+        run_job(job(folder, tmp_path / "out", source__labels=source), local=True)
+    assert "\n" not in str(error.value)
+    source["check"] |= {"map": {"x3": "person"}}
+    run_job(job(folder, tmp_path / "out", source__labels=source), local=True)
+    source["check"] = {"detector": own, "classes": ["x7"]}
+    with pytest.raises(InputError, match=r"labels.check.classes: the detector knows no 'x7': known: boat, person"):
+        run_job(job(folder, tmp_path / "other", source__labels=source), local=True)
 
 
 def test_lost_boxes_are_flagged_on_request_and_never_dropped(tmp_path: Path, detector: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lpips as reference_lpips
 import numpy as np
@@ -21,7 +22,7 @@ from torchvision import transforms
 
 from methods.errors import InputError
 from pipeline import metrics
-from pipeline.metrics import Pictures
+from pipeline.metrics import Pictures, lpips_levels
 
 
 def picture(seed: int, size: tuple[int, int] = (80, 64), detail: int = 9) -> np.ndarray:
@@ -75,6 +76,36 @@ def test_lpips_of_pictures_of_other_sizes_stands_alone(offline: None, tmp_path: 
         alone = metric.measure(Pictures([sources[number]], [outputs[number]], [None])).values["lpips"]
         assert together[number] == alone[0]
     assert math.isnan(together[3])
+
+
+@pytest.mark.parametrize("most", [None, 0], ids=["kept", "no room"])
+def test_lpips_looks_at_the_sources_once_for_all_targets(
+    offline: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
+) -> None:
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / "net.pth")
+    heads = Path(reference_lpips.__file__).parent / "weights" / "v0.1" / "squeeze.pth"
+    entry = {"lpips": {"network": "squeeze", "weights": str(tmp_path / "net.pth"), "heads": str(heads)}}
+    first, second = (metrics.build([entry])[0] for _ in range(2))
+    shared = cast("Any", first).load()
+    assert cast("Any", second).load() is shared
+    if most is not None:
+        monkeypatch.setattr(lpips_levels, "MOST_BYTES", most)
+    seen: list[int] = []
+    levels_of = shared.network.levels_of
+    monkeypatch.setattr(shared.network, "levels_of", lambda batch: seen.append(len(batch)) or levels_of(batch))
+    sources = [picture(0), picture(1)]
+    values = [
+        metric.measure(Pictures(sources, [each // part for each in sources], [None] * 2)).values["lpips_squeeze"]
+        for metric, part in ((first, 2), (second, 3))
+    ]
+    assert sum(seen) == (6 if most is None else 8)
+    # what is asked for again is what was made of it alone
+    alone = first.measure(Pictures([sources[1].copy()], [sources[1] // 3], [None])).values["lpips_squeeze"]
+    assert values[1][1] == alone[0]
+    assert values[0] != values[1]
+    del sources
+    gc.collect()
+    assert (len(shared._kept), shared._bytes) == (0, 0)
 
 
 def test_weights_of_another_network_are_refused_before_the_first_picture(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pipeline.metrics.kernel_distance import gaussian, mmd, polynomial
 from pipeline.metrics.kid_efflite0 import kid
 from pipeline.metrics.reference import Statistics
 from pipeline.metrics.set_features import chosen, rank
+from pipeline.metrics.set_params import InceptionParams
 from tests.support.datasets import picture
 
 
@@ -211,10 +212,11 @@ def test_files_of_statistics_keep_what_they_hold_and_refuse_what_they_do_not(tmp
     assert data == made.to_bytes()
     read = Statistics.from_bytes(data, "night.npz")
     assert (read.source, read.pictures) == ("night", 5)
-    assert np.array_equal(read.of("inception", "sha256:1", 3, "night.npz", "fid"), rows[:3])
-    for name, network in (("inception", "sha256:2"), ("inception_clean", "sha256:1")):
+    params = InceptionParams(network=str(tmp_path / "none.pth"), sample=3)
+    assert np.array_equal(read.of(params, "sha256:1", "night.npz", "fid"), rows[:3])
+    for change, network in (({}, "sha256:2"), ({"resize": "clean"}, "sha256:1")):
         with pytest.raises(InputError, match=r"no features for metric 'fid' by the same network.*sceneshift stats"):
-            read.of(name, network, 3, "night.npz", "fid")
+            read.of(params.model_copy(update=change), network, "night.npz", "fid")
     for broken in (b"", b"PK", data[:50]):
         with pytest.raises(InputError, match=r"night\.npz: damaged, or no statistics of a dataset"):
             Statistics.from_bytes(broken, "night.npz")

@@ -16,12 +16,14 @@ from PIL import Image
 from jobs.commands.stats import stats_command
 from jobs.console import Console
 from methods.errors import InputError
-from pipeline.metrics import Pictures
+from pipeline.metrics import Pictures, build
 from pipeline.metrics.reference import Statistics
 from pipeline.metrics.set_features import rank
 from pipeline.output.finalise import finalise
 from pipeline.output.set_figures import StoredFeatures
+from pipeline.output.statistics import dataset_statistics
 from pipeline.run.driver import run_job
+from pipeline.spec import SourceSpec
 from tests.support.datasets import encoded, picture
 from tests.support.jobs import job
 
@@ -131,6 +133,26 @@ def test_a_dataset_and_its_statistics_are_the_same_reference(
     assert finalise(second.job, complete=True).dataset == found
 
 
+@pytest.mark.parametrize(("size", "said"), [((96, 64), True), ((60, 40), False)])
+def test_a_reference_of_pictures_of_another_size_is_said(
+    tmp_path: Path, weights: str, pictures: Callable[[str, range], Path], size: tuple[int, int], said: bool
+) -> None:
+    """Of 48x32 pixels are those of the output; three pictures are few besides, whichever side has them."""
+    other = tmp_path / "other"
+    other.mkdir()
+    for seed in range(3):
+        (other / f"{seed}.png").write_bytes(encoded(picture(seed, size), "PNG"))
+    kept = dataset_statistics(SourceSpec(uri=str(other)), build([entry(weights)]), {weights: "sha256:1"})
+    assert kept.side is not None
+    assert kept.side == pytest.approx((size[0] * size[1]) ** 0.5)
+    assert Statistics.from_bytes(kept.to_bytes(), "x").side == kept.side
+    changes: dict[str, Any] = {"metrics": [entry(weights)], "metrics_reference": {"uri": str(other)}}
+    notes = run_job(job(pictures("in", range(6)), tmp_path / "out", **changes), local=True).warnings
+    middle = f"are about {kept.side:,.0f} pixels a side, those of the output 39"
+    assert any(middle in line for line in notes) == said
+    assert any("of 3 pictures says little" in line for line in notes)
+
+
 def test_a_reference_that_cannot_serve_is_refused_before_the_work(
     tmp_path: Path, weights: str, pictures: Callable[[str, range], Path]
 ) -> None:
@@ -198,4 +220,4 @@ def test_pictures_that_statistics_leave_out_are_counted(tmp_path: Path, weights:
     assert stats_command(Console(True), str(source), str(tmp_path / "s.npz"), wanted, "cpu") == 0
     shown = capsys.readouterr()
     assert json.loads(shown.out)["unreadable"] == 1
-    assert "1 pictures that were looked at cannot be read" in shown.err
+    assert "1 picture cannot be read" in shown.err

@@ -18,9 +18,11 @@ import pytest
 from PIL import Image
 
 from pipeline import quantity
-from pipeline.job_record import stored_job
+from pipeline.job_record import JobRecord, stored_job
 from pipeline.output.report import originals, write_report
+from pipeline.output.report.ceiling import Ceiling
 from pipeline.output.report.originals import read_originals
+from pipeline.output.report.speed import run_speeds
 from pipeline.output.summary import RunSummary
 from pipeline.run.driver import run_job
 from pipeline.runlog import read_runs
@@ -198,7 +200,7 @@ def test_an_interrupted_job_says_so(tmp_path):
     out = make(tmp_path)
     assert "not finished" not in again(out).text
     next((out / "index").glob("*.parquet")).unlink()
-    assert "1 of 4 shards are not committed" in again(out).text
+    assert "1 of 4 shards is not committed" in again(out).text
 
 
 def test_without_source_the_output_is_shown_alone(tmp_path):
@@ -360,6 +362,34 @@ def test_admission_and_cost_are_on_the_page(tmp_path, out):
     seconds = max(row["committed"] for row in runs) - min(row["started"] for row in runs)
     workers = len({row["worker"] for row in runs})
     assert f"{quantity.measured(workers * seconds * 1000 / 18 / 1000)} in money" in text
+
+
+def test_the_speed_of_light_is_on_the_page(out):
+    table = read_runs(Store(str(out)))
+    assert "not known: no operations of the method are counted in this run" in " ".join(again(out).text.split())
+    columns = table.schema.names
+    for device, said in (("NVIDIA H100 PCIe", "at most on 1 x H100 PCIe"), ("cpu", "no ceiling is known of a CPU")):
+        known = table.set_column(columns.index("device"), "device", pa.array([device] * table.num_rows))
+        known = known.set_column(columns.index("operations"), "operations", pa.array([10**9] * table.num_rows))
+        (speed,) = run_speeds(known)
+        most = Ceiling.of(speed, "float32", 1).most
+        text = " ".join(again(out, runs=known, record=with_gpus(out, 1)).text.split())
+        line = text[text.index("Speed of light") :]
+        assert said in line
+        assert f"made {quantity.measured(speed.mean)} images/s" in line
+        assert f"the method alone {quantity.measured(speed.unhindered)}" in line
+        assert "1.000 GFLOP" in line
+        if most is not None:
+            assert f"leave {quantity.measured(most)} at most" in line
+            assert f"reached {quantity.share(speed.mean, most)} of that" in line
+
+
+def with_gpus(out: Path, gpus: float) -> JobRecord:
+    """An output's record, of workers with so many GPUs."""
+    record = stored_job(Store(str(out)))
+    assert record is not None
+    compute = record.spec.compute.model_copy(update={"gpus": gpus})
+    return record.model_copy(update={"spec": record.spec.model_copy(update={"compute": compute})})
 
 
 def test_machines_are_listed_where_there_are_several(out):

@@ -11,10 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import quantity
-from pipeline.output.report.choose import SPREAD, SPREAD_SHARDS, choose
+from pipeline.devices import DEVICES
+from pipeline.output.report.ceiling import Ceiling
+from pipeline.output.report.choose import INVENTED, MOST_INVENTED, SPREAD, SPREAD_SHARDS, choose
 from pipeline.output.report.plots import histogram, rate, spans, ticks
 from pipeline.output.report.reasons import reasons
-from pipeline.output.report.speed import NodeSpan, idle_seconds, node_spans, rates, run_speeds, seconds_by_worker
+from pipeline.output.report.speed import (
+    NodeSpan,
+    RunSpeed,
+    idle_seconds,
+    node_spans,
+    rates,
+    run_speeds,
+    seconds_by_worker,
+)
 
 
 def table(statuses: list[str], shards: list[int], values: list[float | None]) -> pa.Table:
@@ -57,6 +67,22 @@ def test_chosen_samples_are_few_ok_and_different(rows, count):
     )
     rejected = [choice for choice in chosen if "rejected" in choice.groups]
     assert len(rejected) == (min(8, len(rows) - len(good)) if count else 0)
+
+
+def test_what_was_invented_has_a_gallery_however_many_metrics_there_are():
+    """The most first; pictures without any are in none."""
+    invented = [0.0, 2.0, None, 1.0, 5.0, 3.0]
+    rows = table(["ok"] * 5 + ["filtered"], [0] * 6, [1.0] * 6)
+    names = [f"metric.m{n}" for n in range(6)]
+    for name in names:
+        rows = rows.append_column(name, pa.array([1.0] * 6))
+    rows = rows.append_column(INVENTED, pa.array(invented, pa.float64()))
+    found = choose(rows, 24, [*names, INVENTED])
+    shown = {each.row["key"] for each in found if MOST_INVENTED in each.groups}
+    assert shown == {"k0001", "k0003", "k0004"}
+    assert not [each for each in found if "low:labels.invented" in each.groups]
+    few = [each.row["key"] for each in choose(rows, 6, [INVENTED]) if MOST_INVENTED in each.groups]
+    assert few == ["k0004"]
 
 
 def test_the_spread_reaches_from_end_to_end():
@@ -134,7 +160,8 @@ def runs() -> pa.Table:
         for n in range(6)
     ]
     same = {"source": "x", "translated": 0.0, "ok": 3, "filtered": 1, "rejected": 0, "device_seconds": 0.5}
-    return pa.Table.from_pylist([row | same | {"bytes_in": 10, "bytes_out": 20} for row in rows])
+    more = {"bytes_in": 10, "bytes_out": 20, "device": "NVIDIA H100 80GB HBM3", "operations": None}
+    return pa.Table.from_pylist([row | same | more for row in rows])
 
 
 def test_runs_are_told_apart():
@@ -150,6 +177,50 @@ def test_runs_are_told_apart():
 def test_the_method_alone_is_as_fast_as_its_devices():
     first, _ = run_speeds(runs())
     assert first.unhindered == 24 * 3 / 3.0
+
+
+def counted(*devices: str | None) -> RunSpeed:
+    """Run a, whose workers w0, w1, ... have these devices; each of them counted 2 TFLOP a picture at its end."""
+    rows = [row for row in runs().to_pylist() if row["run"] == "a" and int(row["worker"][1:]) < len(devices)]
+    for number, row in enumerate(rows):
+        row["device"] = devices[int(row["worker"][1:])]
+        row["operations"] = 2 * 10**12 if number >= len(devices) else None
+    (speed,) = run_speeds(pa.Table.from_pylist(rows))
+    return speed
+
+
+def test_a_ceiling_is_what_data_sheets_say_over_what_was_counted():
+    h100, l4 = DEVICES["H100"], DEVICES["L4"]
+    same = counted("NVIDIA H100 80GB HBM3", "NVIDIA H100 80GB HBM3")
+    found = Ceiling.of(same, "bfloat16", 1)
+    assert found.most == pytest.approx(2 * h100.half / 2)
+    assert found.said == f"2 x H100 ({h100.half} TFLOP/s in bfloat16, of its data sheet)"
+    # 8 images a second of its device time, at 2 TFLOP each
+    assert found.tflops == pytest.approx(16)
+    assert (found.counted, found.rate) == ("2.000 TFLOP", "16.00 TFLOP/s")
+    assert Ceiling.of(same, "float32", 1).most == pytest.approx(2 * h100.single / 2)
+    # two workers that share one
+    assert Ceiling.of(same, "float16", 0.5).most == pytest.approx(h100.half / 2)
+    both = Ceiling.of(counted("NVIDIA H100 80GB HBM3", "NVIDIA L4"), "float16", 1)
+    assert both.most == pytest.approx((h100.half + l4.half) / 2)
+    assert " and 1 x L4 (" in both.said
+
+
+@pytest.mark.parametrize(
+    ("devices", "said"),
+    [
+        (("cpu", "cpu"), "no ceiling is known of a CPU"),
+        (("NVIDIA H100 80GB HBM3", "Fox 9"), "no data sheet is known of Fox 9"),
+        ((None, "cpu"), "no data sheet is known of unnamed, cpu"),
+    ],
+)
+def test_a_ceiling_that_is_not_known_says_why(devices, said):
+    found = Ceiling.of(counted(*devices), "float32", 1)
+    assert (found.most, found.said, found.counted) == (None, said, "2.000 TFLOP")
+    first, _ = run_speeds(runs())
+    nothing = Ceiling.of(first, "float32", 1)
+    assert (nothing.most, nothing.tflops, nothing.counted) == (None, None, None)
+    assert nothing.said == "no operations of the method are counted in this run"
 
 
 def test_machines_come_and_go():

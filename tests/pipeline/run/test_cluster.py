@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from methods.errors import InputError
+from pipeline.errors import JobFailed
 from pipeline.run.cluster import Capacity, Demand, Room, capacity, open_cluster
 from tests.support.datasets import write_tars
 from tests.support.jobs import job
@@ -81,6 +83,38 @@ def test_an_address_where_nobody_is_is_refused_at_once(address, words, monkeypat
     monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("Ray tries for minutes"))
     with pytest.raises(InputError, match=words) as caught:
         open_cluster(Demand((1, 1), address=address))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_process_does_on_sigterm_stays(monkeypatch):
+    """Ray's own handler ends the process; a training would end without its checkpoint."""
+
+    def init(**options):
+        signal.signal(signal.SIGTERM, lambda *_: pytest.fail("Ray's handler"))
+
+    def ours(number, frame):
+        """Never called."""
+
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    before = signal.signal(signal.SIGTERM, ours)
+    try:
+        open_cluster(Demand((1, 1))).close()
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch):
+    def late(*_: object, **__: object) -> None:
+        raise Exception("The current node timed out during startup.\nmore")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", late)
+    with pytest.raises(JobFailed, match=r"did not start .*timed out during startup.*`run --local`") as caught:
+        open_cluster(Demand((1, 1)))
     assert "\n" not in str(caught.value)
 
 

@@ -43,7 +43,7 @@ def job_file(tmp_path: Path, out: Path, seconds: float = 0, **compute: float) ->
     return path
 
 
-@pytest.mark.parametrize("mode", ["local", "ray"])
+@pytest.mark.parametrize("mode", [pytest.param("local", marks=pytest.mark.long), "ray"])
 def test_a_killed_driver_leaves_only_whole_shards_and_a_rerun_does_the_rest(tmp_path, mode):
     write_tars(tmp_path / "in", 3, 16)
     out = tmp_path / "out"
@@ -72,6 +72,7 @@ def test_a_killed_driver_leaves_only_whole_shards_and_a_rerun_does_the_rest(tmp_
     assert read_tree(out, "data", "index") == read_tree(calm, "data", "index")
 
 
+@pytest.mark.long
 def test_a_hanging_worker_ends_the_job_and_is_named(tmp_path):
     write_tar(tmp_path / "in" / "a.tar", street_samples(["a", "b", "hang-1"]))
     driver = start(job_file(tmp_path, tmp_path / "out", stall_timeout=60))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import cast
 
 import pytest
-import torch
 import yaml
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from methods.base import Batch, Method
+from pipeline.devices import recognised
 from pipeline.run.calibrate import calibrate
-from pipeline.run.devices import recognised
 from pipeline.run.driver import run_job
 from pipeline.run.estimate import estimate
-from pipeline.run.flops import Counted
 from pipeline.run.resolving import resolve
 from pipeline.run.throughput import Throughput
 from tests.support.datasets import read_tree, write_tar, write_tars
@@ -128,20 +124,6 @@ def test_another_output_tells_the_speed(tmp_path):
     assert planned(tmp_path, "--like", str(tmp_path / "other"))["seconds"] > 0
     done = CliRunner().invoke(app, ["plan", str(tmp_path / "job.yaml"), "--like", str(tmp_path / "in")])
     assert done.exit_code == 2
-
-
-def test_operations_are_counted_as_they_are(tmp_path):
-    """A convolution of 3x3 over 8x8 pixels, 3 channels to 4, has 2 * 9 * 3 * 4 * 64 operations a picture."""
-    network = torch.nn.Conv2d(3, 4, 3, padding=1)
-
-    class Convolves:
-        def translate(self, batch: Batch) -> torch.Tensor:
-            return network(batch.inputs)
-
-    counted = Counted(cast("Method", Convolves()))
-    for pictures in (2, 3):
-        counted.translate(Batch(torch.zeros(pictures, 3, 8, 8), seeds=[0] * pictures))
-    assert counted.tflop_per_image == pytest.approx(2 * 9 * 3 * 4 * 64 / 1e12)
 
 
 def test_what_a_device_could_do(tmp_path):

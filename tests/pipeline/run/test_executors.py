@@ -35,7 +35,7 @@ def test_a_shard_that_cannot_be_committed_ends_its_file_alone(source: Path, tmp_
     spec = job(source, tmp_path / "out", output__shard_size=1)
     with monkeypatch.context() as patch:
         patch.setattr(pipeline.sink.commit, "commit", failing)
-        with pytest.raises(JobFailed, match=r"1 source files are not finished; first failure: b\.tar: .*no space left"):
+        with pytest.raises(JobFailed, match=r"1 source file is not finished; first failure: b\.tar: .*no space left"):
             run_job(spec, local=True)
     assert "b.tar-3" not in tried
     assert "c.tar-3" in tried

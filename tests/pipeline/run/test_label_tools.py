@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from methods.errors import InputError
 from pipeline.labels import TableSource, open_table
 from pipeline.run.driver import run_job
 from pipeline.sources.roots import resolve_root
-from pipeline.spec import SourceSpec
+from pipeline.spec import LabelsSpec, SourceSpec
 from tests.support.datasets import encoded, picture, write_tar
 from tests.support.jobs import index_rows, job
 from tests.support.label_files import write_files
@@ -219,10 +220,42 @@ def test_what_a_root_leaves_aside_is_said(tmp_path: Path) -> None:
     write_files(tmp_path, {**files, "training/image_3/000000.png": PNG})
     spec, said = resolve_root(SourceSpec(uri=str(tmp_path), layout="kitti"))
     assert spec.folders == ["testing/image_2", "training/image_2"]
-    assert "1 other pictures are not taken for photos (training/image_3/000000.png)" in (said or "")
+    assert "1 other picture is not taken for photos (training/image_3/000000.png)" in (said or "")
     (tmp_path / "training/label_2/000000.txt").unlink()
     with pytest.raises(InputError, match="not laid out as kitti: it needs image_2/ and label_2/"):
         resolve_root(SourceSpec(uri=str(tmp_path), layout="kitti"))
+
+
+def test_a_format_that_is_said_is_not_overruled_by_a_root(tmp_path: Path) -> None:
+    files, _ = EXPORTS["KITTI"]
+    write_files(tmp_path, files)
+    with pytest.raises(InputError, match=r"laid out with kitti labels, but source\.labels\.format says coco"):
+        resolve_root(SourceSpec(uri=str(tmp_path), labels=LabelsSpec(format="coco")))
+    own = LabelsSpec(format="coco", uri=str(tmp_path / "own.json"))
+    spec, _ = resolve_root(SourceSpec(uri=str(tmp_path), layout="kitti", labels=own))
+    assert (spec.labels.uri, spec.labels.format) == (own.uri, "coco")
+
+
+def test_a_format_that_is_said_is_read_though_the_texts_do_not_look_like_it(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", {"a.png": PNG, "a.txt": f"{LINE}\nfoo\n", "b.png": PNG, "c.png": PNG})
+    spec = job(tmp_path / "in", tmp_path / "out", source__labels={"format": "yolo"})
+    outcome = run_job(spec, local=True)
+    assert outcome.summary.labels["annotations"] == 1
+    assert any("1 annotation, or parts of them, could not be used" in line for line in outcome.warnings)
+
+
+@pytest.mark.parametrize("format", ["yolo", "voc", "openimages", "coco"])
+def test_a_format_that_is_said_and_nowhere_found_is_no_silence(tmp_path: Path, format: str) -> None:
+    write_tar(tmp_path / "in/0.tar", {"a": {"png": PNG}})
+    write_files(tmp_path / "loose", {"a.png": PNG})
+    for source in ("in", "loose"):
+        spec = job(tmp_path / source, tmp_path / f"out-{source}", source__labels={"format": format})
+        said = f"labels.format says {format}, but no such labels were found"
+        if format == "coco":
+            assert any(said in line for line in run_job(spec, local=True).warnings)
+        else:
+            with pytest.raises(InputError, match=said):
+                run_job(spec, local=True)
 
 
 def test_class_names_beside_labels_are_not_called_unread(tmp_path: Path) -> None:
@@ -241,6 +274,17 @@ def test_labels_that_nothing_reads_are_said(tmp_path: Path, text: str, format: s
     assert [line for line in said if f"'{member}' of a looks like {format} labels, but {role}" in line]
 
 
+def test_labels_that_begin_late_are_counted(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {f"{n:03d}.png": PNG for n in range(60)}
+    files |= {f"{n:03d}.txt": "a street" if n < 50 else LINE for n in range(60)}
+    write_files(tmp_path / "in", files)
+    outcome = run_job(job(tmp_path / "in", tmp_path / "out", variants=2, output__shard_size=30), local=True)
+    (found,) = [each for each in outcome.findings if each.kind == "labels"]
+    assert (found.name, found.count, found.examples) == ("txt", 10, ("050", "051", "052"))
+    assert found.reason.startswith("looks like yolo labels, but is taken for the caption")
+    assert "| labels `txt` | 10 | `050`, `051`, `052` | looks like yolo" in (tmp_path / "out/README.md").read_text()
+
+
 def test_captions_beside_pictures_stay_captions(tmp_path: Path) -> None:
     write_files(tmp_path / "in", {"a.png": PNG, "a.txt": "2 cars at 0.5 to 0.7 miles", "b.png": PNG, "b.txt": "1 2"})
     outcome = run_job(job(tmp_path / "in", tmp_path / "out"), local=True)
@@ -253,3 +297,37 @@ def test_labels_of_a_second_format_in_one_folder_are_said(tmp_path: Path) -> Non
     said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
     assert [line for line in said if "'xml' of b/b looks like voc labels" in line]
     assert not [line for line in said if "looks like yolo" in line]
+
+
+LABELME = (
+    '{"version": "5.4", "flags": {}, "shapes": [{"label": "car", "points": [[1, 1], [9, 9]], "shape_type": "rectangle"'
+    '}], "imagePath": "a.png", "imageData": null, "imageHeight": 64, "imageWidth": 96}'
+)
+SUPERVISELY = (
+    '{"description": "", "tags": [], "size": {"height": 64, "width": 96}, "objects": [{"id": 1, "classTitle": "car", '
+    '"geometryType": "rectangle", "points": {"exterior": [[1, 1], [9, 9]], "interior": []}}]}'
+)
+
+
+@pytest.mark.parametrize(("text", "tool"), [(LABELME, "LabelMe"), (SUPERVISELY, "Supervisely")])
+def test_labels_of_a_tool_that_is_not_read_are_said(tmp_path: Path, text: str, tool: str) -> None:
+    write_files(tmp_path / "in", {"a.png": PNG, "a.json": text, "b.png": PNG, "b.json": '{"camera": "left"}'})
+    said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
+    assert len(said) == 1
+    assert f"'json' of a looks like {tool} labels, but passes through unchanged" in said[0]
+    assert "export them as COCO and name that file with source.labels.uri" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "named", "left"), [("train/_annotations.coco.json", False, ()), ("labels.json", True, ("notes.json",))]
+)
+def test_label_files_among_the_pictures_are_not_called_unread(
+    tmp_path: Path, place: str, named: bool, left: tuple[str, ...]
+) -> None:
+    """Roboflow's export has each split's COCO file beside its pictures; another may be named by its address."""
+    files = {"train/frame_000000.PNG": PNG, place: json.dumps(CVAT_COCO)} | dict.fromkeys(left, "{}")
+    write_files(tmp_path / "in", files)
+    changes = {"source__labels__uri": str(tmp_path / "in" / place)} if named else {}
+    outcome = run_job(job(tmp_path / "in", tmp_path / "out", **changes), local=True)
+    assert [row["labels"] is not None for row in index_rows(tmp_path / "out")] == [True]
+    assert [name for each in outcome.findings if each.kind == "file" for name in each.examples] == list(left)

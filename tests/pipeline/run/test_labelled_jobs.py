@@ -86,7 +86,7 @@ def test_one_box_outside_among_good_ones_is_left_out_and_named(tmp_path):
     (problem,) = rows["a"]["label_problems"]
     assert "lies outside the picture of 48x32" in problem
     assert outcome.summary.labels["left_out"] == 1
-    assert any("1 annotations" in warning and "(a)" in warning for warning in outcome.warnings)
+    assert any("1 annotation," in warning and "(a)" in warning for warning in outcome.warnings)
 
 
 def test_a_folder_of_one_json_per_picture(tmp_path):
@@ -118,12 +118,12 @@ def test_labels_that_match_nothing_are_said_and_with_required_an_error(tmp_path)
     document = coco([box(0)], "val_a.png", "val_b.png")
     write_files(tmp_path, {"data/train_a.png": photo(), "labels.json": document})
     with pytest.raises(
-        InputError, match=r"1 of the pictures \(train_a\) have no labels.*val_a\.png, val_b\.png.*required"
+        InputError, match=r"1 of the pictures \(train_a\) has no labels.*val_a\.png, val_b\.png.*required"
     ):
         run(tmp_path, labelled(tmp_path, required=True))
     assert not (tmp_path / "out").exists()
     outcome, _ = run(tmp_path, labelled(tmp_path))
-    assert any("(train_a) have no labels" in warning for warning in outcome.warnings)
+    assert any("(train_a) has no labels" in warning for warning in outcome.warnings)
     counted = outcome.summary.labels
     assert (counted["pictures"], counted["without"], counted["without_names"]) == (0, 1, ["train_a"])
     assert (counted["unmatched"], counted["unmatched_names"]) == (2, ["val_a.png", "val_b.png"])
@@ -258,6 +258,7 @@ def test_labels_say_what_the_translation_made(tmp_path):
 
 def test_every_preset_that_changes_the_light_or_the_weather_says_so():
     import methods
+    from methods import registry
 
     presets = methods.info("cyclegan_turbo").presets
     assert {name: dict(preset.labels) for name, preset in presets.items()} == {
@@ -268,6 +269,17 @@ def test_every_preset_that_changes_the_light_or_the_weather_says_so():
         "street_day_to_night": {"timeofday": "night"},
         "street_night_to_day": {"timeofday": "daytime"},
     }
+    # of whatever method: the last word of its name that is a time of day or a weather is what its pictures show
+    words = {"night": "night", "day": "daytime", "clear": "clear", "fog": "foggy", "snow": "snowy"}
+    words |= {"rain": "rainy", "rainy": "rainy"}
+    seen = set()
+    for method, info in registry.registered().items():
+        for name, preset in info.presets.items():
+            said = [words[part] for part in name.split("_") if part in words]
+            if said and info.implementation.startswith("methods."):
+                assert list(preset.labels.values()) == said[-1:], (method, name)
+                seen.add(method)
+    assert seen >= {"cyclegan_turbo", "pix2pix_zero", "diffuseit", "asyrp"}
 
 
 def test_a_column_that_the_translation_makes_untrue_is_named(tmp_path):

@@ -30,14 +30,14 @@ class TwoNodes:
     caches: tuple[Path, Path]
 
 
-@pytest.fixture
-def two_nodes(tmp_path: Path) -> Iterator[TwoNodes]:
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
     import ray
     from ray.cluster_utils import Cluster
 
     # The shared cluster of this test process, if it has one: all tests that need it come first.
     ray.shutdown()
-    caches = (tmp_path / "cache-a", tmp_path / "cache-b")
+    caches = (tmp_path_factory.mktemp("cache-a"), tmp_path_factory.mktemp("cache-b"))
     cluster = Cluster()
     for folder in caches:
         variables = {"SCENESHIFT_CACHE": str(folder)}

@@ -78,7 +78,7 @@ def test_poison_that_kills_its_process_becomes_a_rejected_row(tmp_path):
     assert outcome.progress.losses.crashes >= 2
     assert outcome.progress.losses.preemptions == 0
     searched = [line for line in said if line.startswith("searching")]
-    assert "1 culprits found" in searched[-1]
+    assert "1 culprit found" in searched[-1]
     assert "searching 3 shards" not in searched[-1]
     rows = {row["key"]: row for row in index_rows(tmp_path / "out")}
     assert len(rows) == 18
@@ -86,6 +86,7 @@ def test_poison_that_kills_its_process_becomes_a_rejected_row(tmp_path):
     assert bad == {"die-1": ("translate", "killed_worker")}
 
 
+@pytest.mark.long
 def test_a_process_that_dies_once_is_simply_tried_again(tmp_path):
     (tmp_path / "marks").mkdir()
     write_tar(tmp_path / "in" / "a.tar", street_samples(["a", "die-once", "b"]))

@@ -119,10 +119,10 @@ def test_what_another_driver_did_in_between_is_seen_under_the_lock(tmp_path, mon
     spec = job(tmp_path / "in", tmp_path / "out")
     real = driver.check_labels
 
-    def while_the_other_works(ready, plan):
+    def while_the_other_works(*given):
         monkeypatch.setattr(driver, "check_labels", real)
         assert run_job(spec, local=True).state == "done"
-        return real(ready, plan)
+        return real(*given)
 
     monkeypatch.setattr(driver, "check_labels", while_the_other_works)
     outcome = run_job(spec, local=True)

@@ -16,6 +16,7 @@ from methods.errors import InputError
 from methods.plugins import implementation
 from pipeline.errors import JobFailed
 from pipeline.run.driver import run_job
+from pipeline.translate.operations import ENOUGH
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_parquet, write_tar, write_tars
 from tests.support.jobs import data_rows, index_rows, job
 
@@ -154,7 +155,8 @@ def test_a_batch_that_does_not_fit_is_halved_once(tmp_path, monkeypatch):
     monkeypatch.setattr(invert, "translate", limited)
     outcome = run_job(job(tmp_path / "in", tmp_path / "small", compute__batch_size=8), local=True)
     assert outcome.summary.rows.ok == 24
-    assert tried == [8, 4, *[2] * 12]
+    # one picture alone: its operations are counted
+    assert tried == [8, 4, *[2] * (ENOUGH // 2), 1, *[2] * (12 - ENOUGH // 2)]
     assert read_tree(tmp_path / "small", "data") == read_tree(tmp_path / "out", "data")
     [log] = (tmp_path / "small" / "_sceneshift" / "logs").glob("*/driver.log")
     assert "going on with batches of 2" in log.read_text()

@@ -88,6 +88,24 @@ def test_each_target_has_the_bytes_of_its_own_job(
     assert [each.state for each in again.values()] == ["nothing_to_do"] * 3
 
 
+def test_metrics_look_at_the_source_once_for_all_targets(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is resized, and where targets have other metrics beside; values are those of separate jobs."""
+    from pipeline.metrics import structure
+
+    targets = {"plain": {}, "night": {"method": {"preset": "night"}}, "more": {"metrics": ["psnr", "structure"]}}
+    spec = spec_of(tmp_path, targets=targets, metrics=["structure"])
+    wanted = separate(spec, tmp_path)
+    seen: list[int] = []
+    measured = structure.self_similarity
+    monkeypatch.setattr(structure, "self_similarity", lambda pixels: seen.append(1) or measured(pixels))
+    run_targets(spec)
+    assert {name: made(tmp_path / "out" / name) for name in targets} == wanted
+    # 20 sources, and 20 outputs of each target
+    assert len(seen) == 20 + 3 * 20
+
+
 def test_what_was_interrupted_goes_on(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = spec_of(tmp_path)
     wanted = separate(spec, tmp_path)

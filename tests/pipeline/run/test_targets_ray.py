@@ -20,7 +20,7 @@ from pipeline.run.targets import run_targets
 from pipeline.spec import JobSpec
 from pipeline.storage import Store
 from pipeline.targets import target_jobs
-from tests.support.datasets import encoded, picture, read_tree, write_tar, write_tars
+from tests.support.datasets import encoded, index_parts, picture, read_tree, write_tar, write_tars
 from tests.support.jobs import job
 
 TARGETS: dict[str, Any] = {"a": {}, "b": {"method": {"name": "noisy"}}, "c": {"method": {"preset": "night"}}}
@@ -40,7 +40,7 @@ def separate(spec: JobSpec, folder: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(420)
 @pytest.mark.usefixtures("ray_cluster")
 def test_on_ray_a_worker_that_dies_costs_the_other_targets_nothing(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_driver_killed_in_the_middle_is_gone_on_with(tmp_path: Path) -> None:
         while time.monotonic() < deadline and run.poll() is None and len(made(tmp_path / "out" / "slow")) < 4:
             time.sleep(0.02)
         os.killpg(run.pid, signal.SIGKILL)
-    committed = {name: len(read_tree(tmp_path / "out" / name, "index")) for name in tree["targets"]}
+    committed = {name: len(index_parts(tmp_path / "out" / name)) for name in tree["targets"]}
     assert 0 < committed["slow"] < 6
     assert 0 < committed["noisy"] < 6
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import io
+import lzma
 import os
 import tarfile
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -97,3 +100,38 @@ def test_ten_bits_in_sixteen_are_in_doubt():
     Image.fromarray(np.tile(np.linspace(0, 1023, 96).astype(np.uint16), (8, 1))).save(out, "PNG")
     assert "1/16" in (codec.decode(out.getvalue()).doubt or "")
     assert codec.decode(PNG).doubt is None
+
+
+def zipped() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.jpg", JPG)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(zipped(), "zip"), (bz2.compress(JPG), "bz2"), (lzma.compress(JPG), "xz")],
+    ids=["zip", "bz2", "xz"],
+)
+def test_an_archive_that_is_called_a_tar_is_named(tmp_path, data, kind):
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(InputError, match=f"it holds {kind} data, which is not read; unpack it"):
+        samples(SourceSpec(uri=str(tmp_path)))
+
+
+def test_a_tar_of_archives_is_named(tmp_path):
+    write_tar(tmp_path / "a.tar", {"inner": {"tar": b"x"}, "other": {"zip": b"x"}})
+    with pytest.raises(InputError, match="archives inside it are not looked into"):
+        samples(SourceSpec(uri=str(tmp_path)))
+
+
+def test_rows_that_name_one_picture_say_why_it_is_taken_once(tmp_path):
+    """As in a table of boxes, one a row."""
+    (tmp_path / "a.jpg").write_bytes(JPG)
+    (tmp_path / "boxes.csv").write_text("filename,class,xmin\na.jpg,car,1\na.jpg,bus,2\n")
+    first, second = (sample.problem for sample in samples(SourceSpec(uri=str(tmp_path / "boxes.csv"))))
+    assert first is None
+    assert second is not None
+    assert second.error == "duplicate_key"
+    assert "a row for each object" in second.message

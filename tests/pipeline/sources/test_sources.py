@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import tarfile
 from collections.abc import Collection
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,6 +117,18 @@ def test_new_loose_images_form_new_groups(tmp_path):
     assert sorted(path for path in added if path.endswith(".jpg")) == ["n00.jpg", "n01.jpg", "n02.jpg"]
 
 
+def test_files_that_differ_in_letter_case_alone_are_not_lost(tmp_path):
+    samples = street_samples(["a", "b"])
+    for name in ("a.jpg", "a.JPG", "b.jpg"):
+        (tmp_path / name).write_bytes(samples[name[0]]["jpg"])
+    for name in ("b.txt", "b.TXT"):
+        (tmp_path / name).write_text(name)
+    _, (shard,) = everything(SourceSpec(uri=str(tmp_path)))
+    found = [(each.key, each.problem and each.problem.error, each.caption) for each in shard.samples]
+    assert found == [("a", None, None), ("a.jpg", "duplicate_key", None), ("b", None, "b.TXT")]
+    assert [(each.name, each.examples) for each in shard.findings] == [(".txt", ("b.txt",))]
+
+
 def test_a_key_that_comes_twice_is_refused_the_second_time(tmp_path):
     samples = street_samples(["a", "b"])
     path = write_tar(tmp_path / "a.tar", samples)
@@ -151,12 +165,101 @@ def test_a_tar_that_ends_early_keeps_what_is_whole(tmp_path, cut_at):
     assert shards[-1].last
 
 
+def two_tars(folder: Path) -> tuple[bytes, bytes]:
+    names = (["a0", "a1", "a2"], ["b0", "b1"])
+    first, second = (write_tar(folder / f"{n}.tar", street_samples(each)).read_bytes() for n, each in enumerate(names))
+    return first, second
+
+
+def header_of(data: bytes, name: str) -> int:
+    return next(at for at in range(0, len(data), 512) if data[at:].startswith(f"{name}.jpg\0".encode()))
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, b"X"), (100, b"\xff" * 60), (150, b"7"), (0, bytes(512))])
+def test_a_header_that_is_none_in_the_middle_of_a_tar_is_not_its_end(tmp_path, at, value):
+    first, _ = two_tars(tmp_path / "parts")
+    data, start = bytearray(first), header_of(first, "a2") + at
+    data[start : start + len(value)] = value
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tar").write_bytes(data)
+    _, shards = everything(SourceSpec(uri=str(tmp_path / "in")))
+    found = [(s.key, s.problem and s.problem.error) for shard in shards for s in shard.samples]
+    assert found[0] == ("a0", None)
+    assert [error for _, error in found if error] == ["truncated_archive"]
+    assert shards[-1].damaged
+
+
+def test_what_follows_the_end_mark_of_a_tar_is_read_or_said(tmp_path):
+    first, second = two_tars(tmp_path / "parts")
+    lost = bytearray(first)
+    lost[header_of(first, "a1") : header_of(first, "a2")] = bytes(header_of(first, "a2") - header_of(first, "a1"))
+    cases = {
+        "both": (first + second, "a0 a1 a2 b0 b1", None, "zeros"),
+        "packed": (gzip.compress(first) + gzip.compress(second), "a0 a1 a2 b0 b1", None, "zeros"),
+        "lost": (bytes(lost), "a0 a2", None, "zeros"),
+        "waste": (first + b"waste" * 999, "a0 a1 a2", "truncated_archive", None),
+        "crc": (gzip.compress(first)[:-8] + bytes(8), "a0 a1 a2", "truncated_archive", None),
+        "tape": (first + bytes(99 << 10), "a0 a1 a2", None, "zeros"),
+        "hole": (first + bytes(2 << 20), "a0 a1 a2", "truncated_archive", None),
+        "zeros": (bytes(99 << 10), "", "truncated_archive", "zeros"),
+    }
+    (tmp_path / "in").mkdir()
+    for name, (data, _, _, _) in cases.items():
+        (tmp_path / "in" / f"{name}.tar").write_bytes(data)
+    _, shards = everything(SourceSpec(uri=str(tmp_path / "in")))
+    for name, (_, keys, error, finding) in cases.items():
+        mine = [shard for shard in shards if shard.source == f"{name}.tar"]
+        samples = [sample for shard in mine for sample in shard.samples]
+        assert [s.key for s in samples if s.problem is None] == keys.split(), name
+        assert [s.problem.error for s in samples if s.problem] == ([error] if error else []), name
+        assert {each.name for shard in mine for each in shard.findings} == ({finding} if finding else set()), name
+
+
+def test_a_tar_without_any_data_is_one_rejected_sample_that_says_why(tmp_path):
+    write_tar(tmp_path / "b.tar", street_samples(["x"]))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("a.jpg")
+        link.type, link.linkname = tarfile.LNKTYPE, "x.jpg"
+        archive.addfile(link)
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [s.problem.error for s in shards[0].samples if s.problem] == ["no_image"]
+    assert [each.name for each in shards[0].findings] == ["link"]
+
+
+def test_archives_of_other_kinds_beside_those_that_are_read_are_said(tmp_path):
+    write_tar(tmp_path / "a.tar", street_samples(["x"]))
+    for name in ("b.tar.bz2", "c.zip", "d.jsonl"):
+        (tmp_path / name).write_bytes(b"")
+    found = open_source(SourceSpec(uri=str(tmp_path)), "webdataset", 4).survey().findings
+    assert sorted(each.name for each in found) == [".jsonl", ".tar.bz2", ".zip"]
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no tar at all" * 100])
 def test_a_file_that_is_no_tar_is_one_rejected_sample(tmp_path, content):
     write_tar(tmp_path / "a.tar", street_samples(["x"]))
     (tmp_path / "b.tar").write_bytes(content)
     _, shards = everything(SourceSpec(uri=str(tmp_path)))
     assert [s.problem.error for shard in shards for s in shard.samples if s.problem] == ["not_an_archive"]
+
+
+def test_a_page_that_its_checksum_does_not_fit_is_no_sample(tmp_path):
+    write_parquet(tmp_path / "a.parquet", street_samples(["good"]))
+    table = pa.table({"key": ["k"], "image": [b"no picture"], "caption": ["a red car"]})
+    options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, tmp_path / "b.parquet", write_page_checksum=True, **options)
+    data = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(data.replace(b"a red car", b"a rad car"))
+    _, shards = everything(SourceSpec(uri=str(tmp_path)))
+    assert [(s.key, s.problem.error) for shard in shards for s in shard.samples if s.problem] == [
+        ("b.parquet#end", "damaged_file")
+    ]
+
+
+def test_columns_in_the_names_of_folders_are_said(tmp_path):
+    for split in ("day", "night"):
+        write_parquet(tmp_path / f"split={split}" / "0.parquet", street_samples([split]))
+    found = open_source(SourceSpec(uri=str(tmp_path)), "parquet", 4).survey().findings
+    assert [(each.kind, each.name, each.count) for each in found] == [("column", "split", 2)]
 
 
 def test_damaged_parquet_is_one_rejected_sample(tmp_path):

@@ -43,5 +43,6 @@ INVERT = _info(
     presets={"plain": Preset("as it is"), "night": Preset("light to dark", labels={"timeofday": "night"})},
 )
 NOISY = _info("noisy", NoParams)
+SMOOTH = _info("smooth", NoParams, compiles=True)
 SLEEPER = _info("sleeper", SleeperParams, shard_size=64, batch_size=(8, 8))
 TROUBLE = _info("trouble", TroubleParams)

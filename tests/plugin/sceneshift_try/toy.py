@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +22,8 @@ from methods.train.updates import Updates
 
 class ToyParams(ObjectiveParams):
     """``lr`` of Adam, ``size`` pictures are cropped to; ``poison`` makes the loss NaN at that step, ``explode`` lets it
-    grow from there on, ``bug`` raises; ``dies_by`` names a file with a step at which one worker dies, once.
+    grow from there on, ``bug`` raises; ``dies_by`` names a file with a step at which one worker dies, once. A step
+    takes ``sleeps`` seconds more than it needs.
     """
 
     lr: float = 0.05
@@ -30,6 +32,7 @@ class ToyParams(ObjectiveParams):
     bug: int | None = None
     explode: int | None = None
     dies_by: str | None = None
+    sleeps: float = 0
 
 
 INFO = ObjectiveInfo(
@@ -80,12 +83,12 @@ class ToyColour:
             self._weight_of("image")
         if self.params.dies_by is not None:
             self._die_at(step, Path(self.params.dies_by))
+        time.sleep(self.params.sleeps)
         x = batch["a"]["image"]
         assert isinstance(x, Tensor)
         noise = torch.randn(x.shape, generator=generator).to(x.device)
         loss = (self.network(x + 0.1 * noise) - x.flip(1)).square().mean()
-        updates.backward(loss)
-        updates.step("toy", self.optimizer)
+        updates.step("toy", self.optimizer, loss=loss)
         if self.params.explode is not None and step >= self.params.explode:
             return {"mse": 3e6 * float(loss.detach() + 1)}
         return {"mse": float("nan") if step == self.params.poison else float(loss.detach())}

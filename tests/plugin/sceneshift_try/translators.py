@@ -50,6 +50,22 @@ class Noisy(Null):
         return (batch.inputs + 0.2 * batch.noise(batch.inputs.shape[1:], "grain")).clamp(-1, 1)
 
 
+class Smooth(Null):
+    """A blur and a curve: a network that is small enough to compile in a test."""
+
+    info = info.SMOOTH
+
+    def heavy(self):
+        return [(self, "network")]
+
+    def network(self, pictures: torch.Tensor) -> torch.Tensor:
+        wide = pictures + pictures.roll(1, dims=3) + pictures.roll(-1, dims=3)
+        return torch.tanh(wide / 3 + pictures.mean((2, 3), keepdim=True))
+
+    def translate(self, batch: Batch) -> torch.Tensor:
+        return self.network(batch.inputs)
+
+
 class Sleeper(Null):
     """A device that is busy for a fixed time a batch and leaves the CPU alone."""
 

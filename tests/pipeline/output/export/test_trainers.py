@@ -207,3 +207,39 @@ def test_datasets_loads_the_folder_with_its_features(output: Path, tmp_path: Pat
             assert category.int2str(each["category"]) == {3: "person", 7: "véhicule 車"}[each["category_id"]]
     assert rows["empty"]["objects"] == []
     assert rows["a"]["metric.psnr"] > 0
+
+
+@pytest.mark.parametrize("format", ["coco", "bdd100k", "yolo"])
+def test_what_an_export_holds_is_what_pycocotools_and_supervision_load(
+    output: Path, tmp_path: Path, format: str
+) -> None:
+    """BDD100K's folder, which neither of them reads, and YOLO's, which one reads, go through our own reader to COCO."""
+    folder = tmp_path / "e"
+    assert export(output, folder, format=format).annotations == 7
+    if format != "coco":
+        labels = {"format": format, "uri": str(folder / ("labels/train.json" if format == "bdd100k" else "labels"))}
+        run_job(job(folder / "images", tmp_path / "again", source__labels=labels), local=True)
+        folder = tmp_path / "coco"
+        assert export(tmp_path / "again", folder, format="coco").annotations == 7
+    labels_file = folder / "annotations/instances_train.json"
+    expected = boxes_by_name()
+    coco = COCO(str(labels_file))
+    pictures = coco.loadImgs(coco.getImgIds())
+    assert sorted(Path(each["file_name"]).stem for each in pictures) == sorted(expected)
+    loaded = DetectionDataset.from_coco(str(folder / "images/train"), str(labels_file))
+    seen = {Path(path).stem: (picture, found) for path, picture, found in loaded}
+    for each in pictures:
+        stem = Path(each["file_name"]).stem
+        boxes = np.array(sorted(expected[stem])).reshape(-1, 4)
+        mine = np.array(sorted(found["bbox"] for found in coco.imgToAnns[each["id"]])).reshape(-1, 4)
+        assert mine.shape == boxes.shape
+        assert np.abs(mine - boxes).max(initial=0) <= 1
+        picture, found = seen[stem]
+        assert picture.shape == (HEIGHT, WIDTH, 3)
+        theirs = np.array(sorted([x, y, right - x, bottom - y] for x, y, right, bottom in found.xyxy)).reshape(-1, 4)
+        assert theirs.shape == boxes.shape
+        assert np.abs(theirs - boxes).max(initial=0) <= 1
+    masks = [found for found in coco.loadAnns(coco.getAnnIds()) if isinstance(found.get("segmentation"), dict)]
+    # YOLO has neither crowds nor masks.
+    assert sorted(found["iscrowd"] for found in masks) == ([] if format == "yolo" else [0, 1])
+    assert all(np.array_equal(coco.annToMask(found), ring()) for found in masks if not found["iscrowd"])
