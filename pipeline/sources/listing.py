@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -67,7 +67,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
     local = protocol_of(uri) == "file"
     fs = filesystem(uri, spec.storage)
     path = stringify_path(fs._strip_protocol(uri))
-    broken: list[str] = []
+    broken: dict[str, Finding] = {}
     cased: list[str] = []
     times: dict[str, float] = {}
     with explained(uri):
@@ -122,10 +122,11 @@ def _fixed(pattern: str) -> str:
     return "/".join(parts)
 
 
-def _walk(root: str, broken: list[str], times: dict[str, float], depth: int | None = None) -> dict[str, int]:
+def _walk(root: str, broken: dict[str, Finding], times: dict[str, float], depth: int | None = None) -> dict[str, int]:
     """Relative path -> bytes of every file below a local folder, links followed.
 
-    ``broken`` gets links to nothing, ``times`` when each file was last changed.
+    ``broken`` gets links to nothing and what is no file (pipes, sockets, devices), ``times`` when each file was last
+    changed.
 
     A folder that is reached again from inside itself is not entered a second time.
     """
@@ -136,24 +137,27 @@ def _walk(root: str, broken: list[str], times: dict[str, float], depth: int | No
         folder, prefix, inside = open_folders.pop()
         with os.scandir(folder) as entries:
             for entry in entries:
+                name = prefix + entry.name
                 try:
                     detail = entry.stat()
                 except OSError:
-                    broken.append(prefix + entry.name)
+                    broken[name] = Finding("file", "link", "a symbolic link to nothing", 1, (name,))
                     continue
                 if entry.is_file():
-                    sizes[prefix + entry.name] = detail.st_size
-                    times[prefix + entry.name] = detail.st_mtime
+                    sizes[name] = detail.st_size
+                    times[name] = detail.st_mtime
                 elif entry.is_dir():
                     identity = (detail.st_dev, detail.st_ino)
                     deep = prefix.count("/") + 1
                     if identity not in inside and (depth is None or deep < depth):
-                        open_folders.append((entry.path, f"{prefix}{entry.name}/", inside | {identity}))
+                        open_folders.append((entry.path, f"{name}/", inside | {identity}))
+                else:
+                    broken[name] = Finding("file", "special", "a pipe, socket or device, no file", 1, (name,))
     return sizes
 
 
 def _glob_local(
-    base: str, pattern: str, broken: list[str], cased: list[str], times: dict[str, float]
+    base: str, pattern: str, broken: dict[str, Finding], cased: list[str], times: dict[str, float]
 ) -> dict[str, int]:
     """As :func:`_walk`, of the files that fit; ``cased`` gets those that differ from it in letter case alone."""
     if not os.path.isdir(base or "/"):
@@ -213,11 +217,11 @@ def _without_indexes(fs: Any, base: str, sizes: dict[str, int]) -> dict[str, int
 
 
 def _sifted(
-    sizes: dict[str, int], broken: Iterable[str], cased: Iterable[str]
+    sizes: dict[str, int], broken: Mapping[str, Finding], cased: Iterable[str]
 ) -> tuple[dict[str, int], tuple[Finding, ...]]:
     """The files to look at, and findings of those that are none: hidden ones are data for nobody."""
     kept: dict[str, int] = {}
-    findings = [Finding("file", "link", "a symbolic link to nothing", 1, (name,)) for name in sorted(broken)]
+    findings = [broken[name] for name in sorted(broken)]
     reason = "differs from the pattern of source.uri in letter case alone; [jJ][pP][gG] matches both, as does a folder"
     findings += [Finding("file", f".{name.rpartition('.')[2]}", reason, 1, (name,)) for name in cased]
     for name, size in sizes.items():

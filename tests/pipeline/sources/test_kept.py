@@ -61,10 +61,13 @@ def test_dotted_loose_names_and_links(tmp_path):
         os.symlink("../pool/x.jpg", tmp_path / "in" / name)
     os.symlink("../nowhere.jpg", tmp_path / "in" / "broken.jpg")
     (tmp_path / "in" / "c.jp2").write_bytes(b"x")
+    os.mkfifo(tmp_path / "in" / "d.jpg")
     spec = SourceSpec(uri=str(tmp_path / "in"))
     assert [each.key for each in samples(spec)] == ["a", "a.v2", "b"]
     said = {each.name: each.examples for each in open_source(spec, "folder", 8).survey().findings}
-    assert said == {".jp2": ("c.jp2",), "link": ("broken.jpg",)}
+    assert said == {".jp2": ("c.jp2",), "link": ("broken.jpg",), "special": ("d.jpg",)}
+    pattern = open_source(SourceSpec(uri=str(tmp_path / "in" / "*.jpg")), "folder", 8).survey().findings
+    assert {each.name for each in pattern} == {"link", "special"}
 
 
 def test_objects_are_labels_and_keys_are_unique_or_not_taken(tmp_path):
