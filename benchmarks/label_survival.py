@@ -1,6 +1,7 @@
 """How many labelled objects survive the bundled translation to night, beside how many survive a true night.
 
     python -m benchmarks.label_survival [--data FOLDER] [--scenes 48] [--detector bundled://street-detector]
+        [--side 128] [--score 0.3] [--iou 0.5] [--smallest 8]
 
 The same scenes by day, translated to night (``street_day_to_night``), by true night, and by day with all labelled boxes
 painted black, all seen by one detector with the defaults of ``labels.check``. What it loses in true nights is its own
@@ -24,38 +25,55 @@ import torch
 
 from benchmarks.augmentation import scenes, translated
 from jobs.streets.dataset import write_dataset
+from jobs.streets.taxonomy import CATEGORIES
 from methods.base import Inputs
 from methods.nn.detection.base import Detections, Detector
 from methods.nn.detection.load import load_detector
+from methods.weights import identity, redacted
+from methods.weights.address import Kind, kind_of
 from pipeline.labels import Labels
 from pipeline.labels.arrow import to_arrow_value
 from pipeline.labels.check import CheckRules, agreement, overlap
-from pipeline.labels.check_names import INVENTED, MEASURED
+from pipeline.labels.check_names import INVENTED, MEASURED, UNCOMPARED
 from pipeline.labels.check_table import SurvivalTable
 from pipeline.labels.records import Annotation
 from pipeline.metrics.label_check_params import LabelCheckParams
 
 Box: TypeAlias = "tuple[float, float, float, float]"
+OWN = "bundled://street-detector"
+VEHICLES = ("vehicle", "car", "truck", "bus", "train")
+"""What the detector calls a vehicle: its own class, or those of COCO."""
 RESULTS = Path(__file__).parent / "results" / "label_survival.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="streets of 128 pixels with day and night; none renders them")
+    parser.add_argument("--data", type=Path, help="streets with day and night; none renders them")
     parser.add_argument("--scenes", type=int, default=48)
-    parser.add_argument("--detector", default="bundled://street-detector")
+    parser.add_argument("--detector", default=OWN, help="as labels.check.detector")
+    parser.add_argument("--side", type=int, default=128, help="pixels a side of the scenes")
+    for name in ("score", "iou", "smallest"):
+        default = LabelCheckParams.model_fields[name].default
+        parser.add_argument(f"--{name}", type=float, default=default, help=f"as labels.check.{name}")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    params = LabelCheckParams(detector=asked.detector)
-    detector = load_detector(params.weight_uris()[0], None, "cpu", {})
-    rules = CheckRules(params.iou, params.score, params.smallest, detector.classes, detector.aliases)
+    params = LabelCheckParams(detector=asked.detector, score=asked.score, iou=asked.iou, smallest=asked.smallest)
+    detector = load_detector(params.weight_uris()[0], params.torchvision_network(), "cpu", {})
+    # the classes that scenes can have: a detector of more may see suitcases in them, and no label could say so
+    named = tuple(CATEGORIES.values())
+    rules = CheckRules(params.iou, params.score, params.smallest, detector.classes, detector.aliases, named=named)
     with tempfile.TemporaryDirectory() as folder:
         data = asked.data
         if data is None:
             data = Path(folder) / "streets"
-            write_dataset(str(data), asked.scenes, 128, ["day", "night"], 3_300_000, "webdataset")
+            write_dataset(str(data), asked.scenes, asked.side, ["day", "night"], 3_300_000, "webdataset")
         days, nights = scenes(data / "day", asked.scenes), scenes(data / "night", asked.scenes)
-    result = {"scenes": len(days), "detector": asked.detector}
+    result: dict[str, Any] = {
+        "scenes": len(days),
+        "detector": shown(asked.detector),
+        "weights": identity(params.weight_uris()[0]),
+    }
+    result |= {"side": asked.side, "score": params.score, "iou": params.iou, "smallest": params.smallest}
     conditions = {
         "unchanged": days,
         "translated night": translated(days),
@@ -63,23 +81,34 @@ def main() -> None:
         "labels painted black": [painted_black(day) for day in days],
     }
     for name, others in conditions.items():
-        table = SurvivalTable()
-        for day, other in zip(days, others, strict=True):
-            assert day.image is not None
-            assert other.image is not None
-            labels = labels_of(day)
-            before, after = detector.detect([day.image, other.image], params.score / 2)
-            found = agreement(labels, before, after, rules)
-            said = [
-                Annotation(each.category, bbox=each.bbox, attributes={MEASURED: entry})
-                for each, entry in zip(labels.annotations, found.annotations, strict=True)
-            ]
-            attributes = {INVENTED: json.dumps(found.invented)}
-            table.add([to_arrow_value(Labels(annotations=said, attributes=attributes))])
-        result[name] = table.as_tree()
+        result[name] = survival(days, others, detector, rules).as_tree()
     result["pasted vehicles"] = called_invented(days, detector, rules)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    out = RESULTS if asked.detector == OWN else RESULTS.with_stem(f"{RESULTS.stem}_{Path(shown(asked.detector)).stem}")
+    out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
+
+
+def shown(detector: str) -> str:
+    """What of a detector's URI is recorded: of a path the last name, where it lies is of no interest."""
+    return Path(detector).name if kind_of(detector) == Kind.PATH else redacted(detector)
+
+
+def survival(days: Sequence[Inputs], others: Sequence[Inputs], detector: Detector, rules: CheckRules) -> SurvivalTable:
+    """What of the labels of scenes is still found in others, as the report of a job has it."""
+    table = SurvivalTable()
+    for day, other in zip(days, others, strict=True):
+        assert day.image is not None
+        assert other.image is not None
+        labels = labels_of(day)
+        before, after = detector.detect([day.image, other.image], rules.score / 2)
+        found = agreement(labels, before, after, rules)
+        said = [
+            Annotation(each.category, bbox=each.bbox, attributes={MEASURED: entry})
+            for each, entry in zip(labels.annotations, found.annotations, strict=True)
+        ]
+        attributes = {INVENTED: json.dumps(found.invented), UNCOMPARED: json.dumps(found.uncompared)}
+        table.add([to_arrow_value(Labels(annotations=said, attributes=attributes))])
+    return table
 
 
 def painted_black(day: Inputs) -> Inputs:
@@ -112,7 +141,7 @@ def pasted(days: Sequence[Inputs], before: Sequence[Detections], rules: CheckRul
         boxes = day.columns["boxes"]
         said = agreement(labels_of(day), found, found, rules).annotations
         for (category, box), entry in zip(boxes, said, strict=True):
-            if rules.known(category) != "vehicle" or not entry.get("found_before"):
+            if rules.known(category) not in VEHICLES or not entry.get("found_before"):
                 continue
             assert day.image is not None
             high, wide = day.image.shape[:2]

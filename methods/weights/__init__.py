@@ -6,7 +6,8 @@ What a URI may be:
 - ``bundled://NAME``: ``methods/bundled/NAME/model.safetensors`` of this package;
 - ``owner/name``, ``owner/name@revision`` or ``hf://owner/name[@revision][/file]``: a Hugging Face repository (a model
   folder in diffusers' layout, full-precision safetensors only) or one file of it;
-- ``https://...``, ``s3://...`` and whatever else fsspec opens: one file, or a folder where the store can list.
+- ``https://...``, ``s3://...`` and whatever else fsspec opens: one file, or a folder where the store can list. Of a
+  graph model of TensorFlow.js (``.json``) the binary files that it names beside it come along, as a folder.
 
 ``#sha256=<64 hex>`` after a fetched file's URI pins its content; storage options (``#endpoint_url=...``, see
 :mod:`methods.uris`) say how an object store is reached. The cache is ``$SCENESHIFT_CACHE``, else
@@ -25,6 +26,7 @@ from pathlib import Path
 from methods.errors import InputError
 from methods.weights import cache, hub
 from methods.weights.address import Kind, kind_of, redacted
+from methods.weights.beside import beside, graph_file
 from methods.weights.cache import cache_folder
 from methods.weights.mirror import Mirror
 
@@ -61,7 +63,8 @@ def identity(uri: str, before: Collection[str] = ()) -> str:
 
     - ``tensors:...`` for a safetensors file: of its tensors and configuration (:mod:`methods.weights.contents`), so
       that a file that another program has written anew is the same weights;
-    - ``sha256:...`` for any other file, of its bytes; for a folder, of its model files by name and bytes;
+    - ``sha256:...`` for any other file, of its bytes; for a folder, of its model files by name and bytes, and likewise
+      for a graph model of TensorFlow.js (a ``.json``, or a folder with it alone) and its files beside it;
     - ``hub:id@commit`` for what comes from the hub.
 
     Sums are kept in the cache by path, size and time, so that a large file is read once. Pins (``#sha256=``), downloads
@@ -78,6 +81,8 @@ def identity(uri: str, before: Collection[str] = ()) -> str:
     path = fetch(uri)
     if kind_of(uri) == Kind.HUB:
         return hub.identity(uri, path, cache.record_beside(path).get("commit"))
+    if (graph := graph_file(path)) is not None:
+        return _of_files(graph.parent, [graph, *(graph.parent / name for name in beside(graph))])
     if path.is_file():
         contents = cache.kept_contents(path)
         if contents is None:
@@ -85,12 +90,7 @@ def identity(uri: str, before: Collection[str] = ()) -> str:
         named = f"tensors:{contents}"
         by_bytes = named not in before and any(name.startswith("sha256:") for name in before)
         return old if by_bytes and (old := _of_bytes(path)) in before else named
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        relative = file.relative_to(path).as_posix()
-        if file.is_file() and hub.is_model_file(relative):
-            total.update(f"{relative}\0{cache.kept_sum(file)}\n".encode())
-    return f"sha256:{total.hexdigest()}"
+    return _of_files(path, hub.model_files(path))
 
 
 def are_same(uri: str, one: str, other: str) -> bool:
@@ -101,6 +101,15 @@ def are_same(uri: str, one: str, other: str) -> bool:
         return identity(uri, (one,)) == one and identity(uri, (other,)) == other
     except InputError:
         return False
+
+
+def _of_files(folder: Path, files: Sequence[Path]) -> str:
+    total = hashlib.sha256()
+    for file in sorted(files):
+        if not file.is_file():
+            raise InputError(f"{folder}: {file.name}, which a file there names beside it, is missing")
+        total.update(f"{file.relative_to(folder).as_posix()}\0{cache.kept_sum(file)}\n".encode())
+    return f"sha256:{total.hexdigest()}"
 
 
 def _of_bytes(path: Path) -> str:

@@ -11,17 +11,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
+from methods.counting import counted
 from methods.errors import InputError
 from methods.files import write_text
 from methods.uris import StorageOptions, split
 from methods.weights.address import redacted
+from methods.weights.beside import beside
 from methods.weights.contents import contents_sum
 from methods.weights.download import Origin
 from methods.weights.entry import Entry, FileSum
@@ -100,7 +102,12 @@ def fetch(uri: str, mirror: Mirror | None) -> Path:
             found = Cached(target, entry)
     if wanted is not None:
         sums = found.entry.files
-        content = sums[""].sha256 if "" in sums else "a folder"
+        if "" not in sums:
+            raise InputError(
+                f"weights '{redacted(uri)}': #sha256= pins a single file, and this is a folder of "
+                f"{counted(len(sums), 'file')}: leave it out"
+            )
+        content = sums[""].sha256
         if content != wanted:
             raise InputError(
                 f"weights '{redacted(uri)}': sha256 is {content}, expected {wanted}: delete {target} if it is stale"
@@ -153,8 +160,29 @@ def _from_origin(bare: str, target: Path, options: StorageOptions, wanted: str |
     if names is None:
         if target.is_dir():
             shutil.rmtree(target)
-        return Entry(redacted(bare), {"": origin.get("", target, wanted)})
+        one = origin.get("", target, wanted)
+        others = beside(target)
+        if not others:
+            return Entry(redacted(bare), {"": one})
+        return _with_those_beside(bare, target, options, one, others, missing)
     return Entry(redacted(bare), {name: origin.get(name, target / name) for name in names})
+
+
+def _with_those_beside(
+    bare: str, target: Path, options: StorageOptions, one: FileSum, others: Sequence[str], missing: str
+) -> Entry:
+    """A fetched file becomes a folder, with it and with what it names beside it."""
+    hidden = target.with_name(f".part-{target.name}")
+    os.replace(target, hidden)
+    target.mkdir()
+    os.replace(hidden, target / target.name)
+    files = {target.name: one}
+    parts = urlsplit(bare)
+    for name in others:
+        last = quote(name) if parts.scheme in ("http", "https") else name
+        place = urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/{last}"))
+        files[name] = Origin(place, options, f"weights '{redacted(place)}'", missing).get("", target / name)
+    return Entry(redacted(bare), files)
 
 
 def _keep_only(target: Path, entry: Entry) -> None:

@@ -43,6 +43,12 @@ def is_model_file(relative: str) -> bool:
     return any(Path(relative).match(pattern) for pattern in _MODEL_FILES)
 
 
+def model_files(folder: Path) -> list[Path]:
+    """Those files of a folder that are read."""
+    found = [file for file in sorted(folder.rglob("*")) if is_model_file(file.relative_to(folder).as_posix())]
+    return [file for file in found if file.is_file()]
+
+
 def parts(uri: str) -> tuple[str, str | None, str | None]:
     """Repository, revision and file of a hub URI. Raises InputError for another form."""
     match = _HUB.fullmatch(uri)

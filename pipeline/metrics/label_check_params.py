@@ -15,8 +15,9 @@ class LabelCheckParams(MetricParams):
 
     detector: DetectorUri
     """One of torchvision's detectors or segmenters by name (``fasterrcnn_resnet50_fpn_v2``), or a URI: a folder or hub
-    id of a transformers detector or segmenter, a file of objective ``detector``, ``bundled://street-detector``, or
-    torchvision's weights. An instance segmenter gives the boxes of its instances; a semantic one those of connected
+    id of a transformers detector or segmenter, a file of objective ``detector``, ``bundled://street-detector``,
+    torchvision's weights, or the ``.json`` of a CenterNet for COCO as a graph model of TensorFlow.js, its binary files
+    beside it. An instance segmenter gives the boxes of its instances; a semantic one those of connected
     components, so that objects which touch are one. Road, sky and the like are no objects.
     """
     network: str | None = None

@@ -1,4 +1,4 @@
-"""Any detector or segmenter by URI: torchvision's, those of transformers, and the small one of this package."""
+"""Any detector or segmenter by URI: torchvision's, those of transformers, CenterNet, and a small one of our own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from PIL import Image
 from methods import weights as store
 from methods.errors import InputError, first_line
 from methods.nn.detection.base import Detections, Detector
+from methods.nn.detection.centernet import CenterNet
 from methods.nn.detection.folder import load_folder
 from methods.nn.detection.names import TORCHVISION
 from methods.nn.detection.segmenters import FolderSegmenter, TorchvisionSegmenter
 from methods.nn.detection.small import load_small
 from methods.nn.tensor_file import is_safetensors, read_metadata, read_tensors
 from methods.plugins import nearest
+from methods.weights.beside import graph_file
 
 
 def load_detector(uri: str, network: str | None, device: str | torch.device, names: Mapping[str, str]) -> Detector:
@@ -37,14 +39,16 @@ def load_detector(uri: str, network: str | None, device: str | torch.device, nam
     detector: Detector
     if network is not None:
         detector = _torchvision(network, path, torch.device(device))
+    elif (graph := graph_file(path)) is not None:
+        detector = CenterNet(graph, torch.device(device))
     elif path.is_dir():
         detector = _transformers(path, torch.device(device))
     elif is_safetensors(path) and read_metadata(path).get("format", "").startswith("sceneshift-detector"):
         detector = load_small(path).to(device)
     else:
         raise InputError(
-            f"{path}: no detector of `sceneshift train` and no folder of a transformers detector or segmenter; for "
-            "torchvision's weights name its network too (labels.check.network)"
+            f"{path}: no detector of `sceneshift train`, no folder of a transformers detector or segmenter, no graph "
+            "model of TensorFlow.js; for torchvision's weights name its network too (labels.check.network)"
         )
     for label, name in names.items():
         if name not in detector.classes:

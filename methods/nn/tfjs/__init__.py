@@ -1,0 +1,1 @@
+"""Graph models of TensorFlow.js in plain torch: the weights, the operations, the graph."""
