@@ -43,7 +43,7 @@ from methods import Batch, Inputs
 from methods.base import sample_seed, to_uint8
 from pipeline.metrics.base import Pictures
 from pipeline.metrics.efflite0 import shared
-from pipeline.metrics.kid_efflite0 import kid
+from pipeline.metrics.kernel_distance import mmd, polynomial
 from pipeline.metrics.structure import structure_distance
 from pipeline.spec import JobSpec
 
@@ -96,7 +96,8 @@ class WeatherClassifier:
 def features(images: Images) -> torch.Tensor:
     """(N, 1280) of (N, H, W, 3) uint8."""
     pictures = Pictures(source=list(images), output=list(images), target=[None] * len(images))
-    return torch.stack([found.pooled.clone() for found in shared("cpu").of(pictures, "output") if found is not None])
+    found = shared("cpu").maps.of(pictures, "output")
+    return torch.stack([each.pooled.clone() for each in found if each is not None])
 
 
 def halved(seed: int, size: int, condition: str) -> np.ndarray:
@@ -142,7 +143,7 @@ def scored(
         float(said[:, weather].mean()),
         float(np.mean([structure_distance(a, b) for a, b in zip(source, output, strict=True)])),
         float(np.mean(-10 * np.log10((errors**2).mean(1)))),
-        1000 * kid(features(output).numpy(), features(pool).numpy())[0],
+        1000 * mmd(features(output).numpy(), features(pool).numpy(), polynomial, 0)[0],
         took,
     )
 

@@ -38,7 +38,7 @@ from methods import Batch, Inputs
 from methods.base import sample_seed, to_uint8
 from methods.piti.conditions.label_maps import palette
 from methods.pix2pix.network import UNetGenerator
-from pipeline.metrics.kid_efflite0 import kid
+from pipeline.metrics.kernel_distance import mmd, polynomial
 from pipeline.spec import JobSpec
 
 CLASSES = 19
@@ -184,7 +184,7 @@ def main() -> None:
         errors = ((images.astype(np.float64) - truth) / 255).reshape(len(images), -1)
         found = Row(
             setting,
-            1000 * kid(features(images).numpy(), pool_features)[0],
+            1000 * mmd(features(images).numpy(), pool_features, polynomial, 0)[0],
             segmenter.miou(images, maps) / best,
             float(np.mean(-10 * np.log10((errors**2).mean(1).clip(1e-9)))),
             took,

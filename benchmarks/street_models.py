@@ -36,7 +36,7 @@ from methods.base import sample_seed, to_uint8
 from methods.turbo.condition import canny_edges
 from pipeline import metrics
 from pipeline.metrics.base import Pictures
-from pipeline.metrics.kid_efflite0 import kid
+from pipeline.metrics.kernel_distance import mmd, polynomial
 
 TEST_SEED, POOL_SEED = 9_000_000, 9_500_000
 METRICS = ("psnr", "ssim", "structure", "featdist_efflite0", "kid_efflite0")
@@ -150,12 +150,12 @@ def scores(images: Images, held: Held, pool: np.ndarray) -> Scores:
     for metric in metrics.build(METRICS, device="cpu"):
         measured = metric.measure(pictures)
         values |= {name: float(np.mean(value)) for name, value in measured.values.items()}
-        own = np.asarray(measured.features.get("efflite0_output", own))
+        own = np.asarray(measured.features.get("efficientnet_lite0_output", own))
     return Scores(
         values["psnr_target"],
         values["ssim_target"],
         values["structure"],
-        1000 * kid(own, pool)[0],
+        1000 * mmd(own, pool, polynomial, 0)[0],
         values["featdist_efflite0_target"],
     )
 
@@ -164,7 +164,7 @@ def features(images: Images) -> np.ndarray:
     """(N, 1280)."""
     (metric,) = metrics.build(("kid_efflite0",), device="cpu")
     measured = metric.measure(Pictures(list(images), list(images), [None] * len(images)))
-    return np.asarray(measured.features["efflite0_output"])
+    return np.asarray(measured.features["efficientnet_lite0_output"])
 
 
 def candidates(model: Images, held: Held) -> dict[str, Images]:

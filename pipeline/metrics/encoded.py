@@ -16,6 +16,7 @@ from pipeline.metrics.base import Pictures
 
 Role = Literal["source", "output", "target"]
 F = TypeVar("F")
+G = TypeVar("G")
 
 
 class EncodedPictures(Generic[F]):
@@ -32,6 +33,17 @@ class EncodedPictures(Generic[F]):
         # by id, which stands for one array until that is gone and with it what is known of it
         self._known: dict[int, tuple[weakref.ref[np.ndarray], Future[F]]] = {}
         self._memory: dict[bytes, F] | None = None
+
+    def reading(self, view: Callable[[F], G]) -> EncodedPictures[G]:
+        """Another feature by the same network, read off those that are known here; others are encoded, and not kept."""
+
+        def encode(pictures: Sequence[np.ndarray]) -> list[G]:
+            known = [self._found(picture) for picture in pictures]
+            missing = [picture for picture, one in zip(pictures, known, strict=True) if one is None]
+            fresh = iter(self._encode(missing) if missing else ())
+            return [view(next(fresh) if one is None else one) for one in known]
+
+        return EncodedPictures(encode)
 
     @contextlib.contextmanager
     def remembering(self, memory: dict[bytes, F]) -> Iterator[None]:
@@ -69,6 +81,14 @@ class EncodedPictures(Generic[F]):
             failed = future.exception() is not None
             features[number] = self._encode([distinct[number]])[0] if failed else future.result()
         return [None if image is None else features[id(image)] for image in images]
+
+    def _found(self, picture: np.ndarray) -> F | None:
+        """What is known of a picture by now."""
+        with self._lock:
+            at = self._known.get(id(picture))
+        if at is None or not at[1].done() or at[1].exception() is not None:
+            return None
+        return at[1].result()
 
     def _encode_into(self, fresh: dict[int, Future[F]], images: dict[int, np.ndarray], role: Role) -> None:
         if not fresh:

@@ -34,9 +34,8 @@ class FeatDistEffLite0:
         # Imported here, as finalise builds every metric and needs no network for it.
         from pipeline.metrics.efflite0 import shared
 
-        extractor = shared(self._device)
-        output, source = extractor.of(pictures, "output"), extractor.of(pictures, "source")
-        target = extractor.of(pictures, "target")
+        maps = shared(self._device).maps
+        output, source, target = (maps.of(pictures, role) for role in ("output", "source", "target"))
         return Measured(
             {
                 "featdist_efflite0": [_distance(a, b) for a, b in zip(output, source, strict=True)],

@@ -103,6 +103,6 @@ class Statistics:
             known = ", ".join(sorted(self.features)) or "none"
             raise InputError(
                 f"{where}: has no features for metric '{metric}' by the same network (it has {known}); write it anew "
-                f"with `sceneshift stats SOURCE --metrics {metric}`"
+                f"with `sceneshift stats SOURCE --out NAME.npz --metric {metric}`"
             )
         return self.features[name][: params.sample]

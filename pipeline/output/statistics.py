@@ -103,7 +103,7 @@ def dataset_statistics(
         source=where,
         pictures=seen,
         features={name: network.features() for name, network in wanted.items()},
-        networks={name: networks[network.metric.params.weights()] for name, network in wanted.items()},
+        networks={name: network.metric.params.content(networks) for name, network in wanted.items()},
         side=statistics.median(sides),
         unreadable=unreadable,
     )

