@@ -77,13 +77,13 @@ def counted(steps: int = 50, edits: int = 3) -> dict[str, Any]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from methods.nn.attention_capture import cross_attention_layers, make_readable
-    from methods.nn.ddim import Step
+    from methods.nn.ddim import DDIMStep
     from methods.nn.stable_diffusion import StableDiffusion
     from methods.pix2pix_zero.edit import Edit, edit
     from methods.pix2pix_zero.inversion import invert
     from methods.pix2pix_zero.regularise import Regularisation
 
-    step = Step(500, 0.5, 0.6)
+    step = DDIMStep(500, 0.5, 0.6)
     with torch.device("meta"):
         model = object.__new__(StableDiffusion)
         model.unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)

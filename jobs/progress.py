@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pipeline.quantity import duration, size
 
 if TYPE_CHECKING:
-    from methods.train.loop import Progress as TrainingProgress
+    from methods.train.loop import TrainingProgress
     from pipeline.run.progress import Progress as RunProgress
 
 EVERY_SECONDS = 10.0

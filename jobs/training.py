@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from jobs.console import Console
 from jobs.progress import progress_view, training_shown
 from jobs.verbosity import verbosity
-from methods.train.loop import Progress
+from methods.train.loop import TrainingProgress
 from pipeline.training import place
 from pipeline.training.spec import TrainSpec
 
@@ -26,7 +26,7 @@ class Trained:
     started_at: int
     step: int
     ended: str
-    last: Progress | None
+    last: TrainingProgress | None
 
 
 def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: bool) -> Trained:
@@ -35,10 +35,10 @@ def run_training(console: Console, spec: TrainSpec, *, fresh: bool, steal_lock: 
     Raises:
         InputError, JobFailed: as :func:`pipeline.training.place.run_training`.
     """
-    last: Progress | None = None
+    last: TrainingProgress | None = None
     with progress_view(console.quiet, training_shown, "loading") as show:
 
-        def watch(progress: Progress) -> None:
+        def watch(progress: TrainingProgress) -> None:
             nonlocal last
             last = progress
             show(progress)

@@ -160,3 +160,14 @@ def test_every_make_target_is_defined_once() -> None:
     lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     targets = [line.partition(":")[0] for line in lines if re.match(r"[a-z][\w -]*:(?!=)", line)]
     assert sorted(set(targets)) == sorted(targets)
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    """A name in a message, a traceback or a search stands for one thing."""
+    homes: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sources(package):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    homes.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}

@@ -14,7 +14,7 @@ from methods.uris import resolved, resolved_uri
 from methods.weights import cache, fetch, hub, identity, redacted
 from methods.weights.address import Kind, kind_of
 from methods.weights.cache import kept_sum
-from methods.weights.entry import Entry, FileSum
+from methods.weights.entry import FileSum, WeightsEntry
 from methods.weights.mirror import VARIABLE, Mirror
 from pipeline.job import weight_uris
 from pipeline.spec import JobSpec
@@ -186,7 +186,7 @@ def _files_of(place: Path) -> list[Path]:
     return [place] if place.is_file() else [each for each in sorted(place.rglob("*")) if each.is_file()]
 
 
-def _summed(uri: str, place: Path) -> Entry:
+def _summed(uri: str, place: Path) -> WeightsEntry:
     """Sizes and sums of a local file or folder, kept by the cache."""
     if place.is_file():
         files = {"": place}
@@ -196,7 +196,7 @@ def _summed(uri: str, place: Path) -> Entry:
             files = {name: each for name, each in files.items() if hub.is_model_file(name)}
     sums = {name: FileSum(path.stat().st_size, kept_sum(path)) for name, path in files.items()}
     commit = hub.commit_of(place) if kind_of(uri) == Kind.HUB else None
-    return Entry(redacted(uri), sums, commit)
+    return WeightsEntry(redacted(uri), sums, commit)
 
 
 def _states(uri: str, mirror: Mirror | None) -> Iterator[tuple[str, str]]:

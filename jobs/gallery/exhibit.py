@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.gallery.shown import Shown
+from jobs.gallery.shown import ShownSample
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Exhibit:
     name: str
     method: str
     text: str
-    samples: Sequence[Shown]
+    samples: Sequence[ShownSample]
     summary: dict[str, Any]
     seconds: float
 

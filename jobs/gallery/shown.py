@@ -18,7 +18,7 @@ from pipeline.paths import MERGED_INDEX
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownSample:
     """One translated sample.
 
     Attributes:
@@ -36,7 +36,7 @@ class Shown:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
-def read_shown(output: Path, count: int, truth: str | None = None, *, label_maps: bool = False) -> list[Shown]:
+def read_shown(output: Path, count: int, truth: str | None = None, *, label_maps: bool = False) -> list[ShownSample]:
     """The first ``count`` translated samples of an output with ``pairs: true``, by key.
 
     Args:
@@ -69,7 +69,7 @@ def _data(output: Path, truth: str | None) -> list[dict[str, Any]]:
     return data.to_table(columns=columns, use_threads=False).to_pylist()
 
 
-def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | None, label_map: bool) -> Shown:
+def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | None, label_map: bool) -> ShownSample:
     metrics = {
         name.removeprefix("metric."): float(value)
         for name, value in row.items()
@@ -77,7 +77,7 @@ def _shown(row: Mapping[str, Any], pictures: Mapping[str, Any], truth: str | Non
     }
     true_picture = pictures.get(truth) if truth else None
     source = coloured(pictures["source_image"]) if label_map else pictures["source_image"]
-    return Shown(row["key"], row.get("caption"), source, pictures["image"], true_picture, metrics)
+    return ShownSample(row["key"], row.get("caption"), source, pictures["image"], true_picture, metrics)
 
 
 def coloured(encoded: bytes) -> bytes:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from jobs.streets.conditions import Condition
-from jobs.streets.scene import View
+from jobs.streets.scene import CameraView
 from jobs.streets.texture import Array, rgb
 
 NIGHT_GRAIN, DAY_GRAIN = 0.014, 0.008
@@ -16,7 +16,7 @@ def average(image: Array, factor: int) -> Array:
     return image.reshape(height // factor, factor, width // factor, factor, channels).mean((1, 3))
 
 
-def develop(linear: Array, factor: int, condition: Condition, view: View, rng: np.random.Generator) -> Array:
+def develop(linear: Array, factor: int, condition: Condition, view: CameraView, rng: np.random.Generator) -> Array:
     """The photograph, uint8 (height, width, 3), from supersampled linear light (height * factor, width * factor, 3)."""
     gain = np.float32(view.exposure) * view.white_balance
     if condition.time == "night":

@@ -16,7 +16,7 @@ from jobs.streets.texture import Array, rgb
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """The car camera: height in metres, lateral position, angles in degrees; exposure and white balance (3,)."""
 
     x: float
@@ -79,14 +79,14 @@ class Scene:
             crossing=crossing,
         )
 
-    def _view(self, rng: np.random.Generator) -> View:
+    def _view(self, rng: np.random.Generator) -> CameraView:
         road = self.road
         if road.lanes % 2:
             x = road.lane_width * 0.9
         else:
             x = (road.lanes // 2 - 0.5 if road.lanes > 2 else 0.5) * road.lane_width
         warmth = rng.normal(0, 0.02)
-        return View(
+        return CameraView(
             x=x,
             height=rng.uniform(1.35, 1.9),
             fov=rng.uniform(52, 70),

@@ -21,7 +21,7 @@ Shift = Callable[[Tensor, Tensor, int], Tensor]
 
 
 @dataclass(frozen=True)
-class Step:
+class ReverseStep:
     """One step of the reverse process.
 
     Attributes:
@@ -63,14 +63,14 @@ def reverse_plan(
     t_boost: int,
     dt_lambda: float = 1.0,
     dt_end: int = 999,
-) -> list[Step]:
+) -> list[ReverseStep]:
     """The way back over ``timesteps`` (ascending): edited while t >= t_edit, with fresh noise while t < t_boost.
 
     While t >= ``dt_end``, the direction to x_t is multiplied by ``dt_lambda``.
     """
     levels = [1.0, *(float(alphas[t]) for t in timesteps)]
     return [
-        Step(
+        ReverseStep(
             t,
             levels[i + 1],
             levels[i],
@@ -112,7 +112,9 @@ def noise_pair(unet: Denoiser, x: Tensor, timestep: int, shift: Shift) -> tuple[
     return plain, shifted
 
 
-def update(x: Tensor, plain: Tensor, shifted: Tensor, step: Step, fresh: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def update(
+    x: Tensor, plain: Tensor, shifted: Tensor, step: ReverseStep, fresh: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The asymmetric DDIM step (equation 9): x0 from ``shifted``, the direction to x_t from ``plain``.
 
     Args:
@@ -132,7 +134,7 @@ def update(x: Tensor, plain: Tensor, shifted: Tensor, step: Step, fresh: Tensor 
 
 @torch.no_grad()
 def generate(
-    unet: Denoiser, x: Tensor, plan: Sequence[Step], shift: Shift | None, fresh: Callable[[int], Tensor]
+    unet: Denoiser, x: Tensor, plan: Sequence[ReverseStep], shift: Shift | None, fresh: Callable[[int], Tensor]
 ) -> Tensor:
     """Walk ``plan`` from noise to pictures, (B, 3, H, W), not clamped.
 

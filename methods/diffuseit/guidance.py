@@ -45,7 +45,7 @@ class GuidanceNetworks:
 
 
 @dataclass(frozen=True)
-class Losses:
+class GuidanceLosses:
     """Of one prediction, one value a sample. ``total`` is weighted, the others are not."""
 
     total: Tensor
@@ -111,7 +111,7 @@ class Guidance:
         far = self.params.range_lambda * losses.range.detach() > restart_threshold(self.params)
         return -gradient, far & self.params.use_range_restart
 
-    def losses(self, x: Tensor, clean: Tensor, index: Tensor, samples: Tensor, calls: Tensor) -> Losses:
+    def losses(self, x: Tensor, clean: Tensor, index: Tensor, samples: Tensor, calls: Tensor) -> GuidanceLosses:
         """All losses that are in force, summed with their weights."""
         params, networks = self.params, self.networks
         share = (1 - self.signal[index]).sqrt().view(-1, 1, 1, 1)
@@ -138,7 +138,7 @@ class Guidance:
         if networks.face is not None and self.source_face is not None:
             identity = identity_loss(networks.face.of_aligned(seen), self.source_face[samples])
             total = total + params.id_lambda * identity
-        return Losses(total, outside, clip, features.cls)
+        return GuidanceLosses(total, outside, clip, features.cls)
 
     def _content_factor(self, samples: Tensor) -> Tensor:
         """On the contrastive loss, from the CLIP loss of the call before."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from methods import weights as store
 from methods.base import Offered
-from methods.diffusers.choice import Choice, choose
+from methods.diffusers.choice import PipelineChoice, choose
 from methods.diffusers.folder import PipelineFolder, check_weights
 from methods.diffusers.installed import INSTALLED
 from methods.diffusers.lora import check_lora, lora_file
@@ -39,7 +39,7 @@ def needed(weights: str | None) -> str:
     return weights
 
 
-def check_model(params: DiffusersParams, folder: PipelineFolder) -> Choice:
+def check_model(params: DiffusersParams, folder: PipelineFolder) -> PipelineChoice:
     """The pipeline of a job on a model, everything about the two checked that files show.
 
     Raises:
@@ -65,14 +65,14 @@ def lora_path(uri: str) -> Path:
     return lora_file(store.fetch(uri), uri)
 
 
-def unused_parts(choice: Choice, folder: PipelineFolder) -> frozenset[str]:
+def unused_parts(choice: PipelineChoice, folder: PipelineFolder) -> frozenset[str]:
     """Parts of the model that are not loaded: those the pipeline does not take or can do without."""
     optional = INSTALLED.pipeline(choice.pipeline, "method.params.pipeline").optional
     spare = {name for name in UNUSED if name in optional}
     return frozenset(name for name in folder.parts if name in spare or name not in choice.parts.names)
 
 
-def _check_parts(choice: Choice, folder: PipelineFolder) -> None:
+def _check_parts(choice: PipelineChoice, folder: PipelineFolder) -> None:
     """Every part that the pipeline is built from is in the model, but for what it can do without.
 
     Its text encoders can be missing by its own word, for prompts that were embedded elsewhere; here they are needed.

@@ -40,7 +40,7 @@ _FAMILIES_OF_TASK = {"image_to_image": "IMAGE2IMAGE", "inpaint": "INPAINT"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class PipelineChoice:
     """A pipeline class and what its call is given.
 
     Attributes:
@@ -60,7 +60,7 @@ class Choice:
     takes_image: bool = True
 
 
-def choose(params: DiffusersParams, folder: PipelineFolder) -> Choice:
+def choose(params: DiffusersParams, folder: PipelineFolder) -> PipelineChoice:
     """The pipeline of a job, its arguments checked.
 
     Raises:
@@ -82,7 +82,7 @@ def choose(params: DiffusersParams, folder: PipelineFolder) -> Choice:
     if params.controlnet is not None and "controlnet" not in parts.names:
         raise InputError(f"method.params.controlnet: {found.name} takes no ControlNet")
     takes_image = control != "image" and "image" in accepts.names
-    return Choice(found.name, accepts, parts, _arguments(params, found.name, accepts), control, takes_image)
+    return PipelineChoice(found.name, accepts, parts, _arguments(params, found.name, accepts), control, takes_image)
 
 
 def _class_of(params: DiffusersParams, folder: PipelineFolder) -> SourceClass:

@@ -12,7 +12,7 @@ import transformers
 
 from methods import weights as store
 from methods.diffusers.check import check_model, lora_path, needed, unused_parts
-from methods.diffusers.choice import Choice
+from methods.diffusers.choice import PipelineChoice
 from methods.diffusers.folder import PipelineFolder
 from methods.diffusers.params import DiffusersParams
 from methods.errors import InputError, first_line
@@ -22,15 +22,17 @@ from methods.sharing import loaded_once
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedPipeline:
     """A pipeline on its device, what its call is given, and the name of its denoising network."""
 
     pipeline: Any
-    choice: Choice
+    choice: PipelineChoice
     denoiser: str
 
 
-def load_pipeline(params: DiffusersParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> Loaded:
+def load_pipeline(
+    params: DiffusersParams, weights: str | None, device: torch.device, dtype: torch.dtype
+) -> LoadedPipeline:
     """Build the pipeline of a job; jobs beside each other whose calls alone differ have one.
 
     Raises:
@@ -43,11 +45,11 @@ def load_pipeline(params: DiffusersParams, weights: str | None, device: torch.de
     same = (weights, choice.pipeline, params.controlnet, params.loras, params.scheduler, repr(params.scheduler_options))
     placed = (params.offload, params.vae_tiling, device, dtype)
     pipeline = loaded_once((load_pipeline, *same, *placed), lambda: _ready(params, folder, choice, device, dtype))
-    return Loaded(pipeline, choice, folder.denoiser)
+    return LoadedPipeline(pipeline, choice, folder.denoiser)
 
 
 def _ready(
-    params: DiffusersParams, folder: PipelineFolder, choice: Choice, device: torch.device, dtype: torch.dtype
+    params: DiffusersParams, folder: PipelineFolder, choice: PipelineChoice, device: torch.device, dtype: torch.dtype
 ) -> Any:
     with quiet():
         pipeline = _built(params, folder, choice, dtype)
@@ -62,7 +64,7 @@ def _ready(
     return pipeline
 
 
-def _built(params: DiffusersParams, folder: PipelineFolder, choice: Choice, dtype: torch.dtype) -> Any:
+def _built(params: DiffusersParams, folder: PipelineFolder, choice: PipelineChoice, dtype: torch.dtype) -> Any:
     kind = getattr(diffusers, choice.pipeline)
     unused = unused_parts(choice, folder)
     given: dict[str, Any] = {name: None for name in unused if name in choice.parts.names}

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from methods.base import Batch, Inputs, MethodInfo
 from methods.diffusers.info import INFO
-from methods.diffusers.loading import Loaded, load_pipeline
+from methods.diffusers.loading import LoadedPipeline, load_pipeline
 from methods.diffusers.params import DiffusersParams
 from methods.diffusers.prompts import filled
 from methods.errors import BadSample
@@ -50,7 +50,7 @@ class DiffusersPipeline:
 
     info: ClassVar[MethodInfo] = INFO
 
-    def __init__(self, loaded: Loaded, params: DiffusersParams, device: torch.device) -> None:
+    def __init__(self, loaded: LoadedPipeline, params: DiffusersParams, device: torch.device) -> None:
         self.params, self.device = params, device
         self.pipeline, self.choice, self.denoiser = loaded.pipeline, loaded.choice, loaded.denoiser
         self.batched = self.choice.pipeline in BATCHED

@@ -1,7 +1,7 @@
 """DDIM as pure functions: plans of steps from a scheduler file, and the update they share.
 
-Nothing here knows a network. A plan is a list of :class:`Step`; who samples walks it, asks a network for the noise and
-calls :func:`ddim_step`. Walking towards more noise is inversion, towards less is sampling: the formula is the same.
+Nothing here knows a network. A plan is a list of :class:`DDIMStep`; who samples walks it, asks a network for the noise
+and calls :func:`ddim_step`. Walking towards more noise is inversion, towards less is sampling: the formula is the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from methods.nn.noise_schedule import configured_alphas
 
 
-class Step(NamedTuple):
+class DDIMStep(NamedTuple):
     """One DDIM update.
 
     Attributes:
@@ -43,16 +43,16 @@ def leading_timesteps(train_steps: int, steps: int, offset: int = 0) -> list[int
     return [i * stride + offset for i in range(steps)]
 
 
-def plan(timesteps: Sequence[int], alphas: Tensor, last: float) -> list[Step]:
+def plan(timesteps: Sequence[int], alphas: Tensor, last: float) -> list[DDIMStep]:
     """Steps through ``timesteps`` in the given order; the last one goes to cumulative alpha ``last``.
 
     Descending timesteps sample (``last`` is 1 or ``alphas[0]``); ascending ones invert.
     """
     levels = [float(alphas[t]) for t in timesteps]
-    return [Step(t, here, there) for t, here, there in zip(timesteps, levels, [*levels[1:], last], strict=True)]
+    return [DDIMStep(t, here, there) for t, here, there in zip(timesteps, levels, [*levels[1:], last], strict=True)]
 
 
-def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
+def sampling_plan(config: Mapping[str, Any], steps: int) -> list[DDIMStep]:
     """The steps of diffusers' DDIMScheduler for a scheduler configuration of Stable Diffusion 1.x, most noise first.
 
     The step from t goes to the level of ``t - floor(T / steps)``; below zero, to 1 if ``set_alpha_to_one``, else to the
@@ -65,10 +65,12 @@ def sampling_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     timesteps = leading_timesteps(len(alphas), steps, int(config.get("steps_offset", 0)))
     stride = len(alphas) // steps
     final = 1.0 if config.get("set_alpha_to_one", False) else float(alphas[0])
-    return [Step(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)]
+    return [
+        DDIMStep(t, float(alphas[t]), float(alphas[t - stride]) if t >= stride else final) for t in reversed(timesteps)
+    ]
 
 
-def ancestral_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
+def ancestral_plan(config: Mapping[str, Any], steps: int) -> list[DDIMStep]:
     """The steps of diffusers' DDPMScheduler for the same configuration: those of DDIM, but the last goes to 1.
 
     Raises:
@@ -78,9 +80,9 @@ def ancestral_plan(config: Mapping[str, Any], steps: int) -> list[Step]:
     return [*before, last._replace(alpha_to=1.0)]
 
 
-def inversion_of(steps: Sequence[Step]) -> list[Step]:
+def inversion_of(steps: Sequence[DDIMStep]) -> list[DDIMStep]:
     """The same steps walked backwards, least noise first: what undoes them where the predicted noise hardly changes."""
-    return [Step(step.timestep, step.alpha_to, step.alpha_from) for step in reversed(steps)]
+    return [DDIMStep(step.timestep, step.alpha_to, step.alpha_from) for step in reversed(steps)]
 
 
 def ddim_step(x: Tensor, noise: Tensor, alpha_from: float, alpha_to: float) -> Tensor:

@@ -16,7 +16,7 @@ from methods.piti.condition import ConditionReader
 from methods.piti.config import CHANNELS, CONDITION_SIZE
 from methods.piti.info import INFO
 from methods.piti.loading import load_models
-from methods.piti.networks import Condition, PITIModel
+from methods.piti.networks import EncodedCondition, PITIModel
 from methods.piti.params import PITIParams
 from methods.piti.sampling import quantise, sample_base, sample_upsampler
 
@@ -53,7 +53,7 @@ class PITI:
         blank = torch.ones(1, CHANNELS[params.family], CONDITION_SIZE, CONDITION_SIZE, device=device)
         # the unconditional tokens are a constant of the weights
         with torch.inference_mode():
-            self.unconditional: Condition = self.base.encode(blank)
+            self.unconditional: EncodedCondition = self.base.encode(blank)
 
     @classmethod
     def build(cls, params: PITIParams, weights: str | None, device: torch.device, dtype: torch.dtype) -> PITI:

@@ -18,7 +18,7 @@ _STD = 0.02
 
 
 @dataclass(frozen=True)
-class Condition:
+class EncodedCondition:
     """An encoded condition, ready for every step of a sampler.
 
     Attributes:
@@ -32,18 +32,18 @@ class Condition:
     def __len__(self) -> int:
         return self.pooled.shape[0]
 
-    def expand(self, batch: int) -> Condition:
+    def expand(self, batch: int) -> EncodedCondition:
         """A single condition standing for ``batch`` of them, without copies."""
-        return Condition(
+        return EncodedCondition(
             self.pooled.expand(batch, -1),
             tuple((k.expand(batch, -1, -1, -1), v.expand(batch, -1, -1, -1)) for k, v in self.context),
         )
 
     @staticmethod
-    def join(parts: Sequence[Condition]) -> Condition:
+    def join(parts: Sequence[EncodedCondition]) -> EncodedCondition:
         """One batch of several."""
         pairs = zip(*(part.context for part in parts), strict=True)
-        return Condition(
+        return EncodedCondition(
             torch.cat([part.pooled for part in parts]),
             tuple((torch.cat([k for k, _ in pair]), torch.cat([v for _, v in pair])) for pair in pairs),
         )
@@ -58,12 +58,12 @@ class PITIModel(nn.Module):
         self.encoder = ConditionEncoder(config.encoder, condition_channels)
         self.decoder = Decoder(config)
 
-    def encode(self, condition: Tensor) -> Condition:
+    def encode(self, condition: Tensor) -> EncodedCondition:
         """(B, C, 256, 256) in [-1, 1] -> what the UNet wants of it."""
         pooled, tokens = self.encoder(condition)
-        return Condition(self.decoder.transformer_proj(pooled), self.decoder.context(tokens))
+        return EncodedCondition(self.decoder.transformer_proj(pooled), self.decoder.context(tokens))
 
-    def denoise(self, noisy: Tensor, timesteps: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
+    def denoise(self, noisy: Tensor, timesteps: Tensor, condition: EncodedCondition) -> tuple[Tensor, Tensor]:
         """(noise, variance interpolation), (B, 3, H, W) float32 each; an upsampler is fed the small picture as well."""
         answer = self.decoder(noisy, timesteps, condition.context, condition.pooled)
         noise, interpolation = answer.chunk(2, dim=1)

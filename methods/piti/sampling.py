@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from methods.nn.gaussian_diffusion import GaussianDiffusion
-from methods.piti.networks import Condition, PITIModel
+from methods.piti.networks import EncodedCondition, PITIModel
 
 Guidance = Literal["plain", "normalised"]
 Noise = Callable[[str], Tensor]
@@ -23,7 +23,7 @@ START_SCALE = 0.997
 
 
 @dataclass(frozen=True)
-class Step:
+class StepResult:
     """What one step has made, (B, 3, H, W) each: the next sample and the clipped guess at the picture."""
 
     sample: Tensor
@@ -48,12 +48,12 @@ def guide(conditional: Tensor, unconditional: Tensor, scale: float, guidance: Gu
 def sample_base(
     model: PITIModel,
     diffusion: GaussianDiffusion,
-    condition: Condition,
-    unconditional: Condition | None,
+    condition: EncodedCondition,
+    unconditional: EncodedCondition | None,
     noise: Noise,
     scale: float = 1.3,
     guidance: Guidance = "plain",
-    watch: Callable[[Step], None] | None = None,
+    watch: Callable[[StepResult], None] | None = None,
 ) -> Tensor:
     """(B, 3, side, side) in [-1, 1] from the base model.
 
@@ -67,7 +67,7 @@ def sample_base(
     batch = len(condition)
     if scale == 1 or unconditional is None:
         return _ancestral(partial(_conditional, model, condition), diffusion, noise("start"), noise, watch)
-    both = Condition.join([condition, unconditional.expand(batch)])
+    both = EncodedCondition.join([condition, unconditional.expand(batch)])
 
     def denoise(sample: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         answer, interpolation = model.denoise(torch.cat([sample, sample]), torch.cat([timesteps, timesteps]), both)
@@ -80,10 +80,10 @@ def sample_base(
 def sample_upsampler(
     model: PITIModel,
     diffusion: GaussianDiffusion,
-    condition: Condition,
+    condition: EncodedCondition,
     small: Tensor,
     noise: Noise,
-    watch: Callable[[Step], None] | None = None,
+    watch: Callable[[StepResult], None] | None = None,
 ) -> Tensor:
     """(B, 3, side, side) in [-1, 1] from ``small`` (B, 3, h, w), 8-bit levels in [-1, 1] (:func:`quantise`)."""
     start = noise("start") * START_SCALE
@@ -100,7 +100,9 @@ def quantise(pictures: Tensor) -> Tensor:
     return torch.floor(127.5 * (pictures.clamp(-1, 1) + 1)) / 127.5 - 1
 
 
-def _conditional(model: PITIModel, condition: Condition, sample: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+def _conditional(
+    model: PITIModel, condition: EncodedCondition, sample: Tensor, timesteps: Tensor
+) -> tuple[Tensor, Tensor]:
     return model.denoise(sample, timesteps, condition)
 
 
@@ -109,7 +111,7 @@ def _ancestral(
     diffusion: GaussianDiffusion,
     sample: Tensor,
     noise: Noise,
-    watch: Callable[[Step], None] | None,
+    watch: Callable[[StepResult], None] | None,
 ) -> Tensor:
     last = len(diffusion) - 1
     for step, index in enumerate(range(last, -1, -1)):
@@ -123,5 +125,5 @@ def _ancestral(
         else:
             sample = mean
         if watch is not None:
-            watch(Step(sample, clean))
+            watch(StepResult(sample, clean))
     return sample

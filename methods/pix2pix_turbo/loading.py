@@ -33,7 +33,7 @@ DIRECTION = "translate"
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedTurbo:
     """Float32, on the CPU.
 
     Attributes:
@@ -51,7 +51,7 @@ class Loaded:
     pretrained: tuple[Tensor, Tensor] | None = None
 
 
-def load_weights(params: Pix2PixTurboParams, uri: str) -> Loaded:
+def load_weights(params: Pix2PixTurboParams, uri: str) -> LoadedTurbo:
     """Read an official ``.pkl`` over ``params.base``, or one of our ``.safetensors``.
 
     Raises:
@@ -63,7 +63,7 @@ def load_weights(params: Pix2PixTurboParams, uri: str) -> Loaded:
     return _from_native(path, params) if is_safetensors(path) else _from_official(path, params)
 
 
-def _from_native(path: Path, params: Pix2PixTurboParams) -> Loaded:
+def _from_native(path: Path, params: Pix2PixTurboParams) -> LoadedTurbo:
     config, tensors = read_native(path, METHOD)
     unet, vae = build_unet(config.unet), SkipVAE(config.vae)
     fill(unet, below(tensors, "unet."), f"{path} (unet)")
@@ -75,12 +75,12 @@ def _from_native(path: Path, params: Pix2PixTurboParams) -> Loaded:
     captions = Captions(stored, base, str(path), torch.device("cpu"))
     generator = OneStepGenerator(unet, vae, alpha_bar_of(config.scheduler))
     if "twin.weight" not in tensors:
-        return Loaded(generator, captions, default)
+        return LoadedTurbo(generator, captions, default)
     adapters = collect_adapters(below(tensors, "lora."), None, f"{path} (lora)")
-    return Loaded(generator, captions, default, adapters, (tensors["twin.weight"], tensors["twin.bias"]))
+    return LoadedTurbo(generator, captions, default, adapters, (tensors["twin.weight"], tensors["twin.bias"]))
 
 
-def _from_official(path: Path, params: Pix2PixTurboParams) -> Loaded:
+def _from_official(path: Path, params: Pix2PixTurboParams) -> LoadedTurbo:
     state = read_official(path, METHOD)
     base = BaseModel(store.fetch(params.base))
     unet, vae = base.unet(), SkipVAE(base.vae_config)
@@ -100,12 +100,12 @@ def _from_official(path: Path, params: Pix2PixTurboParams) -> Loaded:
     if pretrained is None:
         unet.load_state_dict(unet_weights)
         vae.load_state_dict(vae_weights)
-        return Loaded(generator, captions)
+        return LoadedTurbo(generator, captions)
     # the merge above was the check that everything fits; stochastic weights are merged for each gamma
     unet.load_state_dict({**unet.state_dict(), **dict(zip(("conv_in.weight", "conv_in.bias"), trained, strict=True))})
     scaled = {f"unet.{name}": (a.float(), scales[0] * b.float()) for name, (a, b) in unet_adapters.items()}
     scaled |= {f"vae.{name}": (a.float(), scales[1] * b.float()) for name, (a, b) in vae_adapters.items()}
-    return Loaded(generator, captions, None, scaled, pretrained)
+    return LoadedTurbo(generator, captions, None, scaled, pretrained)
 
 
 def fill_vae(vae: SkipVAE, base: BaseModel, trained: Mapping[str, Tensor], where: str) -> None:

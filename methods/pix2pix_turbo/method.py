@@ -12,7 +12,7 @@ from methods.base import Batch, Inputs, MethodInfo
 from methods.errors import BadSample, InputError
 from methods.nn.image_prep import prepare_image, window_of
 from methods.pix2pix_turbo.info import INFO
-from methods.pix2pix_turbo.loading import Loaded, load_weights
+from methods.pix2pix_turbo.loading import LoadedTurbo, load_weights
 from methods.pix2pix_turbo.params import Pix2PixTurboParams
 from methods.turbo.blend import BlendedGenerator
 from methods.turbo.condition import condition
@@ -34,7 +34,9 @@ class Pix2PixTurbo:
 
     info: ClassVar[MethodInfo] = INFO
 
-    def __init__(self, loaded: Loaded, params: Pix2PixTurboParams, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, loaded: LoadedTurbo, params: Pix2PixTurboParams, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.params = params
         self.device = device
         generator = loaded.generator.to(device, dtype).eval().requires_grad_(False)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from methods.nn.attention_capture import read
-from methods.nn.ddim import Step, ddim_step
+from methods.nn.ddim import DDIMStep, ddim_step
 from methods.nn.stable_diffusion import StableDiffusion
 
 # float16 gradients of the loss reach down to where the format has no numbers
@@ -65,7 +65,7 @@ def edit(
     caption: Tensor,
     negative: Tensor | None,
     edits: Sequence[Edit],
-    steps: Sequence[Step],
+    steps: Sequence[DDIMStep],
     layers: Sequence[str],
 ) -> Iterator[list[EditStep]]:
     """Both passes from ``latents``, step by step; for each of several edits the numbers that it has by itself.
@@ -108,7 +108,7 @@ def edit(
 
 
 def _reference_pass(
-    model: StableDiffusion, latents: Tensor, embeddings: Tensor, step: Step, layers: Sequence[str], scale: float
+    model: StableDiffusion, latents: Tensor, embeddings: Tensor, step: DDIMStep, layers: Sequence[str], scale: float
 ) -> tuple[dict[str, Tensor], Tensor]:
     halves = len(embeddings) // len(latents)
     doubled = latents.repeat(halves, 1, 1, 1)
@@ -125,7 +125,7 @@ def _guide(
     model: StableDiffusion,
     latents: Tensor,
     embeddings: Tensor,
-    step: Step,
+    step: DDIMStep,
     layers: Sequence[str],
     wanted: dict[str, Tensor],
 ) -> tuple[Tensor, Tensor]:

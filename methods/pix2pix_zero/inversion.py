@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from methods.nn.ddim import Step, ddim_step, leading_timesteps
+from methods.nn.ddim import DDIMStep, ddim_step, leading_timesteps
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.pix2pix_zero.regularise import Regularisation, regularise
 
 
-def inversion_plan(alphas: Tensor, steps: int, offset: int = 1) -> list[Step]:
+def inversion_plan(alphas: Tensor, steps: int, offset: int = 1) -> list[DDIMStep]:
     """The release's inversion: of ``steps`` timesteps all but the first and the last, ascending.
 
     At timestep t the state counts as one at level ``t - offset`` and goes to ``t - offset + stride``: one below what
@@ -30,14 +30,14 @@ def inversion_plan(alphas: Tensor, steps: int, offset: int = 1) -> list[Step]:
         raise ValueError(f"{steps} steps, expected at least 3")
     stride = len(alphas) // steps
     timesteps = leading_timesteps(len(alphas), steps, offset)[1:-1]
-    return [Step(t, float(alphas[t - offset]), float(alphas[t - offset + stride])) for t in timesteps]
+    return [DDIMStep(t, float(alphas[t - offset]), float(alphas[t - offset + stride])) for t in timesteps]
 
 
 def invert(
     model: StableDiffusion,
     latents: Tensor,
     embeddings: Tensor,
-    steps: list[Step],
+    steps: list[DDIMStep],
     regularisation: Regularisation,
     shifts: Tensor,
     negative: Tensor | None = None,

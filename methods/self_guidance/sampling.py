@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from methods.nn.attention_capture import Reading, map_size, read
-from methods.nn.ddim import Step, add_noise, ddim_step, ddpm_step
+from methods.nn.ddim import DDIMStep, add_noise, ddim_step, ddpm_step
 from methods.nn.stable_diffusion import StableDiffusion
 from methods.self_guidance.energy import Distance, Formulas, Observation, Term, energy
 from methods.self_guidance.properties import resized
@@ -95,7 +95,7 @@ def guided_sampling(
     model: StableDiffusion,
     start: Tensor,
     prompt: Prompt,
-    steps: Sequence[Step],
+    steps: Sequence[DDIMStep],
     guidance_scale: float,
     terms: Sequence[Sequence[Term]],
     watch: Watch,
@@ -165,13 +165,13 @@ def guided_sampling(
         yield GuidedStep(latents, source, loss, gradient)
 
 
-def _next(x: Tensor, noise: Tensor, step: Step, drawn: Tensor | None, number: int) -> Tensor:
+def _next(x: Tensor, noise: Tensor, step: DDIMStep, drawn: Tensor | None, number: int) -> Tensor:
     if drawn is None:
         return ddim_step(x, noise, step.alpha_from, step.alpha_to)
     return ddpm_step(x, noise, step.alpha_from, step.alpha_to, drawn[:, number])
 
 
-def _noise(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float) -> Tensor:
+def _noise(model: StableDiffusion, latents: Tensor, step: DDIMStep, prompt: Prompt, scale: float) -> Tensor:
     if prompt.negative is None:
         return model.noise(latents, step.timestep, prompt.caption, prompt.pooled)
     doubled, embeddings = latents.repeat(2, 1, 1, 1), torch.cat([prompt.negative, prompt.caption])
@@ -183,7 +183,7 @@ def _noise(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, 
 
 
 def _guided(
-    model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float, reading: Reading
+    model: StableDiffusion, latents: Tensor, step: DDIMStep, prompt: Prompt, scale: float, reading: Reading
 ) -> Tensor:
     """Noise of latents whose caption half has just been read; only the negative half is computed."""
     assert reading.output is not None
@@ -195,14 +195,14 @@ def _guided(
 
 
 def _read(
-    model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, scale: float, watch: Watch
+    model: StableDiffusion, latents: Tensor, step: DDIMStep, prompt: Prompt, scale: float, watch: Watch
 ) -> tuple[Reading, Tensor]:
     with torch.no_grad():
         reading = _call(model, latents, step, prompt, watch)
         return reading, _guided(model, latents, step, prompt, scale, reading)
 
 
-def _call(model: StableDiffusion, latents: Tensor, step: Step, prompt: Prompt, watch: Watch) -> Reading:
+def _call(model: StableDiffusion, latents: Tensor, step: DDIMStep, prompt: Prompt, watch: Watch) -> Reading:
     return read(
         model.unet,
         latents.to(model.dtype),
@@ -227,7 +227,7 @@ def _observe(reading: Reading, watch: Watch, latents: Tensor) -> Observation:
 def _gradient(
     model: StableDiffusion,
     latents: Tensor,
-    step: Step,
+    step: DDIMStep,
     prompt: Prompt,
     terms: Sequence[Sequence[Term]],
     watch: Watch,

@@ -45,7 +45,7 @@ Batches = Callable[[int], Streams]
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a run is, for whoever watches.
 
     Attributes:
@@ -137,7 +137,7 @@ def fit(
     batches: Batches,
     config: FitConfig,
     *,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[TrainingProgress], None] = lambda progress: None,
     published: Callable[[Path], None] = lambda path: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
@@ -237,7 +237,7 @@ class _Fit:
             return self.objective.info.schedule(self.objective.params, step, steps)
         return recipe.rate(step, steps)
 
-    def run(self, batches: Batches, watch: Callable[[Progress], None], stop: Callable[[], bool]) -> Fitted:
+    def run(self, batches: Batches, watch: Callable[[TrainingProgress], None], stop: Callable[[], bool]) -> Fitted:
         config = self.config
         sums: dict[str, list[float]] = {}
         step, begun = self.start, time.monotonic()
@@ -295,11 +295,16 @@ class _Fit:
         return found | {f"grad_norm.{name}": value for name, value in self.updates.norms.items()}
 
     def _report(
-        self, step: int, means: Mapping[str, float], rate: float, seconds: float, watch: Callable[[Progress], None]
+        self,
+        step: int,
+        means: Mapping[str, float],
+        rate: float,
+        seconds: float,
+        watch: Callable[[TrainingProgress], None],
     ) -> None:
         pace = (step - self.start) / max(seconds, 1e-9)
         memory = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else None
-        watch(Progress(step, self.config.steps, means, seconds, pace, pace * self.config.images, rate, memory))
+        watch(TrainingProgress(step, self.config.steps, means, seconds, pace, pace * self.config.images, rate, memory))
         if self.journal is not None:
             self.journal.losses(step, {**means, "rate": rate}, seconds)
 

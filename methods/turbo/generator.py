@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from methods.nn.noise_schedule import configured_alphas
-from methods.turbo.vae import Encoded, SkipVAE
+from methods.turbo.vae import EncodedImages, SkipVAE
 
 TIMESTEP = 999
 
@@ -56,7 +56,7 @@ class OneStepGenerator(nn.Module):
         """
         return self.finish(self.vae.encode(x), encoder_hidden_states, noise)
 
-    def finish(self, encoded: Encoded, encoder_hidden_states: Tensor, noise: Tensor) -> Tensor:
+    def finish(self, encoded: EncodedImages, encoder_hidden_states: Tensor, noise: Tensor) -> Tensor:
         """What :meth:`forward` does behind the encoder."""
         z = encoded.sample(noise) * self.vae.scaling_factor
         x0 = self.denoise(z, encoder_hidden_states)

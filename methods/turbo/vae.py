@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-class Encoded(NamedTuple):
+class EncodedImages(NamedTuple):
     """What the encoder says about a batch of images.
 
     Attributes:
@@ -85,7 +85,7 @@ class SkipVAE(nn.Module):
             return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
         return block(*inputs)
 
-    def encode(self, x: Tensor) -> Encoded:
+    def encode(self, x: Tensor) -> EncodedImages:
         """(B, 3, H, W) in the model's range -> posterior (B, C, H / 8, W / 8) and the down blocks' inputs."""
         encoder = self.encoder
         h = encoder.conv_in(x.to(encoder.conv_in.weight.dtype))
@@ -100,7 +100,7 @@ class SkipVAE(nn.Module):
             with torch.autocast(h.device.type, enabled=False):
                 h = self.quant_conv(h.to(self.quant_conv.weight.dtype))
         mean, logvar = h.float().chunk(2, dim=1)
-        return Encoded(mean, logvar, tuple(activations))
+        return EncodedImages(mean, logvar, tuple(activations))
 
     def decode(self, latents: Tensor, activations: Sequence[Tensor]) -> Tensor:
         """(B, C, h, w) latents and the encoder's activations -> (B, 3, H, W) in the network's dtype, not clamped.

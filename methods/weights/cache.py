@@ -26,7 +26,7 @@ from methods.weights.address import redacted
 from methods.weights.beside import beside
 from methods.weights.contents import contents_sum
 from methods.weights.download import Origin
-from methods.weights.entry import Entry, FileSum
+from methods.weights.entry import FileSum, WeightsEntry
 from methods.weights.mirror import Mirror
 
 _RECORD = "record.json"
@@ -37,7 +37,7 @@ class Cached:
     """A fetched URI on this node: where it lies, its files' sums by relative name ("" for a single file)."""
 
     path: Path
-    entry: Entry
+    entry: WeightsEntry
 
     def file(self, name: str) -> Path:
         """The local path of one of its files."""
@@ -61,7 +61,7 @@ def recorded(uri: str) -> Cached | None:
     """What the cache fetched of ``uri`` at some time, whatever became of the files since; ``None`` if nothing."""
     target = _target(uri)
     try:
-        entry = Entry.from_record(json.loads((target.parent / _RECORD).read_text()))
+        entry = WeightsEntry.from_record(json.loads((target.parent / _RECORD).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return Cached(target, entry) if entry.files else None
@@ -154,7 +154,7 @@ def _kept(path: Path, kind: str, find: Callable[[], str | None]) -> str | None:
     return found
 
 
-def _from_origin(bare: str, target: Path, options: StorageOptions, wanted: str | None, missing: str) -> Entry:
+def _from_origin(bare: str, target: Path, options: StorageOptions, wanted: str | None, missing: str) -> WeightsEntry:
     origin = Origin(bare, options, f"weights '{redacted(bare)}'", missing)
     names = origin.names()
     if names is None:
@@ -163,14 +163,14 @@ def _from_origin(bare: str, target: Path, options: StorageOptions, wanted: str |
         one = origin.get("", target, wanted)
         others = beside(target)
         if not others:
-            return Entry(redacted(bare), {"": one})
+            return WeightsEntry(redacted(bare), {"": one})
         return _with_those_beside(bare, target, options, one, others, missing)
-    return Entry(redacted(bare), {name: origin.get(name, target / name) for name in names})
+    return WeightsEntry(redacted(bare), {name: origin.get(name, target / name) for name in names})
 
 
 def _with_those_beside(
     bare: str, target: Path, options: StorageOptions, one: FileSum, others: Sequence[str], missing: str
-) -> Entry:
+) -> WeightsEntry:
     """A fetched file becomes a folder, with it and with what it names beside it."""
     hidden = target.with_name(f".part-{target.name}")
     os.replace(target, hidden)
@@ -182,10 +182,10 @@ def _with_those_beside(
         last = quote(name) if parts.scheme in ("http", "https") else name
         place = urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/{last}"))
         files[name] = Origin(place, options, f"weights '{redacted(place)}'", missing).get("", target / name)
-    return Entry(redacted(bare), files)
+    return WeightsEntry(redacted(bare), files)
 
 
-def _keep_only(target: Path, entry: Entry) -> None:
+def _keep_only(target: Path, entry: WeightsEntry) -> None:
     """Remove what an earlier fetch left in the folder: a folder's identity is all that lies in it."""
     for path in target.rglob("*") if target.is_dir() else ():
         if path.is_file() and path.relative_to(target).as_posix() not in entry.files:

@@ -29,7 +29,7 @@ def sum_of(file: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Entry:
+class WeightsEntry:
     """The weights of one URI.
 
     Attributes:
@@ -53,7 +53,7 @@ class Entry:
         return {"uri": self.uri, "files": files} | ({"commit": self.commit} if self.commit else {})
 
     @classmethod
-    def from_record(cls, tree: Mapping[str, Any]) -> Entry:
+    def from_record(cls, tree: Mapping[str, Any]) -> WeightsEntry:
         """Raises KeyError, TypeError, ValueError or AttributeError for what is no record."""
         files = {str(name): FileSum(int(each["size"]), str(each["sha256"])) for name, each in tree["files"].items()}
         if any(name.startswith("/") or ".." in name.split("/") for name in files):

@@ -20,7 +20,7 @@ from methods.errors import InputError
 from methods.uris import StorageOptions, resolved_uri, split
 from methods.weights.address import redacted
 from methods.weights.download import Origin
-from methods.weights.entry import Entry, sum_of
+from methods.weights.entry import WeightsEntry, sum_of
 from methods.weights.stores import is_missing, open_store, plain_errors
 
 VARIABLE = "SCENESHIFT_MIRROR"
@@ -54,7 +54,7 @@ class Mirror:
     def __str__(self) -> str:
         return redacted(self.uri)
 
-    def entry(self, uri: str) -> Entry | None:
+    def entry(self, uri: str) -> WeightsEntry | None:
         """What the mirror holds of a URI; ``None`` if nothing.
 
         Raises:
@@ -72,13 +72,13 @@ class Mirror:
                     raise InputError(f"{self._label}: nothing there; `sceneshift weights mirror` fills it") from None
                 return None
         try:
-            return Entry.from_record(json.loads(data))
+            return WeightsEntry.from_record(json.loads(data))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(
                 f"{self._label}: {_index_name(uri)} is damaged; delete it and mirror {redacted(uri)} again"
             ) from None
 
-    def get(self, uri: str, entry: Entry, target: Path) -> None:
+    def get(self, uri: str, entry: WeightsEntry, target: Path) -> None:
         """Fetch the files of a URI to ``target``, a file or a folder, each checked against the index.
 
         Raises:
@@ -93,7 +93,7 @@ class Mirror:
             except InputError as error:
                 raise InputError(f"{error}{hint}") from None
 
-    def put(self, uri: str, entry: Entry, path: Path) -> int:
+    def put(self, uri: str, entry: WeightsEntry, path: Path) -> int:
         """Copy the files of a URI from ``path``, those that are missing or of another size; then its index file.
 
         Returns:
@@ -112,7 +112,7 @@ class Mirror:
             store.pipe_file(f"{root}/{_index_name(uri)}", json.dumps(entry.as_record(), indent=1).encode())
         return copied
 
-    def renew(self, uri: str, entry: Entry, path: Path) -> int:
+    def renew(self, uri: str, entry: WeightsEntry, path: Path) -> int:
         """As :meth:`put`, files that are there but damaged copied too: each is read from the mirror."""
         store, root = self._opened
         damaged = set(self.damaged(entry))
@@ -122,7 +122,7 @@ class Mirror:
                     store.rm_file(blob)
         return self.put(uri, entry, path)
 
-    def damaged(self, entry: Entry) -> list[str]:
+    def damaged(self, entry: WeightsEntry) -> list[str]:
         """The files of a URI that are missing from the mirror, or not what its index says; all are read."""
         store, root = self._opened
         wrong = []

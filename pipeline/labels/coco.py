@@ -14,7 +14,7 @@ from typing import Any
 from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.files import LabelFiles
-from pipeline.labels.json_stream import Entry, JsonStream
+from pipeline.labels.json_stream import JsonStream, JsonValue
 from pipeline.labels.records import Annotation, Labels, Rle
 from pipeline.labels.table import TableWriter, category_list
 from pipeline.storage import Store
@@ -120,7 +120,7 @@ def _read_file(
     return categories
 
 
-def _add_image(entry: Entry, at: int, file: int, hint: str, writer: TableWriter) -> None:
+def _add_image(entry: JsonValue, at: int, file: int, hint: str, writer: TableWriter) -> None:
     image = fields.mapping(entry.value, f"images[{at}]")
     name = image.get("file_name")
     if not isinstance(name, str) or not name:

@@ -21,7 +21,7 @@ _LONGEST_TOKEN = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JsonValue:
     """One value of a document.
 
     Attributes:
@@ -54,7 +54,7 @@ class JsonStream:
         self._buffer, self._at, self._done = "", 0, False
         self._lines, self._column, self._bytes = 1, 0, 0
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[JsonValue]:
         """Every entry in the order of the file.
 
         Raises:
@@ -70,11 +70,11 @@ class JsonStream:
         else:
             self.kind = "value"
             text, value = self._value()
-            yield Entry(None, text, value, listed=False)
+            yield JsonValue(None, text, value, listed=False)
         if self._peek():
             raise self._error("Extra data")
 
-    def _members(self) -> Iterator[Entry]:
+    def _members(self) -> Iterator[JsonValue]:
         keys = 0
         self._at += 1
         if self._peek() == "}":
@@ -95,18 +95,18 @@ class JsonStream:
                 yield from self._elements(key)
             else:
                 text, value = self._value()
-                yield Entry(key, text, value, listed=False)
+                yield JsonValue(key, text, value, listed=False)
             if not self._comma("}"):
                 return
 
-    def _elements(self, key: str | None) -> Iterator[Entry]:
+    def _elements(self, key: str | None) -> Iterator[JsonValue]:
         self._at += 1
         if self._peek() == "]":
             self._at += 1
             return
         while True:
             text, value = self._value()
-            yield Entry(key, text, value, listed=True)
+            yield JsonValue(key, text, value, listed=True)
             if not self._comma("]"):
                 return
 

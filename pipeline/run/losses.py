@@ -11,7 +11,7 @@ _TWICE = 2
 
 
 @dataclass
-class Losses:
+class WorkerLosses:
     """Workers that died with shards in hand: by themselves (crashes), or with their node (preemptions).
 
     Attributes:

@@ -10,7 +10,7 @@ from methods.notices import Notice
 from pipeline.findings import Finding, merge
 from pipeline.metrics.summary import Summary
 from pipeline.records import Receipt
-from pipeline.run.losses import Losses
+from pipeline.run.losses import WorkerLosses
 
 _WINDOW = 60.0
 
@@ -42,7 +42,7 @@ class Progress:
     findings: tuple[Finding, ...] = ()
     metrics: dict[str, Summary] = field(default_factory=dict)
     recent: deque[tuple[float, int]] = field(default_factory=deque)
-    losses: Losses = field(default_factory=Losses)
+    losses: WorkerLosses = field(default_factory=WorkerLosses)
 
     @property
     def attempted(self) -> int:

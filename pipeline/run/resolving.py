@@ -18,7 +18,7 @@ from pipeline.uris import printable, redact
 
 
 @dataclass(frozen=True)
-class Found:
+class OutputState:
     """What of an output decides what is left to do: its record, its plan, and the commits."""
 
     record: bytes | None
@@ -26,13 +26,13 @@ class Found:
     commits: tuple[str, ...]
 
     @classmethod
-    def of(cls, store: Store) -> Found:
+    def of(cls, store: Store) -> OutputState:
         """As the output is now."""
         store.require_bucket()
         commits = tuple(entry.path for entry in store.list(INDEX))
         return cls(store.read_or_none(JOB_FILE), store.read_or_none(PLAN_FILE), commits)
 
-    def holds(self, now: Found, job: Job, plan: Plan, *, whole: bool) -> bool:
+    def holds(self, now: OutputState, job: Job, plan: Plan, *, whole: bool) -> bool:
         """Whether a job and plan made of this are still right for what is found now.
 
         Of a ``plan`` that is not of the ``whole`` job, others may have begun and go on with the rest meanwhile.
@@ -89,12 +89,12 @@ class Resolved:
 
     job: Job
     plan: Plan
-    found: Found
+    found: OutputState
 
     @classmethod
     def of(cls, spec: JobSpec, *, fresh: bool = False) -> Resolved:
         """Raises InputError as :func:`resolve`."""
-        found = Found.of(Store(spec.output.uri, spec.output.storage))
+        found = OutputState.of(Store(spec.output.uri, spec.output.storage))
         job, plan = resolve(spec, fresh=fresh)
         return cls(job, plan, found)
 

@@ -22,7 +22,7 @@ from pipeline.run.estimate import Estimate, estimate
 from pipeline.run.lock import Held
 from pipeline.run.parts import Part
 from pipeline.run.progress import Progress
-from pipeline.run.resolving import Found, Resolved, resolve
+from pipeline.run.resolving import OutputState, Resolved, resolve
 from pipeline.run.taking import take_output
 from pipeline.runlog import RunLog
 from pipeline.uris import redact
@@ -75,7 +75,7 @@ class Session:
         """
         job, plan = resolved.job, resolved.plan
         with part.turn(job.store, run):
-            if not resolved.found.holds(Found.of(job.store), job, part.of(plan), whole=part.whole):
+            if not resolved.found.holds(OutputState.of(job.store), job, part.of(plan), whole=part.whole):
                 # Another driver has worked here since: what is left to do is another question now.
                 job, plan = resolve(job.spec, fresh=fresh)
             if resolved.job.fingerprint != job.fingerprint:

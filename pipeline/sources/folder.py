@@ -20,7 +20,7 @@ from pipeline.sources.label_files import label_files
 from pipeline.sources.label_maps import HEAD as PNG_HEAD
 from pipeline.sources.label_maps import label_maps
 from pipeline.sources.layout import LABEL_NAMES, Layout, Peeked
-from pipeline.sources.listing import Found, Survey, found_under
+from pipeline.sources.listing import Listing, Survey, found_under
 from pipeline.sources.loose import fetch, head_of
 from pipeline.sources.pending import Fetched, Pending
 from pipeline.spec import SourceSpec
@@ -162,7 +162,7 @@ class FolderSource:
     def _read(self, base: str, path: str) -> bytes:
         return fetch(posixpath.join(base, path), self.spec.storage, f"'{path}'")
 
-    def _unread(self, found: Found, rest: Iterable[str]) -> Iterator[Finding]:
+    def _unread(self, found: Listing, rest: Iterable[str]) -> Iterator[Finding]:
         """What of a folder is not read: pictures of other kinds, and files that belong to no picture."""
         looked = tables = 0
         most = _SNIFFED if protocol_of(found.base) == "file" else _SNIFFED_AFAR

@@ -32,7 +32,7 @@ _MAGIC = "*?["
 
 
 @dataclass(frozen=True)
-class Found:
+class Listing:
     """What lies under one URI.
 
     Attributes:
@@ -62,7 +62,7 @@ class Survey:
     gone: frozenset[str] = frozenset()
 
 
-def found_under(uri: str, spec: SourceSpec) -> Found:
+def found_under(uri: str, spec: SourceSpec) -> Listing:
     """What lies under a file, folder or glob. Raises InputError when there is nothing."""
     local = protocol_of(uri) == "file"
     fs = filesystem(uri, spec.storage)
@@ -106,7 +106,7 @@ def found_under(uri: str, spec: SourceSpec) -> Found:
     if spec.modified_after is not None:
         start = window_start(spec.modified_after, time.time())
         passed_over = frozenset(name for name in kept if times.get(name, start) < start)
-    return Found(("" if local else f"{protocol_of(uri)}://") + base, kept, findings, passed_over)
+    return Listing(("" if local else f"{protocol_of(uri)}://") + base, kept, findings, passed_over)
 
 
 def _wanted(relative: str, folders: list[str]) -> bool:

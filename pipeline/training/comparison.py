@@ -36,7 +36,7 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class StudentComparison:
     """Student against teacher on held-out pairs.
 
     Attributes:
@@ -67,7 +67,7 @@ def compare(
     teacher: Job,
     weights: str,
     note: Callable[[str], None] = lambda text: None,
-) -> Comparison:
+) -> StudentComparison:
     """Translate the held-out pairs with the student, through the code of ``run``, and compare.
 
     Args:
@@ -95,7 +95,7 @@ def compare(
     groups = [stream.picture_of(key) for key in pictures]
     student_seconds = seconds / len(pictures)
     teacher_seconds = _teacher_seconds(teacher.store)
-    return Comparison(
+    return StudentComparison(
         pictures=len(pictures),
         agreement={name: float(values.mean()) for name, values in agreement.items()},
         untouched={name: float(values.mean()) for name, values in untouched.items()},
@@ -122,7 +122,7 @@ def bootstrap(values: np.ndarray, groups: Sequence[str]) -> Interval:
     return float(low), float(high)
 
 
-def table(found: Comparison, teacher: str, student: str) -> dict[str, Any]:
+def table(found: StudentComparison, teacher: str, student: str) -> dict[str, Any]:
     """The comparison for the report and the card: teacher, student, and doing nothing."""
     names = list(found.agreement)
 
@@ -158,7 +158,7 @@ def table(found: Comparison, teacher: str, student: str) -> dict[str, Any]:
     }
 
 
-def write_comparison(spec: DistillSpec, teacher: Job, weights: str, found: Comparison) -> dict[str, Any]:
+def write_comparison(spec: DistillSpec, teacher: Job, weights: str, found: StudentComparison) -> dict[str, Any]:
     """Put the comparison and the student's ``method`` block, for a job file, beside the weights.
 
     Returns the same with the place of the weights on this machine. What is written travels with the output, and names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from methods.train.loop import Fitted, Progress
+from methods.train.loop import Fitted, TrainingProgress
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
 from pipeline.storage import Store
 from pipeline.training.spec import TrainSpec
@@ -15,7 +15,7 @@ def run_training(
     *,
     fresh: bool = False,
     steal_lock: bool = False,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[TrainingProgress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
     log_options: LogOptions = DEFAULT_LOGS,

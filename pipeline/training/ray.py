@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from methods.errors import InputError
-from methods.train.loop import Fitted, Progress
+from methods.train.loop import Fitted, TrainingProgress
 from pipeline.errors import JobFailed
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
 from pipeline.run.cluster import Demand, open_cluster
@@ -26,7 +26,7 @@ def train_on_ray(
     *,
     fresh: bool,
     steal_lock: bool,
-    watch: Callable[[Progress], None],
+    watch: Callable[[TrainingProgress], None],
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda text: None,
     log_options: LogOptions = DEFAULT_LOGS,
@@ -62,7 +62,7 @@ def train_on_ray(
 def _with_workers(
     spec: TrainSpec,
     config: dict[str, Any],
-    watch: Callable[[Progress], None],
+    watch: Callable[[TrainingProgress], None],
     stop: Callable[[], bool],
     logs: str,
 ) -> Fitted:
@@ -109,13 +109,13 @@ class _Line:
     """The actor between driver and workers: progress one way, the order to stop the other."""
 
     def __init__(self) -> None:
-        self.reports: list[Progress | Fitted] = []
+        self.reports: list[TrainingProgress | Fitted] = []
         self.stopping = False
 
-    def report(self, what: Progress | Fitted) -> None:
+    def report(self, what: TrainingProgress | Fitted) -> None:
         self.reports.append(what)
 
-    def take(self) -> list[Progress | Fitted]:
+    def take(self) -> list[TrainingProgress | Fitted]:
         taken, self.reports = self.reports, []
         return taken
 
@@ -149,7 +149,7 @@ def _fit(trainer: Any, stop: Callable[[], bool], line: Any) -> None:
 
 
 @contextlib.contextmanager
-def _passed_on(line: Any, watch: Callable[[Progress], None]) -> Iterator[list[Fitted]]:
+def _passed_on(line: Any, watch: Callable[[TrainingProgress], None]) -> Iterator[list[Fitted]]:
     """What the first worker reports is handed to ``watch``, to the last of it; yields how it ended."""
     import ray
 
@@ -198,7 +198,7 @@ def _work(config: dict[str, Any]) -> None:
 
     reported = 0.0
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrainingProgress) -> None:
         # a put costs more than many a step: the driver shows what is a second old
         nonlocal reported
         due = time.monotonic() - reported > 1 or progress.step == progress.steps

@@ -28,7 +28,7 @@ from methods.train.divergence import Diverged
 from methods.train.first_look import first_look
 from methods.train.journal import VALIDATION
 from methods.train.loggers import check_login
-from methods.train.loop import FitConfig, Fitted, Progress, check_recipe, fit
+from methods.train.loop import FitConfig, Fitted, TrainingProgress, check_recipe, fit
 from methods.train.objective import Objective, Sample, Validation
 from methods.train.selection import given_up
 from pipeline.errors import JobFailed
@@ -68,7 +68,7 @@ def train(
     device: torch.device | None = None,
     fresh: bool = False,
     steal_lock: bool = False,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[TrainingProgress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
     logs: RunLogs | None = None,
     first: Validation | None = None,
@@ -157,7 +157,7 @@ def train(
                 about.put(store)
             save_checkpoint(folder, ready.predecessor)
 
-        def note(progress: Progress) -> None:
+        def note(progress: TrainingProgress) -> None:
             losses = ", ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
             _log.info(
                 "step %d of %d, %.3g steps/s: %s", progress.step, progress.steps, progress.steps_per_second, losses

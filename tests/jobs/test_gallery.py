@@ -15,7 +15,7 @@ from jobs.gallery.build import build, missing_weights, own_methods
 from jobs.gallery.exhibit import Exhibit
 from jobs.gallery.page import scores
 from jobs.gallery.sheet import LARGEST, write_sheet
-from jobs.gallery.shown import Shown, read_shown
+from jobs.gallery.shown import ShownSample, read_shown
 from methods.errors import InputError
 from pipeline.run.driver import run_job
 from pipeline.spec import JobSpec
@@ -95,7 +95,7 @@ def test_the_sheet_keeps_to_its_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noisy = io.BytesIO()
     Image.fromarray(rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(noisy, "PNG")
-    sample = Shown("k", None, noisy.getvalue(), noisy.getvalue(), None)
+    sample = ShownSample("k", None, noisy.getvalue(), noisy.getvalue(), None)
     exhibits = [Exhibit(f"job {n}", "method", "", [sample] * 3, {}, 0.0) for n in range(8)]
     path = write_sheet(tmp_path / "sheet.jpg", exhibits)
     assert path.stat().st_size <= LARGEST

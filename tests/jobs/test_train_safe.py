@@ -27,7 +27,7 @@ from jobs.training import _asked_to_stop
 from methods.errors import InputError
 from methods.train.checkpoint import Checkpoint, save_checkpoint, saved_steps
 from methods.train.divergence import Diverged, DivergenceGuard
-from methods.train.loop import Progress
+from methods.train.loop import TrainingProgress
 from pipeline.errors import JobFailed
 from pipeline.paths import LOCK_FILE, TRAIN_FILE
 from pipeline.spec import SourceSpec
@@ -211,7 +211,7 @@ def test_the_guard_lets_noisy_and_growing_losses_pass(tmp_path: Path) -> None:
 
 def test_progress_says_losses_rate_pace_memory_and_what_is_left() -> None:
     losses = {"l1": 0.5, "grad_norm.generator": 2.0}
-    shown = training_shown(Progress(30, 90, losses, 10.0, 3.0, 12.0, 1e-4, 3_200_000_000))
+    shown = training_shown(TrainingProgress(30, 90, losses, 10.0, 3.0, 12.0, 1e-4, 3_200_000_000))
     assert (shown.done, shown.total) == (30, 90)
     assert shown.text == "step 30/90, l1 0.5, rate 0.0001, 12 images/s, 3.2 GB, 20.0 s left"
 
@@ -340,7 +340,7 @@ def test_workers_on_ray_survive_the_loss_of_one_and_stop_together(tmp_path: Path
     order.write_text("60")
     changes = {"objective__params": {"dies_by": str(order)}, "compute": {"workers": [1, 2], "cpus": 0.5}}
     spec = TrainSpec.parse(tree(tmp_path, steps=1_000_000, checkpoint_every=50, log_every=10, **changes))
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     stopped = run_training(spec, watch=seen.append, stop=lambda: any(progress.step > 60 for progress in seen))
     assert not order.exists()
     # the others, or both again, go on from the checkpoint

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from methods.train.loop import Progress
+from methods.train.loop import TrainingProgress
 from pipeline.training.place import run_training
 from pipeline.training.spec import TrainSpec
 from tests.jobs.test_train import folder_of, tree
@@ -72,7 +72,7 @@ def test_a_resumed_training_is_one_run_without_gaps_and_a_fresh_one_another(
     out = tmp_path / "out"
     spec = TrainSpec.parse(tree(tmp_path, validation={"count": 1}, validate_every=2, loggers=["wandb"]))
 
-    def pull_the_plug(progress: Progress) -> None:
+    def pull_the_plug(progress: TrainingProgress) -> None:
         if progress.step == 6:
             raise KeyboardInterrupt
 

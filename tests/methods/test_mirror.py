@@ -16,7 +16,7 @@ import pytest
 
 from methods.errors import InputError
 from methods.weights import cache, download, fetch, go_offline, hub, identity
-from methods.weights.entry import Entry, FileSum
+from methods.weights.entry import FileSum, WeightsEntry
 from methods.weights.mirror import Mirror
 from tests.support.seaweed import Bucket, bucket, s3
 
@@ -102,7 +102,7 @@ def test_a_hub_id_from_the_mirror_keeps_its_commit(tmp_path, monkeypatch):
     (folder / "unet").mkdir(parents=True)
     (folder / "unet" / "config.json").write_text("{}")
     sums = {"unet/config.json": FileSum(2, hashlib.sha256(b"{}").hexdigest())}
-    Mirror.at(str(tmp_path / "mirror")).put("some/model", Entry("some/model", sums, commit), folder)
+    Mirror.at(str(tmp_path / "mirror")).put("some/model", WeightsEntry("some/model", sums, commit), folder)
     monkeypatch.setenv("SCENESHIFT_MIRROR", str(tmp_path / "mirror"))
     assert identity("some/model") == identity("hf://some/model") == f"hub:some/model@{commit}"
     assert (fetch("some/model") / "unet" / "config.json").read_text() == "{}"

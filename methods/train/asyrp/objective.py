@@ -18,7 +18,7 @@ from methods.asyrp.lpips_table import first_reaching, read_table
 from methods.asyrp.pictures import to_square
 from methods.asyrp.process import (
     CombinedShift,
-    Step,
+    ReverseStep,
     generate,
     invert,
     linear_alphas,
@@ -325,10 +325,10 @@ def _no_noise(timestep: int) -> Tensor:
     raise AssertionError(f"a process without boost asked for noise at {timestep}")
 
 
-def _training_plan(alphas: Tensor, timesteps: Sequence[int]) -> list[Step]:
+def _training_plan(alphas: Tensor, timesteps: Sequence[int]) -> list[ReverseStep]:
     """The trained timesteps, noisiest first; the chain ends after the last, so that it goes straight to x0."""
     levels = [1.0, *(float(alphas[t]) for t in timesteps)]
-    return [Step(t, levels[i + 1], levels[i], edited=True) for i, t in reversed(list(enumerate(timesteps)))]
+    return [ReverseStep(t, levels[i + 1], levels[i], edited=True) for i, t in reversed(list(enumerate(timesteps)))]
 
 
 def _dimensions(block: DDPMDeltaBlock | GuidedDeltaBlock) -> tuple[int, int]:

@@ -38,7 +38,7 @@ def load_clip(uri: str, model: str = CLIP_MODEL) -> nn.Module:
     return cast(nn.Module, found).eval().requires_grad_(False)
 
 
-class ClipFeatures(nn.Module):
+class ClipPatchFeatures(nn.Module):
     """CLIP ViT features for the discriminator: patch tokens after two blocks, and the projected class token.
 
     Args:

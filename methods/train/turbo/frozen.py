@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from methods.nn.lpips import load_lpips
-from methods.train.losses.backbones import ClipFeatures, EffLiteFeatures, load_clip
+from methods.train.losses.backbones import ClipPatchFeatures, EffLiteFeatures, load_clip
 from methods.train.losses.perceptual import PerceptualDistance
 from methods.train.turbo.params import TurboTrainParams
 
@@ -22,4 +22,4 @@ def backbone(params: TurboTrainParams, device: torch.device) -> nn.Module:
     if params.backbone == "efflite0":
         return EffLiteFeatures().to(device)
     visual = load_clip(params.clip).get_submodule("visual")
-    return ClipFeatures(visual).to(device)
+    return ClipPatchFeatures(visual).to(device)

@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.labels.export import to_bdd100k
 from pipeline.output.export.spool import JsonList, bare_list
-from pipeline.output.export.writers import Picture, Plan, mask_file
+from pipeline.output.export.writers import ExportPlan, Picture, mask_file
 
 
 class Bdd100kWriter:
@@ -16,7 +16,7 @@ class Bdd100kWriter:
     flat: ClassVar[bool] = False
     image_format: ClassVar[str | None] = None
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ExportPlan) -> None:
         self._lists = {split: JsonList() for split in plan.splits}
 
     def image_path(self, picture: Picture) -> str:

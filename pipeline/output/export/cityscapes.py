@@ -12,7 +12,7 @@ import numpy as np
 from pipeline import codec
 from pipeline.labels.records import Annotation
 from pipeline.output.export.shapes import mask_of, one_polygon
-from pipeline.output.export.writers import Picture, Plan
+from pipeline.output.export.writers import ExportPlan, Picture
 
 # Name: (id, has instances), as in cityscapesscripts/helpers/labels.py of the benchmark's authors.
 CLASSES: Mapping[str, tuple[int, bool]] = {
@@ -68,7 +68,7 @@ class CityscapesWriter:
     flat: ClassVar[bool] = True
     image_format: ClassVar[str | None] = "png"
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ExportPlan) -> None:
         self._plan = plan
 
     def image_path(self, picture: Picture) -> str:

@@ -7,7 +7,7 @@ from typing import BinaryIO, ClassVar
 
 from pipeline.labels.export import CocoRecords
 from pipeline.output.export.spool import JsonList, document
-from pipeline.output.export.writers import Picture, Plan, mask_file
+from pipeline.output.export.writers import ExportPlan, Picture, mask_file
 
 _BOXLESS = "annotations without a box or an area (lines, tags): COCO has no place for them"
 
@@ -18,7 +18,7 @@ class CocoWriter:
     flat: ClassVar[bool] = False
     image_format: ClassVar[str | None] = None
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ExportPlan) -> None:
         self._plan = plan
         self._records = CocoRecords(plan.categories)
         names = ("images", "annotations", "captions")

@@ -4,51 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pipeline.output.export.writers import Plan, Writer
+from pipeline.output.export.writers import ExportPlan, Writer
 
 
-def open_writer(format: str, plan: Plan, task: str) -> Writer:
+def open_writer(format: str, plan: ExportPlan, task: str) -> Writer:
     """The writer of a format that :data:`FORMATS` names."""
     return _WRITERS[format](plan, task)
 
 
-def _coco(plan: Plan, task: str) -> Writer:
+def _coco(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.coco import CocoWriter
 
     return CocoWriter(plan)
 
 
-def _bdd100k(plan: Plan, task: str) -> Writer:
+def _bdd100k(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.bdd100k import Bdd100kWriter
 
     return Bdd100kWriter(plan)
 
 
-def _yolo(plan: Plan, task: str) -> Writer:
+def _yolo(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.yolo import YoloWriter
 
     return YoloWriter(plan, task)
 
 
-def _voc(plan: Plan, task: str) -> Writer:
+def _voc(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.voc import VocWriter
 
     return VocWriter(plan)
 
 
-def _cityscapes(plan: Plan, task: str) -> Writer:
+def _cityscapes(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.cityscapes import CityscapesWriter
 
     return CityscapesWriter(plan)
 
 
-def _hf(plan: Plan, task: str) -> Writer:
+def _hf(plan: ExportPlan, task: str) -> Writer:
     from pipeline.output.export.hf import HuggingFaceWriter
 
     return HuggingFaceWriter(plan)
 
 
-_WRITERS: Mapping[str, Callable[[Plan, str], Writer]] = {
+_WRITERS: Mapping[str, Callable[[ExportPlan, str], Writer]] = {
     "coco": _coco,
     "bdd100k": _bdd100k,
     "yolo": _yolo,

@@ -15,7 +15,7 @@ from pipeline.labels.export import closed_polygons, coco_box
 from pipeline.labels.records import Annotation
 from pipeline.markdown import cell
 from pipeline.output.export.shapes import has_shape
-from pipeline.output.export.writers import Picture, Plan, mask_file
+from pipeline.output.export.writers import ExportPlan, Picture, mask_file
 
 _BATCH = 1024
 _BOXLESS = "annotations without a box or an area (lines, tags)"
@@ -29,7 +29,7 @@ class HuggingFaceWriter:
     flat: ClassVar[bool] = False
     image_format: ClassVar[str | None] = None
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ExportPlan) -> None:
         self._plan = plan
         names = plan.categories.names
         # `datasets` has no two classes of one name; then the names are text, and `category_id` tells them apart.

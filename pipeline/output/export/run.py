@@ -24,7 +24,7 @@ from pipeline.output.export.pictures import PictureReader, Row, Stored
 from pipeline.output.export.rows import Rows
 from pipeline.output.export.scan import Scan, scan
 from pipeline.output.export.splits import Splitter, parse_splits
-from pipeline.output.export.writers import Picture, Plan, Writer
+from pipeline.output.export.writers import ExportPlan, Picture, Writer
 from pipeline.sink.schema import METRIC
 from pipeline.storage import Store, redact
 
@@ -101,7 +101,7 @@ class ExportSummary:
         return {_UNLABELLED: count} if self.annotations and count else {}
 
 
-def look(job: Job, rows: Rows, splits: Sequence[str], seed: int) -> tuple[Scan, Plan]:
+def look(job: Job, rows: Rows, splits: Sequence[str], seed: int) -> tuple[Scan, ExportPlan]:
     """The first look at the rows, and what writers have to know from it. Raises InputError where there are no rows."""
     notes: Counter[str] = Counter()
     found = scan(rows, seed, job.spec.variants, declared_categories(job))
@@ -110,7 +110,7 @@ def look(job: Job, rows: Rows, splits: Sequence[str], seed: int) -> tuple[Scan, 
     categories = Categories(found.declared, found.classes)
     if ids := categories.undeclared:
         notes[f"category ids that the source does not declare, kept ({', '.join(map(str, ids[:5]))})"] += len(ids)
-    plan = Plan(
+    plan = ExportPlan(
         name=job.spec.name,
         splits=tuple(splits),
         categories=categories,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pipeline.labels.records import Annotation
 from pipeline.output.export.shapes import box_within, mask_of
-from pipeline.output.export.writers import Picture, Plan, mask_file
+from pipeline.output.export.writers import ExportPlan, Picture, mask_file
 
 VOID = 255
 _FLAGS = ("truncated", "difficult", "occluded")
@@ -28,7 +28,7 @@ class VocWriter:
     flat: ClassVar[bool] = True
     image_format: ClassVar[str | None] = None
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ExportPlan) -> None:
         self._plan = plan
         self._main: dict[str, list[str]] = {split: [] for split in plan.splits}
         self._segmented: dict[str, list[str]] = {split: [] for split in plan.splits}

@@ -39,7 +39,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExportPlan:
     """What a writer knows before the first picture.
 
     Attributes:

@@ -13,7 +13,7 @@ from methods.errors import InputError
 from methods.plugins import nearest
 from pipeline.labels.records import Annotation
 from pipeline.output.export.shapes import box_within, has_shape, one_polygon
-from pipeline.output.export.writers import Picture, Plan, mask_file
+from pipeline.output.export.writers import ExportPlan, Picture, mask_file
 
 TASKS = ("auto", "detect", "segment", "pose", "obb")
 _OUTSIDE = "annotations without a box or area inside the picture"
@@ -34,7 +34,7 @@ class YoloWriter:
     flat: ClassVar[bool] = True
     image_format: ClassVar[str | None] = None
 
-    def __init__(self, plan: Plan, task: str) -> None:
+    def __init__(self, plan: ExportPlan, task: str) -> None:
         if task not in TASKS:
             raise InputError(f"--task {task}: {nearest(task, list(TASKS))}")
         self._plan = plan

@@ -44,7 +44,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryPicture:
     """One picture of a pair: its role (``source``, ``output``, ``true target``), and a data URI or why it has none."""
 
     role: str
@@ -70,7 +70,7 @@ class Pair:
     caption: str
     width: int
     height: int
-    pictures: tuple[Picture, ...]
+    pictures: tuple[GalleryPicture, ...]
     metrics: tuple[tuple[str, float], ...]
     outlines: tuple[Outline, ...]
 
@@ -219,17 +219,17 @@ def _fitting(pairs: Sequence[Pair]) -> Iterator[Pair]:
         yield pair
 
 
-def _picture(role: str, data: bytes | str) -> Picture:
+def _picture(role: str, data: bytes | str) -> GalleryPicture:
     if isinstance(data, str):
-        return Picture(role, None, data)
+        return GalleryPicture(role, None, data)
     try:
         pixels = codec.decode(data).pixels
     except BadSample as error:
-        return Picture(role, None, f"{role} not shown: {error}")
+        return GalleryPicture(role, None, f"{role} not shown: {error}")
     height, width = pixels.shape[:2]
     scale = min(1.0, THUMBNAIL / max(width, height))
     small = codec.resize(pixels, (max(1, round(width * scale)), max(1, round(height * scale))))
-    return Picture(role, "data:image/jpeg;base64," + base64.b64encode(codec.encode(small, "jpeg", 82)).decode())
+    return GalleryPicture(role, "data:image/jpeg;base64," + base64.b64encode(codec.encode(small, "jpeg", 82)).decode())
 
 
 def _outlines(row: Mapping[str, Any]) -> tuple[Outline, ...]:

@@ -117,7 +117,7 @@ def write_report(
 
 
 @dataclass(frozen=True)
-class Group:
+class GalleryGroup:
     """One gallery that can be shown alone."""
 
     id: str
@@ -125,7 +125,7 @@ class Group:
     count: int
 
 
-def gallery_groups(pairs: Sequence[Pair], end_title: Callable[[str, str], str]) -> list[Group]:
+def gallery_groups(pairs: Sequence[Pair], end_title: Callable[[str, str], str]) -> list[GalleryGroup]:
     """The galleries of a page, in the order in which they come, named for people.
 
     Args:
@@ -136,7 +136,7 @@ def gallery_groups(pairs: Sequence[Pair], end_title: Callable[[str, str], str]) 
     found = []
     for name, number in counts.items():
         end, _, metric = name.partition(":")
-        found.append(Group(name, known.get(name) or end_title(end, metric), number))
+        found.append(GalleryGroup(name, known.get(name) or end_title(end, metric), number))
     return found
 
 

@@ -41,7 +41,7 @@ _NAMES = re.compile(r"validation/step-(\d+)/(.+)\.png")
 
 
 @dataclass(frozen=True)
-class Chart:
+class CurveChart:
     """A curve with its heading and its last value."""
 
     title: str
@@ -115,13 +115,13 @@ def _environment(html: bool) -> Environment:
     return environment
 
 
-def _charts(rows: Sequence[Mapping[str, float]], shown: Any, best: Standing | None = None) -> list[Chart]:
+def _charts(rows: Sequence[Mapping[str, float]], shown: Any, best: Standing | None = None) -> list[CurveChart]:
     names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds") and shown(name))
     found = []
     for name in names:
         points = [(row["step"], float(row[name])) for row in rows if name in row]
         marked = best.step if best is not None else None
-        found.append(Chart(name, quantity.measured(points[-1][1]), curve(points, name, marked)))
+        found.append(CurveChart(name, quantity.measured(points[-1][1]), curve(points, name, marked)))
     return found
 
 

@@ -95,9 +95,9 @@ def test_editing_from_noise_needs_no_inversion(case, load, monkeypatch: pytest.M
 
 def test_fresh_noise_has_ddim_s_variance() -> None:
     """Eta 1 keeps the variance of the next level: sigma^2 + direction^2 = 1 - alpha_to."""
-    from methods.asyrp.process import Step
+    from methods.asyrp.process import ReverseStep
 
-    step = Step(199, 0.9, 0.97, eta=1.0)
+    step = ReverseStep(199, 0.9, 0.97, eta=1.0)
     x = torch.zeros(1, 1, 1, 200_000)
     eps, noise = torch.randn_like(x), torch.randn_like(x)
     following, x0 = update(x, eps, eps, step, noise)

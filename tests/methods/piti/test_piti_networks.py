@@ -13,7 +13,7 @@ from torch import Tensor
 from methods.nn.gaussian_diffusion import GaussianDiffusion
 from methods.piti.config import OFFICIAL_BASE, OFFICIAL_UPSAMPLER, ModelConfig
 from methods.piti.networks import PITIModel
-from methods.piti.sampling import Step, guide, quantise, sample_base, sample_upsampler
+from methods.piti.sampling import StepResult, guide, quantise, sample_base, sample_upsampler
 
 from .conftest import GOLDEN, Case, relative
 
@@ -51,7 +51,7 @@ def test_base_forward(case: CaseOf, tiny_base: PITIModel) -> None:
 )
 def test_base_sample(case: CaseOf, tiny_base: PITIModel, scale: float, guidance, suffix: str) -> None:
     golden = case("base_sample_8")
-    steps: list[Step] = []
+    steps: list[StepResult] = []
     found = sample_base(
         tiny_base,
         GaussianDiffusion.make("squaredcos_cap_v2", "8"),
@@ -73,7 +73,7 @@ def test_upsampler_sample(case: CaseOf, tiny_upsampler: PITIModel) -> None:
     golden = case("upsample_8")
     small = quantise(golden.inputs["base_sample"])
     torch.testing.assert_close(small, golden.expected["low_res"], rtol=0, atol=1e-6)
-    steps: list[Step] = []
+    steps: list[StepResult] = []
     found = sample_upsampler(
         tiny_upsampler,
         GaussianDiffusion.make("linear", "8"),

@@ -15,7 +15,7 @@ from methods.errors import InputError
 from methods.train import registry
 from methods.train.checkpoint import checkpoint_path, load_checkpoint, saved_steps
 from methods.train.divergence import Diverged, DivergenceGuard
-from methods.train.loop import FitConfig, Progress, fit
+from methods.train.loop import FitConfig, TrainingProgress, fit
 from methods.train.objective import Objective, Streams, Validation
 from methods.train.recipe import Recipe
 
@@ -107,7 +107,7 @@ def test_the_average_follows_its_formula(tmp_path: Path) -> None:
     weight = next(objective.networks()["toy"].parameters())
     seen.append(weight.detach().clone())
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: TrainingProgress) -> None:
         seen.append(weight.detach().clone())
 
     fit(objective, batches, config(tmp_path, steps=4, log_every=1), watch=watch)
@@ -123,7 +123,7 @@ def test_the_average_follows_its_formula(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves(tmp_path: Path) -> None:
     published: list[Path] = []
-    reports: list[Progress] = []
+    reports: list[TrainingProgress] = []
     fit(build(), batches, config(tmp_path), published=published.append, watch=reports.append)
     assert saved_steps(tmp_path) == [8, 10]
     picture = np.asarray(Image.open(tmp_path / "validation" / "step-00000005" / "mirror_first.png"))

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from methods.errors import InputError
 from methods.nn.lpips import LPIPS, VGG16Features, load_lpips
 from methods.train.draws import Draws
-from methods.train.losses.backbones import ClipFeatures, ClipSimilarity, EffLiteFeatures, clip_normalised, load_clip
+from methods.train.losses.backbones import (
+    ClipPatchFeatures,
+    ClipSimilarity,
+    EffLiteFeatures,
+    clip_normalised,
+    load_clip,
+)
 from methods.train.losses.diffaugment import diff_augment
 from methods.train.losses.vision_aided import MultiLevelHead, VisionAidedDiscriminator, multilevel_loss
 
@@ -112,7 +118,7 @@ def tiny_clip() -> nn.Module:
 
 def test_clip_features_are_those_of_the_model_and_let_gradients_through() -> None:
     clip = tiny_clip()
-    backbone = ClipFeatures(clip.visual)  # type: ignore[arg-type]
+    backbone = ClipPatchFeatures(clip.visual)  # type: ignore[arg-type]
     assert backbone.channels == (64, 64, 48)
     images = torch.rand(2, 3, 96, 96) * 2 - 1
     images.requires_grad_()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.run.activity import ENDS, Activity, ActivityReporter
-from pipeline.run.losses import Losses
+from pipeline.run.losses import WorkerLosses
 
 
 def test_what_was_begun_and_not_ended_is_what_workers_died_over():
@@ -17,7 +17,7 @@ def test_what_was_begun_and_not_ended_is_what_workers_died_over():
 
 
 def test_a_shard_is_suspect_after_two_processes_died_over_it():
-    losses = Losses()
+    losses = WorkerLosses()
     nodes = {"here": True, "gone": False}
     losses.add([("x-0001", "a", "here"), ("x-0002", "a", "here")], nodes, [])
     assert losses.suspects("x") == []
@@ -30,7 +30,7 @@ def test_a_shard_is_suspect_after_two_processes_died_over_it():
 
 
 def test_nodes_that_go_away_make_no_shard_suspect():
-    losses = Losses()
+    losses = WorkerLosses()
     for worker in "abcd":
         losses.add([("x-0001", worker, "gone")], {"here": True, "gone": False}, [])
     losses.add([("x-0001", "e", "never heard of")], {"here": True}, [])
@@ -40,7 +40,7 @@ def test_nodes_that_go_away_make_no_shard_suspect():
 
 
 def test_a_worker_that_was_ended_after_its_last_commit_did_not_die():
-    losses = Losses()
+    losses = WorkerLosses()
     losses.add([("x-0001", "a", "here")], {"here": True}, [("x-0001", "a")])
     assert (losses.crashes, losses.suspects("x"), losses.notes()) == (0, [], [])
 

@@ -17,7 +17,7 @@ from pipeline.labels.categories import Categories
 from pipeline.labels.outline import fill
 from pipeline.output.export.formats import open_writer
 from pipeline.output.export.shapes import mask_of
-from pipeline.output.export.writers import Picture, Plan
+from pipeline.output.export.writers import ExportPlan, Picture
 
 NAME = "Straße 道.png"
 DECLARED = [{"id": 7, "name": "véhicule 車"}]
@@ -106,7 +106,7 @@ def written(format: str, labels: Labels, task: str = "auto") -> dict[str, bytes]
     """Every label file of an export of one picture."""
     assert labels.width is not None
     assert labels.height is not None
-    plan = Plan("set", ("train",), Categories(DECLARED, [(7, "véhicule 車")]))
+    plan = ExportPlan("set", ("train",), Categories(DECLARED, [(7, "véhicule 車")]))
     writer = open_writer(format, plan, task)
     picture = Picture("train", NAME, "key", labels.width, labels.height, None, labels)
     files = dict(writer.add(picture, {}))

@@ -22,7 +22,7 @@ from pipeline.labels.outline import fill
 from pipeline.output.export.cityscapes import CLASSES
 from pipeline.output.export.formats import open_writer
 from pipeline.output.export.shapes import mask_of
-from pipeline.output.export.writers import Picture, Plan
+from pipeline.output.export.writers import ExportPlan, Picture
 
 DECLARED = [
     {"id": 2, "name": "car"},
@@ -77,7 +77,7 @@ def pictures(draw: st.DrawFn, *kinds: str) -> list[Picture]:
 def written(format: str, pictures: list[Picture], task: str = "auto") -> dict[str, bytes]:
     """Every label file of an export."""
     found = [(each.category_id, each.category) for picture in pictures for each in picture.labels.annotations]
-    plan = Plan("set", ("train",), Categories(DECLARED, found), masked=task == "segment")
+    plan = ExportPlan("set", ("train",), Categories(DECLARED, found), masked=task == "segment")
     writer = open_writer(format, plan, task)
     files = {path: data for picture in pictures for path, data in writer.add(picture, {})}
     files |= {path: data if isinstance(data, bytes) else data.read() for path, data in writer.finish()}
