@@ -1,10 +1,10 @@
-"""pix2pix-zero against the release's order of work: images a minute at equal output.
+"""pix2pix-zero against the release's order of work: images per minute at equal output.
 
     python benchmarks/editing.py --weights FOLDER [--images 8] [--steps 10] [--size 64] [--device cuda] [--out FILE]
 
 The loop it is measured against does one image at a time and follows the published code: the regularisation by autograd,
 one channel and one pyramid level after the other; a first pass over both halves that keeps every map of every step; a
-second that runs the whole network twice a step with the cross-attention weights trainable; and the decodes on the way.
+second pass with two evaluations of the network per step and trainable cross-attention; and the decodes on the way.
 It runs on the same library versions, with fused self-attention, which the release did not have. Both run in turns, and
 the best time of each counts, so that a busy machine slows neither more than the other.
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.guidance --assets tests/golden/diffuseit --device cpu
 
-The official order: two network evaluations a step (one for the sample, one for the losses), every ViT loss with forward
+The official order: two network evaluations per step (for the sample and for the losses), every ViT loss with forward
 passes of its own for both its pictures, guidance also at the last index, whose result nobody uses. Networks, losses and
 random numbers are the same; the outputs are compared. Full size: ``--unet ... --dino ... --clip ... --image-size 256``.
 """

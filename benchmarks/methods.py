@@ -203,7 +203,7 @@ def timed(run: Callable[[Tensor, Tensor], Tensor]) -> Loop:
 
 
 def serve(connection: Connection, size: str, batch: int | None) -> None:
-    """The child's side of :func:`apart`: the release's loop, or ours where there is a batch."""
+    """The child's side of :func:`own_process`: the release's loop, or ours where there is a batch."""
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     torch.set_num_threads(threads)
     unet, (vae,) = made(SIZES[size], 1)
@@ -219,7 +219,7 @@ def serve(connection: Connection, size: str, batch: int | None) -> None:
             connection.send((found.numpy(), took))
 
 
-def apart(size: str, batch: int | None) -> Loop:
+def own_process(size: str, batch: int | None) -> Loop:
     """A loop in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe()
@@ -234,7 +234,7 @@ def apart(size: str, batch: int | None) -> Loop:
 
 
 def speed(args: argparse.Namespace) -> dict[str, Any]:
-    """Images a second of both loops, and how far apart their outputs are."""
+    """Images per second of both loops, and how far apart their outputs are."""
     device, size = torch.device(args.device), SIZES[args.size]
     pixels = args.pixels or size["pixels"]
     generator = torch.Generator().manual_seed(1)
@@ -243,7 +243,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
     noise = torch.randn(latents, generator=generator).to(device)
     if device.type == "cpu":
         release = None
-        reference = apart(args.size, None)
+        reference = own_process(args.size, None)
     else:
         unet, (vae,) = made(size, 1)
         release = ReleaseLoop(size, unet, vae, device)
@@ -257,7 +257,7 @@ def speed(args: argparse.Namespace) -> dict[str, Any]:
     wanted, _ = reference(images, noise)
     rows = []
     for batch, dtype, compiled in choices:
-        ours = apart(args.size, batch) if release is None else timed(Ours(size, release, batch, dtype, compiled))
+        ours = own_process(args.size, batch) if release is None else timed(Ours(size, release, batch, dtype, compiled))
         error = float((ours(images, noise)[0] - wanted).norm() / wanted.norm())
         times = [(reference(images, noise)[1], ours(images, noise)[1]) for _ in range(args.repeats)]
         theirs, own = (args.images / min(column) for column in zip(*times, strict=True))
@@ -298,7 +298,7 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
     def noise(x: Tensor) -> Tensor:
         return draws.normal("", (len(x), *objective.generators["a2b"].latent_shape(*x.shape[-2:])))
 
-    def apart(x: Tensor, y: Tensor, pixels: float, features: float) -> Tensor:
+    def distance(x: Tensor, y: Tensor, pixels: float, features: float) -> Tensor:
         return pixels * F.l1_loss(x, y) + features * objective.distance(x, y).mean()
 
     def update(loss: Tensor) -> None:
@@ -310,7 +310,7 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
     fake_a = objective.generate(b, "b2a", noise(b))
     again_b = objective.generate(fake_a, "a2b", noise(b))
     weights = params.lambda_cycle, params.lambda_cycle_lpips
-    update(apart(again_a, a, *weights) + apart(again_b, b, *weights))
+    update(distance(again_a, a, *weights) + distance(again_b, b, *weights))
     del fake_a, fake_b, again_a, again_b
     fake_a, fake_b = objective.generate(b, "b2a", noise(b)), objective.generate(a, "a2b", noise(a))
     loss = (
@@ -322,7 +322,7 @@ def release_iteration(objective: CycleGANTurboTraining, a: Tensor, b: Tensor, dr
         optimizer.zero_grad()
     same_b, same_a = objective.generate(b, "a2b", noise(b)), objective.generate(a, "b2a", noise(a))
     weights = params.lambda_idt, params.lambda_idt_lpips
-    update(apart(same_a, a, *weights) + apart(same_b, b, *weights))
+    update(distance(same_a, a, *weights) + distance(same_b, b, *weights))
     for kind, pictures in (("fake", (fake_b.detach(), fake_a.detach())), ("real", (b, a))):
         losses = [
             network(x, kind, draws, "").mean() for network, x in zip(discriminators.values(), pictures, strict=True)

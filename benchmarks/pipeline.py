@@ -38,7 +38,7 @@ from pipeline import codec  # noqa: E402
 SHARD = 64
 SLEEP_BATCH = 8
 SLEEPS = (0.05, 0.1)
-"""Seconds a batch of the sleeping method: 160 images/s, and 80, about what CycleGAN-Turbo is to do on a GPU."""
+"""Seconds per batch of the sleeping method: 160 images/s, and 80, about what CycleGAN-Turbo is to do on a GPU."""
 SCENES = 32
 
 
@@ -235,7 +235,7 @@ class Bench:
 
 
 def batch_size(case: Case) -> int:
-    """Images a call: the sleeping method's own, else what methods take on a CPU."""
+    """Images per call: the sleeping method's own, else what methods take on a CPU."""
     return SLEEP_BATCH if case.method["name"] == "sleeper" else 4
 
 

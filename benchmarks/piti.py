@@ -1,4 +1,4 @@
-"""PITI against the release's order of work: images a minute at equal output, and where the time goes.
+"""PITI against the release's order of work: images per minute at equal output, and where the time goes.
 
     python benchmarks/piti.py [--model tiny | full] [--images 4] [--batch-size 4] [--steps 25] [--upsampler-steps 10]
                               [--dtype float32] [--device cpu] [--out FILE]

@@ -133,7 +133,7 @@ def read(spec: SourceSpec, in_flight: int, ranges: int, turn: tuple[int, int] = 
 
 
 def shared(spec: SourceSpec, in_flight: int, ranges: int, readers: int) -> float:
-    """Pictures a second of so many readers."""
+    """Pictures per second of so many readers."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(readers, mp_context=context) as pool:
         shares = [pool.submit(read, spec, in_flight, ranges, (turn, readers)) for turn in range(readers)]

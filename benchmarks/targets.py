@@ -155,7 +155,7 @@ def worked(model: str, steps: int, size: int = 64) -> dict[str, Any]:
         made = [method.translate(batch) for method, batch in zip(edits, batches, strict=True)]
         return time.process_time() - begun, made
 
-    # each by itself first, for what is done once a process
+    # each by itself first, for what is done once per process
     edits[0].translate(Batch(picture.clone(), [1], ["a"]))
     apart, alone = seconds(beside=False)
     together, shared = seconds(beside=True)

@@ -408,7 +408,7 @@ def directions_make(
     target: Annotated[str, typer.Argument(help="What they are to show, such as dog.")],
     sentences: Annotated[
         list[Path] | None,
-        typer.Option("--sentences", help="A file of sentences, one a line, about the source; twice: source, target."),
+        typer.Option("--sentences", help="A file of sentences, one per line, about the source; twice: source, target."),
     ] = None,
     template: Annotated[bool, typer.Option("--template", help="Sentences from patterns around the two words.")] = False,
     base: Annotated[str, typer.Option(help="The model whose text encoder is used.")] = "CompVis/stable-diffusion-v1-4",

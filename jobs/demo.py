@@ -20,7 +20,7 @@ def demo(console: Console) -> int:
     begun = time.monotonic()
     print(f"1/2  rendering {SCENES} street scenes by day, with their true night and all labels", file=sys.stderr)
     sample_data_command(console, str(OUT / "streets"), SCENES, "256", "day", 9000, "webdataset", "night")
-    print("2/2  translating them to night: Ray Data, one worker a core, bundled mini model", file=sys.stderr)
+    print("2/2  translating them to night: Ray Data, one worker per core, bundled mini model", file=sys.stderr)
     code = run_command(console, SPEC, [], local=False, fresh=False, steal_lock=False)
     seconds = time.monotonic() - begun
     console.say(f"\nThat took {seconds:.0f} s. Open the report in a browser first, then try:")

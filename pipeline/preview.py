@@ -177,7 +177,7 @@ def _picture(data: bytes | None) -> Image.Image | None:
 
 
 def _sheet(heads: Sequence[str], lines: Sequence[_Line]) -> Image.Image:
-    """All lines under each other, one column a head."""
+    """All lines under each other, one column per head."""
     font = ImageFont.load_default(12)
     known = [picture for line in lines for picture in line.pictures if picture is not None]
     cell = max([160, *(picture.width for picture in known)])

@@ -1,4 +1,4 @@
-"""What differs from run to run: timings and workers, one row a committed shard, kept apart from data and index."""
+"""What differs from run to run: timings and workers, one row a committed shard, outside of data and index."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RunLog:
 
 
 def read_runs(store: Store) -> pa.Table:
-    """Every run of an output, one row a shard that the run committed."""
+    """Every run of an output, one row per shard that the run committed."""
     tables = [read_small_parquet(store.read(entry.path)) for entry in store.list(RUNS)]
     # Runs of earlier versions lack some columns, which are null then.
     return pa.concat_tables([_SCHEMA.empty_table(), *tables], promote_options="default")

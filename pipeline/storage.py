@@ -1,6 +1,6 @@
 """The one place that turns a URI into a filesystem, with credentials, retries, atomic puts and clear errors.
 
-Object stores: one client a process (a new S3 client costs about 140 ms), shared by its threads. A put is atomic for
+Object stores: one client per process (a new S3 client costs about 140 ms), shared by its threads. A put is atomic for
 readers everywhere: object stores make an object visible when it is complete; on a disk the bytes go to a hidden
 neighbour first and are linked into place after an fsync.
 """

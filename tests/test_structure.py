@@ -12,6 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("methods", "pipeline", "jobs")
+_COUNTED = (
+    "once|twice|one|one (?:row|line|value|pass|set|float|feature|client|generator|file|vector|column|process|worker)|"
+    "images|pictures|samples|operations|batches|rows|requests|shards|bits|MB|MiB|CPUs"
+)
+_EACH = (
+    "second|minute|image|picture|sample|row|line|shard|node|worker|core|job|run|process|step|batch|key|object|pass|side"
+)
+PER_WRITTEN_A = rf"(?i)(?<!\. )\b(?:{_COUNTED}) an? (?:{_EACH})\b(?! of\b| time\b)"
+"""Such as "images a second" and "one row a sample"."""
 RETIRED = {
     r"\bshall\b": "will, or the plain present",
     r"\b[Jj]udges?\b": "discriminator, or compares",
@@ -21,6 +30,10 @@ RETIRED = {
     r"\bSeen\(": "DuplicateFinder",
     r"\bBoard\(": "Activity",
     r"\btones_apart\b": "(gone)",
+    r"\bjudge[ds]?_|\bjudged\b": "discriminator, or compares",
+    r"\b[Bb]anks?\b|_banks?\b|\bbank_": "prompts",
+    r"\bsettled?\b|\bFit\(|\bit is of\b": "resolve, Capacity, belongs to",
+    PER_WRITTEN_A: "per",
 }
 
 

@@ -22,9 +22,9 @@ def make_direction_command(
     """Encode the sentences of two concepts and write their mean embeddings as one file.
 
     Sentences come from ``sentences`` (one file: the target's are the source's with the word replaced; two: source and
-    target), from patterns, or from the bundled banks of those names.
+    target), from patterns, or from the bundled prompts of those names.
     """
-    from methods.pix2pix_zero.banks import bank_of, read_bank, swapped, template_bank
+    from methods.pix2pix_zero.prompts import prompts_of, read_prompts, swapped, template_prompts
 
     if template and sentences:
         raise InputError("set either --sentences or --template")
@@ -34,14 +34,14 @@ def make_direction_command(
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: the folder {out.parent} does not exist")
     if template:
-        banks = template_bank(source), template_bank(target)
+        lists = template_prompts(source), template_prompts(target)
     elif len(sentences) == 1:
-        found = read_bank(sentences[0])
-        banks = found, swapped(found, source, target, str(sentences[0]))
+        found = read_prompts(sentences[0])
+        lists = found, swapped(found, source, target, str(sentences[0]))
     elif sentences:
-        banks = read_bank(sentences[0]), read_bank(sentences[1])
+        lists = read_prompts(sentences[0]), read_prompts(sentences[1])
     else:
-        banks = _bundled(bank_of(source), source), _bundled(bank_of(target), target)
+        lists = _bundled(prompts_of(source), source), _bundled(prompts_of(target), target)
 
     import torch
 
@@ -52,26 +52,26 @@ def make_direction_command(
     if device != "cpu" and not torch.cuda.is_available():
         raise InputError(f"--device {device}: this machine has no CUDA device, use cpu")
     text = ModelFolder(weights.fetch(base)).text(torch.device(device))
-    means = [mean_embedding(text, bank) for bank in banks]
+    means = [mean_embedding(text, prompts) for prompts in lists]
     about = {
         "source": source,
         "target": target,
-        "sentences": [len(bank) for bank in banks],
+        "sentences": [len(prompts) for prompts in lists],
         "text_encoder": weights.redacted(base) if "://" in base else Path(base).name,
     }
     save_direction(out, means[0], means[1], about)
     length = float((means[1] - means[0]).norm())
     console.result({"out": str(out), **about, "length": length, "share_of_source": length / float(means[0].norm())})
     console.say(
-        f"Wrote {out}: {source} to {target} from {len(banks[0])} and {counted(len(banks[1]), 'sentence')}, "
+        f"Wrote {out}: {source} to {target} from {len(lists[0])} and {counted(len(lists[1]), 'sentence')}, "
         f"{100 * length / float(means[0].norm()):.0f} % of the source's length"
     )
     return DONE
 
 
 def _bundled(path: Path | None, word: str) -> list[str]:
-    from methods.pix2pix_zero.banks import read_bank
+    from methods.pix2pix_zero.prompts import read_prompts
 
     if path is None:
         raise InputError(f"'{word}' is no word: set --sentences or --template")
-    return read_bank(path)
+    return read_prompts(path)

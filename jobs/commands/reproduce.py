@@ -52,8 +52,10 @@ def _said(found: Reproduction) -> str:
         return f"[bold]Identical[/bold]: sha256 {recorded['sha256']}"
     if recorded["sha256"] is None:
         return f"Now there is a picture; the index says {recorded['status']} ({recorded['error']})."
-    apart = found.difference
-    by = "sizes differ" if apart is None else f"at most {apart.most} grey levels, {apart.mean:.3g} in the mean"
+    difference = found.difference
+    by = "sizes differ"
+    if difference is not None:
+        by = f"at most {difference.most} grey levels, {difference.mean:.3g} in the mean"
     why = (
         "another device or other versions of the libraries"
         if found.whole_shard

@@ -1,4 +1,4 @@
-"""The contact sheet: one row a job, small enough to stand in a README."""
+"""The contact sheet: one row per job, small enough to stand in a README."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_sheet(path: Path, exhibits: Sequence[Exhibit]) -> Path:
 
 
 def sheet(exhibits: Sequence[Exhibit]) -> Image.Image:
-    """One row a job: its name, then pairs of source and output."""
+    """One row per job: its name, then pairs of source and output."""
     font = ImageFont.load_default(13)
     width = _GAP + _SHOWN * (2 * _CELL + 2 * _GAP)
     row = _HEAD + _CELL + _GAP

@@ -102,7 +102,7 @@ class WebDataset(_Sequence):
 
 
 class Parquet(_Sequence):
-    """Parquet files with one row a sample: ``key`` and the columns of :data:`COLUMNS` that there are."""
+    """Parquet files with one row per sample: ``key`` and the columns of :data:`COLUMNS` that there are."""
 
     ending = "parquet"
 

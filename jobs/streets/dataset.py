@@ -59,7 +59,7 @@ def write_dataset(
         conditions: names of :data:`jobs.streets.conditions.CONDITIONS`; each becomes a subfolder.
         seed: the first scene's seed.
         format: ``webdataset``, ``parquet`` or ``folder``.
-        workers: processes; ``None`` for one a core. The bytes written do not depend on it.
+        workers: processes; ``None`` for one per core. The bytes written do not depend on it.
         progress: called with the number of scenes done so far, after each.
         scenes_per_file: samples in a tar or Parquet file.
         paired_with: a condition whose true picture every sample of the other conditions carries as its target.

@@ -14,8 +14,8 @@ configs:
 """
 
 _LAYOUTS = {
-    "webdataset": "`<condition>/<condition>-NNNNNN.tar`, one sample a key, members named by the suffixes below.",
-    "parquet": "`<condition>/<condition>-NNNNNN.parquet`, one sample a row; the columns are named in brackets below.",
+    "webdataset": "`<condition>/<condition>-NNNNNN.tar`, one sample per key, members named by the suffixes below.",
+    "parquet": "`<condition>/<condition>-NNNNNN.parquet`, one sample per row; the columns are named in brackets below.",
     "folder": "`<condition>/images/<key>.<suffix>`, with the suffixes below.",
 }
 

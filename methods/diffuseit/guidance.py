@@ -46,7 +46,7 @@ class GuidanceNetworks:
 
 @dataclass(frozen=True)
 class GuidanceLosses:
-    """Of one prediction, one value a sample. ``total`` is weighted, the others are not."""
+    """Of one prediction, one value per sample. ``total`` is weighted, the others are not."""
 
     total: Tensor
     range: Tensor

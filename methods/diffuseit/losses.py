@@ -1,4 +1,4 @@
-"""DiffuseIT's losses (section 3), in the exact forms of the official code. All are (B,), one value a sample."""
+"""DiffuseIT's losses (section 3), in the exact forms of the official code. All are (B,), one value per sample."""
 
 from __future__ import annotations
 

@@ -135,10 +135,10 @@ class Sampler:
         gradient, again = torch.zeros_like(x), torch.zeros_like(index, dtype=torch.bool)
         if guiding:
             elsewhere = self.guided.to(index.device)[index]
-            judged = clean
+            compared = clean
             if not torch.equal(elsewhere, index):
-                judged = diffusion.predict_clean(x, self._evaluate(x, elsewhere, labels)[0], elsewhere)
-            gradient, again = guide(x, judged, elsewhere, samples, steps)
+                compared = diffusion.predict_clean(x, self._evaluate(x, elsewhere, labels)[0], elsewhere)
+            gradient, again = guide(x, compared, elsewhere, samples, steps)
         x, clean, predicted = x.detach(), clean.detach(), predicted.detach()
         if self.ddim:
             moved = predicted - at(np.sqrt(1 - diffusion.alphas_cumprod), index, x) * gradient

@@ -92,7 +92,7 @@ class DiffusersPipeline:
 
     @torch.no_grad()
     def translate(self, batch: Batch) -> Tensor:
-        """(B, 3, H, W) float32 in [-1, 1]; the pipeline draws from one generator a sample (stream ``pipeline``)."""
+        """(B, 3, H, W) float32 in [-1, 1]; the pipeline draws from one generator per sample (stream ``pipeline``)."""
         rows = range(len(batch))
         groups = [list(rows)] if self.batched else [[row] for row in rows]
         # pipelines change states of their schedulers in place, which inference mode forbids
@@ -165,7 +165,7 @@ class DiffusersPipeline:
             covered = (found if found.ndim == 2 else found.max(2)) > 0
             found = np.where(covered, np.uint8(255), np.uint8(0))
         elif found.dtype != np.uint8:
-            raise BadSample("not_8_bit", f"control picture '{name}' has 16 bits a pixel, expected 8")
+            raise BadSample("not_8_bit", f"control picture '{name}' has 16 bits per pixel, expected 8")
         return prepare_image(found if found.ndim == 2 else found[:, :, :3], self.params.image_prep)
 
 

@@ -67,7 +67,7 @@ class Captioner:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[str]:
-        """One caption an image: beam search behind the words "a picture of", which are cut off again.
+        """One caption per image: beam search behind the words "a picture of", which are cut off again.
 
         Args:
             images: (B, 3, H, W) in [-1, 1].

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 MERGES = "merges"
-"""The key of the metadata: one merge a line, two tokens apart by a blank."""
+"""The key of the metadata: one merge per line, two tokens with a blank between."""
 _CONTEXT_LENGTH = 77
 
 

@@ -127,7 +127,7 @@ class _TimeEmbedding(nn.Module):
 class DDPMUNet(nn.Module):
     """(B, 3, H, W) noisy picture and timesteps 0..999 -> (B, 3, H, W) predicted noise.
 
-    Encoder and decoder are callable apart, as those of :class:`methods.nn.guided_unet.GuidedUNet`.
+    Encoder and decoder are callable separately, as those of :class:`methods.nn.guided_unet.GuidedUNet`.
     """
 
     def __init__(self, config: DDPMConfig) -> None:

@@ -15,7 +15,7 @@ from methods.counting import counted
 from methods.errors import InputError
 from methods.nn.tensor_file import is_safetensors, read_pickle, read_safetensors, write_tensors
 from methods.nn.text_encoder import TextEncoder
-from methods.pix2pix_zero.banks import bank_of, read_bank
+from methods.pix2pix_zero.prompts import prompts_of, read_prompts
 
 FORMAT = "sceneshift-direction-1"
 _BATCH = 32
@@ -36,15 +36,15 @@ def load_concept(name: str, text: TextEncoder) -> Tensor:
     """The mean embedding of a concept, (1, 77, D) float32.
 
     Args:
-        name: a bundled bank, a ``.txt`` of sentences, or a ``.pt`` / ``.safetensors`` of embeddings (n, 77, D), whose
+        name: bundled prompts, a ``.txt`` of sentences, or a ``.pt`` / ``.safetensors`` of embeddings (n, 77, D), whose
             mean over n is taken, as the release does.
 
     Raises:
         InputError: not there, not such a file, or embeddings of another text encoder.
     """
-    path = bank_of(name) or store.fetch(name)
+    path = prompts_of(name) or store.fetch(name)
     if path.suffix == ".txt":
-        return mean_embedding(text, read_bank(path))
+        return mean_embedding(text, read_prompts(path))
     embedding = _only_tensor(path)
     _check(embedding, text, str(path))
     return embedding.float().mean(0, keepdim=True)

@@ -1,7 +1,7 @@
 """Editing under cross-attention guidance (section 3.3 of arXiv 2302.03027), for a batch of images.
 
 The release runs two passes: one that stores every map of every step, and one that follows them. Here both passes walk
-in lockstep, so that only the maps of the present step exist: for Stable Diffusion 1.4 at 512 pixels 133 MB an image
+in lockstep, so that only the maps of the present step exist: for Stable Diffusion 1.4 at 512 pixels 133 MB per image
 (66 MB for real images) whatever the number of steps, where the release moves 6.6 GB to the host and back. Several
 edits of the same images follow one first pass, one after the other at each step.
 """

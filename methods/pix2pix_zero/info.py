@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from methods.base import MethodInfo, Preset
 from methods.nn.captioner_files import captioner_uris
-from methods.pix2pix_zero.banks import bank_of
 from methods.pix2pix_zero.params import Pix2PixZeroParams
+from methods.pix2pix_zero.prompts import prompts_of
 from methods.street_labels import STREET_LABELS
 
 _SD = "CompVis/stable-diffusion-v1-4"
@@ -44,7 +44,7 @@ def _streets(weather: str) -> Preset:
 
 def _weight_uris(params: Pix2PixZeroParams, weights: str | None) -> Sequence[str]:
     concepts = [uri for uri in (params.direction, params.source, params.target) if uri is not None]
-    files = [str(bank_of(uri) or uri) for uri in concepts]
+    files = [str(prompts_of(uri) or uri) for uri in concepts]
     captioner = captioner_uris(params.captioner) if params.captioner else []
     return [*([weights] if weights else []), *files, *captioner]
 

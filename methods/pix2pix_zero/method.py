@@ -133,7 +133,7 @@ class Pix2PixZero:
     def translate(self, batch: Batch) -> Tensor:
         """(B, 3, H, W) float32 in [-1, 1].
 
-        Draws, one set a sample: ``latent`` (the posterior's sample, or the start of a synthetic picture) and ``shifts``
+        Draws per sample: ``latent`` (the posterior's sample, or the start of a synthetic picture) and ``shifts``
         (the regularisation's; standard normal, or whole numbers when recorded ones are injected).
         """
         # guidance differentiates through the UNet, which inference mode forbids for everything made under it

@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from methods.base import MethodParams
 from methods.nn.image_prep_names import ImagePrep
-from methods.pix2pix_zero.banks import bundled_banks
+from methods.pix2pix_zero.prompts import bundled_prompts
 from methods.uris import UriMark, WeightsUri
 
-Concept = Annotated[WeightsUri, UriMark(frozenset(bundled_banks()))]
+Concept = Annotated[WeightsUri, UriMark(frozenset(bundled_prompts()))]
 """The name of a bundled list of sentences, or the URI of another one or of embeddings."""
 
 

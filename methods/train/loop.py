@@ -80,7 +80,7 @@ class FitConfig:
         keep: how many checkpoints stay on disk, beside the best one.
         validation: held-out samples by stream.
         evaluate: measures exported weights as users run them; its values and pictures join those of ``validation``.
-        selection: which validation is the best; ``None`` to keep none apart.
+        selection: which validation is the best; ``None`` to keep none.
         first: what :func:`methods.train.first_look.first_look` found, for a run that begins at step 0.
         loggers: where curves go besides the folder's own files.
         name, identity: of the training, for loggers.

@@ -20,7 +20,7 @@ _GROWS_AFTER = 2000
 class Updates:
     """Handed to ``Objective.step``, which calls :meth:`backward` for losses and :meth:`step` for optimizers.
 
-    With accumulation, the gradients of all but an iteration's last batch are set aside, apart for every call of
+    With accumulation, the gradients of all but an iteration's last batch are set aside, separately for every call of
     :meth:`step` (an objective may step one optimizer several times), and the last batch steps on their mean.
 
     Args:

@@ -1,4 +1,4 @@
-"""Tables with one row an object, as tutorials and TensorFlow's tools write them: found, and read nowhere."""
+"""Tables with one row per object, as tutorials and TensorFlow's tools write them: found, and read nowhere."""
 
 from __future__ import annotations
 

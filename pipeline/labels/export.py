@@ -221,7 +221,7 @@ def _poly2d(found: Annotation, old: bool) -> list[Any]:
     for polygon, shape in zip(found.segmentation or [], found.shapes(), strict=True):
         vertices = [[x, y] for x, y in zip(polygon[0::2], polygon[1::2], strict=True)]
         if old:
-            # The layout of 2018 holds one polygon an object; a line that a crop cut in pieces keeps its first.
+            # The layout of 2018 holds one polygon per object; a line that a crop cut in pieces keeps its first.
             return [[*vertex, kind] for vertex, kind in zip(vertices, shape["types"], strict=True)]
         drawn.append({"vertices": vertices, "types": shape["types"], "closed": shape["closed"]})
     return drawn

@@ -66,7 +66,7 @@ def _turn(heading: _Point, at: _Point, point: _Point) -> int:
 
 
 def join(loops: list[Polygon]) -> Polygon:
-    """Several loops as one polygon, connected by bridges of no width, for formats that hold one polygon an object.
+    """Several loops as one polygon, connected by bridges of no width, for formats that hold one polygon per object.
 
     Filled by the even-odd rule it covers what the loops cover. The bridges are short: each loop is tied at the vertex
     nearest to what is joined so far.

@@ -47,7 +47,7 @@ class Measured:
     """What a metric says of some samples.
 
     Attributes:
-        values: column name -> one float a sample (``nan`` where it does not apply, such as no target).
+        values: column name -> one float per sample (``nan`` where it does not apply, such as no target).
         features: set name -> (B, D), for metrics of whole sets; ``None`` in place of a row keeps none of that sample.
         annotations: for each sample, one mapping of JSON values per annotation of its labels (in their order), to be
             written with the annotation; empty for a metric that says nothing of them.

@@ -47,7 +47,7 @@ class ClipScore(_OfClip):
         super().__init__(device, self._params.model)
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample."""
+        """One value per sample."""
         texts = _texts(self._params.text, pictures.caption, len(pictures))
         if not any(texts):
             return Measured({"clip_score": [math.nan] * len(pictures)})
@@ -74,7 +74,7 @@ class ClipDirection(_OfClip):
         super().__init__(device, self._params.model)
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample."""
+        """One value per sample."""
         before = _texts(self._params.source, pictures.source_caption, len(pictures))
         after = _texts(self._params.target, pictures.caption, len(pictures))
         if not any(a and b and a != b for a, b in zip(before, after, strict=True)):

@@ -38,7 +38,7 @@ class Colour:
         del device  # plain numpy
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         found: dict[str, list[float]] = {name: [] for name in self.columns}
         for source, output in zip(pictures.source, pictures.output, strict=True):
             (before, _), (mean, spread) = _statistics(source), _statistics(output)

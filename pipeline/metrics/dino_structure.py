@@ -35,7 +35,7 @@ class DinoStructure:
         shared(self._device, self._params.weights)
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample."""
+        """One value per sample."""
         # Imported here, as finalise builds every metric and needs no network for it.
         from pipeline.metrics.dino_features import shared
 

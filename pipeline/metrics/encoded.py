@@ -55,7 +55,7 @@ class EncodedPictures(Generic[F]):
             self._memory = before
 
     def of(self, pictures: Pictures, role: Role, chosen: Sequence[bool] | None = None) -> list[F | None]:
-        """One feature a sample; ``None`` where there is no such picture, or it is not among the ``chosen``."""
+        """One feature per sample; ``None`` where there is no such picture, or it is not among the ``chosen``."""
         found: dict[Role, Sequence[np.ndarray | None]] = {
             "source": pictures.source,
             "output": pictures.output,

@@ -30,7 +30,7 @@ class FeatDistEffLite0:
         self._device = str(device)
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         # Imported here, as finalise builds every metric and needs no network for it.
         from pipeline.metrics.efflite0 import shared
 

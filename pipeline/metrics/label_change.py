@@ -40,7 +40,7 @@ class LabelChange:
         del device  # plain numpy
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column, and ``structure`` and ``colour`` of every annotation with a box."""
+        """One value per sample in each column, and ``structure`` and ``colour`` of every annotation with a box."""
         structure, colour, annotations = [], [], []
         every = pictures.labels or [None] * len(pictures)
         for source, output, labels in zip(pictures.source, pictures.output, every, strict=True):

@@ -89,7 +89,7 @@ class LabelCheck:
         return self._rules
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column, what is said of each annotation, and the invented objects."""
+        """One value per sample in each column, what is said of each annotation, and the invented objects."""
         from pipeline.labels.check import agreement
 
         rules = self.rules(self.load())

@@ -47,7 +47,7 @@ class Lpips:
         return self._shared
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         source, target = self._params.columns()
         return Measured(
             {

@@ -34,7 +34,7 @@ class MsSsim:
         del device  # OpenCV's filters
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         return Measured(
             {
                 "ms_ssim": [ms_ssim(a, b) for a, b in zip(pictures.output, pictures.source, strict=True)],

@@ -33,7 +33,7 @@ class Psnr:
         del device  # plain numpy: cheaper than a transfer
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         return Measured(
             {
                 "psnr": [psnr(a, b) for a, b in zip(pictures.output, pictures.source, strict=True)],

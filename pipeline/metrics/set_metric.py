@@ -41,7 +41,7 @@ class SetMetric:
     name: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ()
     enough: ClassVar[int]
-    """Pictures a side below which the figure says little."""
+    """Pictures per side below which the figure says little."""
 
     def __init__(self, device: str | torch.device, params: SetParams) -> None:
         self._device, self.params = str(device), params
@@ -52,7 +52,7 @@ class SetMetric:
         raise TypeError("a metric of a set has a title")
 
     def make_extractor(self) -> EncodedPictures[np.ndarray]:
-        """The network on the device: one float16 vector a picture. Raises InputError: weights that do not fit."""
+        """The network on the device: one float16 vector per picture. Raises InputError: weights that do not fit."""
         raise TypeError("a metric of a set has an extractor")
 
     def distance(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

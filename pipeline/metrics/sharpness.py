@@ -29,7 +29,7 @@ class Sharpness:
         del device  # plain numpy
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         known: dict[int, float] = {}
 
         def of(picture: np.ndarray) -> float:

@@ -35,7 +35,7 @@ class Ssim:
         del device  # plain numpy
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample in each column."""
+        """One value per sample in each column."""
         return Measured(
             {
                 "ssim": [ssim(a, b) for a, b in zip(pictures.output, pictures.source, strict=True)],

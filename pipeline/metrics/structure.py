@@ -43,7 +43,7 @@ class Structure:
         self._similarities = EncodedPictures(lambda pictures: [self_similarity(each) for each in pictures])
 
     def measure(self, pictures: Pictures) -> Measured:
-        """One value a sample."""
+        """One value per sample."""
         outputs, sources = (self._similarities.of(pictures, role) for role in ("output", "source"))
         pairs = zip(outputs, sources, strict=True)
         return Measured({"structure": [_distance(a, b) for a, b in pairs if a is not None and b is not None]})

@@ -146,5 +146,5 @@ def _difference(job: Job, row: Row, recorded: dict[str, Any]) -> Difference | No
         return None
     if before.shape != now.shape:
         return None
-    apart = np.abs(before - now)
-    return Difference(int(apart.max()), float(apart.mean()))
+    difference = np.abs(before - now)
+    return Difference(int(difference.max()), float(difference.mean()))

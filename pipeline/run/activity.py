@@ -51,8 +51,8 @@ class Activity:
 class ActivityReporter:
     """A worker's end of an activity record that lives in another process: passes on once in a while what is new.
 
-    A call of an actor costs two processes a millisecond each, and a fast method has a hundred batches a second. That a
-    shard is begun is passed on at once, so that it is known what a worker that dies had in hand.
+    A call of an actor takes a millisecond in both processes, and a fast method has a hundred batches per second. That
+    a shard is begun is passed on at once, so that it is known what a worker that dies had in hand.
     """
 
     def __init__(self, begin: Callable[[str], object], write: Callable[[str, str], object], every: float = 1.0) -> None:

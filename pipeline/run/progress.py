@@ -92,7 +92,7 @@ class Progress:
     def over_limit(self, limit: float, *, final: bool) -> bool:
         """Whether more is rejected than allowed: ``limit`` below 1 is a share, from 1 on a count.
 
-        A share is not judged on fewer than 100 samples before the end.
+        A share does not count on fewer than 100 samples before the end.
         """
         if limit >= 1:
             return self.rejected > limit

@@ -26,7 +26,7 @@ def watched(
 ) -> Iterator[Event]:
     """The executor's events, ended with JobFailed when nothing comes for ``stall_timeout`` seconds.
 
-    The time runs from when a worker has begun something. ``check`` is called about once a second and may raise.
+    The time runs from when a worker has begun something. ``check`` is called about once per second and may raise.
     """
     events: queue.Queue[Any] = queue.Queue()
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""A shard as one Parquet file: one row a picture."""
+"""A shard as one Parquet file: one row per picture."""
 
 from __future__ import annotations
 

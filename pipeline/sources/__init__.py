@@ -1,4 +1,4 @@
-"""Where samples come from: one file a format, all with the same `plan`, `peek`, `count` and `read`."""
+"""Where samples come from: one file per format, all with the same `plan`, `peek`, `count` and `read`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def detect(spec: SourceSpec) -> str:
         except InputError:
             raise
         except Exception:
-            # Damaged; whether another file is whole will be seen when the layout is settled.
+            # Damaged; whether another file is whole will be seen when the layout is resolved.
             return "parquet"
         # A column of another type called ``image`` holds the pictures, or what an output of ours says of them.
         texts = [name for name, kind in seen.kinds.items() if kind == "string"]

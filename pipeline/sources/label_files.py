@@ -92,7 +92,7 @@ def _read_with_labels(base: str, path: str, labels: LabelsSpec) -> bool:
     place = f"{labels.uri.rstrip('/')}/"
     if uri.startswith(place) or fnmatchcase(uri, labels.uri):
         # Among the pictures themselves a text without one is no label of any; elsewhere the table counts it.
-        apart = place != f"{base.rstrip('/')}/" and ending(path) not in IMAGE_SUFFIXES
-        if apart or any(each.documents and name.lower().endswith(each.documents) for each in known):
+        elsewhere = place != f"{base.rstrip('/')}/" and ending(path) not in IMAGE_SUFFIXES
+        if elsewhere or any(each.documents and name.lower().endswith(each.documents) for each in known):
             return True
     return labels.format != "auto" and place.startswith(f"{folder}/") and name in FORMATS[labels.format].beside

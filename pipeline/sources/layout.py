@@ -1,4 +1,4 @@
-"""Which member or column of a source plays which part; decided once a job, from the spec and one look at the data."""
+"""Which member or column of a source plays which part; decided once per job, from the spec and one look at the data."""
 
 from __future__ import annotations
 

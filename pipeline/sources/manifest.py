@@ -1,4 +1,4 @@
-"""Manifests: a Parquet, CSV or JSON Lines file with one row a sample, naming images by URI."""
+"""Manifests: a Parquet, CSV or JSON Lines file with one row per sample, naming images by URI."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def _fetch(key: str, uri: str, members: Mapping[str, Callable[[], bytes]], layou
 
 
 def _hint(groups: list[frozenset[str]]) -> str:
-    """What may help where no picture is found: names that are cut at the wrong dot, or several pictures a sample."""
+    """What may help where no picture is found: names that are cut at the wrong dot, or several pictures per sample."""
     pictures = Counter(suffix for group in groups for suffix in group if suffix.rpartition(".")[2] in IMAGE_SUFFIXES)
     dotted = sorted(suffix for suffix in pictures if "." in suffix)
     if not dotted:

@@ -34,7 +34,7 @@ def train_on_ray(
     """Train with ``spec.compute.workers`` processes; a group that lost a worker goes on from the last checkpoint.
 
     With [least, most] workers it goes on with those that are left, and grows again when there is room: Ray Train looks
-    once a minute. What was done since the last checkpoint is done anew then.
+    once per minute. What was done since the last checkpoint is done anew then.
 
     Raises:
         InputError: the spec, the data or the output cannot work, or the cluster cannot be reached; the output is as it
@@ -189,7 +189,7 @@ def _work(config: dict[str, Any]) -> None:
     asked, looked_at = False, time.monotonic()
 
     def stop() -> bool:
-        # the loop asks at every step, on every worker; one of them looks, once a second
+        # the loop asks at every step, on every worker; one of them looks, once per second
         nonlocal asked, looked_at
         if context.get_world_rank() == 0 and not asked and time.monotonic() - looked_at > 1:
             looked_at = time.monotonic()

@@ -310,12 +310,12 @@ def prepared(spec: TrainSpec, rank: int, device: torch.device, *, resuming: bool
         validation: dict[str, list[Sample]] = {}
         evaluate = None
         if rank == 0 and wanted:
-            apart = {name: Stream(source, 0) for name, source in spec.validation.data.items()}
+            own = {name: Stream(source, 0) for name, source in spec.validation.data.items()}
             validation = {
-                name: validation_samples(objective, name, stream, wanted) for name, stream in (apart or streams).items()
+                name: validation_samples(objective, name, stream, wanted) for name, stream in (own or streams).items()
             }
             if spec.validation.metrics:
-                evaluate = Evaluation(spec, apart or streams)
+                evaluate = Evaluation(spec, own or streams)
         yield Ready(objective, loader, validation, evaluate, predecessor)
     finally:
         loader.close()
@@ -336,7 +336,7 @@ def load_predecessor(spec: TrainSpec) -> Checkpoint:
     """The newest checkpoint of the training that this one goes on from.
 
     Raises:
-        InputError: there is none, it is of another objective, or of as many steps as this run is to have.
+        InputError: there is none, it belongs to another objective, or it has as many steps as this run is to have.
     """
     where = redact(spec.continue_from or "")
     with training_folder(Store(spec.continue_from or "", spec.output.storage)) as place:

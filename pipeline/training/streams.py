@@ -287,8 +287,8 @@ class Loader:
                 inputs = self.cache.of(sample)
                 if self.augment is not None:
                     # numbers of their own: the objective's crops are the same with and without
-                    apart = np.random.default_rng(_seed(self.seed, name, position, "augment"))
-                    inputs = augmented(inputs, self.augment, apart)
+                    own = np.random.default_rng(_seed(self.seed, name, position, "augment"))
+                    inputs = augmented(inputs, self.augment, own)
                 return self.objective.transform(name, inputs, rng)
             except BadSample as error:
                 problem = problem or error

@@ -1,4 +1,4 @@
-"""Floating point operations of a method for a picture, counted once a process by translating one more time."""
+"""Floating point operations of a method for a picture, counted once per process by translating one more time."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _MANY_SHAPES = 8
 
 
 class Translator:
-    """A loaded method with everything around it. Built once a worker process.
+    """A loaded method with everything around it. Built once per worker process.
 
     Args:
         job: what is to be done.

@@ -1,4 +1,4 @@
-"""The Dockerfile, as far as it can be judged without Docker."""
+"""The Dockerfile, as far as it can be tested without Docker."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_a_long_stretch_without_a_chosen_sample_is_passed_over(tmp_path: Path, m
     assert set(walked) == chosen
     assert stream.chosen == chosen
     assert (stream.size, stream.usable) == (24, 2)
-    # each of the six windows is read once an epoch, and one again to which the last ones lead back
+    # each of the six windows is read once per epoch, and one again to which the last ones lead back
     reads: list[tuple[int, int]] = []
     read = stream._read
     monkeypatch.setattr(stream, "_read", lambda *which: reads.append(which) or read(*which))

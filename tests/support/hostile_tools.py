@@ -49,7 +49,7 @@ def broken(data: bytes, rng: random.Random, most: int = 4) -> bytes:
 
 
 def read_source(path: Path, format: str, files: Collection[Path] = ()) -> int:
-    """Read a source as a job does: look, settle the layout, go through every shard; how many rows were rejected."""
+    """Read a source as a job does: look, resolve the layout, go through every shard; how many rows were rejected."""
     spec = SourceSpec(uri=str(path))
     layout = resolve_layout(spec, format, SHARD)
     source = open_source(spec, format, SHARD)

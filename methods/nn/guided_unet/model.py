@@ -1,4 +1,4 @@
-"""The guided-diffusion UNet: encoder, bottleneck and decoder callable apart, conditions passed as values."""
+"""The guided-diffusion UNet: encoder, bottleneck and decoder callable separately, conditions passed as values."""
 
 from __future__ import annotations
 

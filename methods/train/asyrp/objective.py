@@ -215,7 +215,7 @@ class AsyrpDelta:
             x, x0 = update(x, noise, noise, step)
             plain.append(x0)
         features = self._unit_features(images)
-        # in host memory: kept for every picture, needed once a pass
+        # in host memory: kept for every picture, needed once per pass
         rows = zip(latents.cpu(), torch.stack(plain, dim=1).cpu(), features.cpu(), strict=True)
         known = [Known(*row) for row in rows]
         if self.face is not None:

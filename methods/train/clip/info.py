@@ -32,7 +32,7 @@ class ClipParams(ObjectiveParams):
     embedding: Width = 64
     """Length of the features that are compared."""
     sentences: str | None = None
-    """A text file of sentences (URI) whose words become tokens, beside those of the bundled banks."""
+    """A text file of sentences (URI) whose words become tokens, beside those of the bundled prompts."""
     vocabulary: Annotated[int, Field(ge=0)] = 600
     """Pairs of tokens that are merged, at most."""
     clauses: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -20,7 +20,7 @@ from methods.nn.clip import CONTEXT_LENGTH, MEAN, STD
 from methods.nn.clip_vocabulary import MERGES, tokenizer_of
 from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.tensor_file import write_tensors
-from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
+from methods.pix2pix_zero.prompts import SENTENCES, bundled_prompts, read_prompts
 from methods.train.clip.info import INFO, ClipParams
 from methods.train.clip.texts import shown_caption
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
@@ -62,9 +62,9 @@ class ClipTraining:
     @classmethod
     def build(cls, params: ClipParams, device: torch.device, precision: torch.dtype, steps: int) -> ClipTraining:
         """Fresh networks, initialised from torch's global generator. Raises InputError: unreadable sentences."""
-        sentences = [line for name in bundled_banks() for line in read_bank(SENTENCES / f"{name}.txt")]
+        sentences = [line for name in bundled_prompts() for line in read_prompts(SENTENCES / f"{name}.txt")]
         if params.sentences is not None:
-            sentences += read_bank(store.fetch(params.sentences))
+            sentences += read_prompts(store.fetch(params.sentences))
         return cls(params, learned_merges(sentences, params.vocabulary), device, precision)
 
     def networks(self) -> Mapping[str, nn.Module]:

@@ -33,7 +33,7 @@ class TextToImageParams(ObjectiveParams):
     text_layers: Annotated[int, Field(ge=1)] = 3
     """Layers of the text encoder."""
     sentences: str | None = None
-    """A text file of sentences (URI) whose words become tokens, beside those of the bundled banks."""
+    """A text file of sentences (URI) whose words become tokens, beside those of the bundled prompts."""
     vocabulary: Annotated[int, Field(ge=0)] = 600
     """Tokens made from them, at most."""
     caption_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -65,7 +65,7 @@ class TextToImageParams(ObjectiveParams):
 
 
 def _schedule(params: TextToImageParams, step: int, steps: int) -> float:
-    """Each stage rises and falls by itself: the autoencoder has settled when the UNet begins to learn its latents."""
+    """Each stage rises and falls by itself: the autoencoder is trained when the UNet begins to learn its latents."""
     first = params.vae_steps
     if step < first:
         return share_at(step, first, params.lr_warmup, params.vae_lr_decay_from)

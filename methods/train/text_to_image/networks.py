@@ -130,7 +130,7 @@ def write_tokenizer(folder: Path, sentences: Sequence[str], merges_wanted: int) 
 
 
 def learned_merges(sentences: Sequence[str], wanted: int) -> list[str]:
-    """At most ``wanted`` merges of byte-pair encoding, most useful first, each two tokens apart by a blank."""
+    """At most ``wanted`` merges of byte-pair encoding, most useful first, each two tokens with a blank between."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     words = [" ".join(re.findall(r"[a-z]+|[0-9]", sentence.lower())) for sentence in sentences]

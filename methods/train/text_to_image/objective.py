@@ -21,7 +21,7 @@ from methods.nn.image_prep import prepare_image, to_tensor
 from methods.nn.model_pack import pack
 from methods.nn.noise_schedule import configured_alphas
 from methods.nn.quiet_libraries import quiet
-from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank
+from methods.pix2pix_zero.prompts import SENTENCES, bundled_prompts, read_prompts
 from methods.train.losses.diffusion import min_snr_weights
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
@@ -54,9 +54,9 @@ class TextToImageTraining:
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
         self.params, self.device, self.precision = params, device, precision
-        sentences = [line for name in bundled_banks() for line in read_bank(SENTENCES / f"{name}.txt")]
+        sentences = [line for name in bundled_prompts() for line in read_prompts(SENTENCES / f"{name}.txt")]
         if params.sentences is not None:
-            sentences += read_bank(store.fetch(params.sentences))
+            sentences += read_prompts(store.fetch(params.sentences))
         with tempfile.TemporaryDirectory() as folder:
             size = write_tokenizer(Path(folder), sentences, params.vocabulary)
             self.tokenizer = CLIPTokenizer.from_pretrained(folder)

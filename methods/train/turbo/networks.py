@@ -223,6 +223,6 @@ def restore(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     own = kept_state(network)
     for key, value in own.items():
         if key not in state or state[key].shape != value.shape:
-            raise InputError(f"checkpoint: '{name}.{key}' is missing or of another shape: it is of another spec")
+            raise InputError(f"checkpoint: '{name}.{key}' is missing or has another shape: another spec made it")
         with torch.no_grad():
             value.copy_(state[key])

@@ -14,9 +14,9 @@ class Ceiling:
     """Of one run.
 
     Attributes:
-        most: images a second that all devices of the run can make at most; ``None`` where that is not known.
+        most: images per second that all devices of the run can make at most; ``None`` where that is not known.
         said: how it comes about, or why it is not known.
-        tflops: 10^12 operations a second of one worker while its method works; ``None`` where none were counted.
+        tflops: 10^12 operations per second of one worker while its method works; ``None`` where none were counted.
     """
 
     run: RunSpeed
@@ -53,5 +53,5 @@ class Ceiling:
 
     @property
     def rate(self) -> str | None:
-        """Operations a second of one worker, for people."""
+        """Operations per second of one worker, for people."""
         return None if self.tflops is None else f"{quantity.flop(self.tflops)}/s"

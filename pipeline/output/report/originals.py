@@ -102,7 +102,7 @@ class _Reader:
         left = set(places)
 
         def wanted(part: int) -> bool:
-            # asked once a sample, so that it also keeps time
+            # asked once per sample, so that it also keeps time
             if time.monotonic() > self.deadline:
                 raise _TooLong
             return part in places

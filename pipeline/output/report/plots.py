@@ -125,7 +125,7 @@ def histogram(values: np.ndarray, title: str) -> Markup:
 
 
 def rate(seconds: float, rates: np.ndarray, mean: float, title: str) -> Markup:
-    """Images a second over ``seconds`` of a run, one value an equal slice of time; the run's mean as a dashed line."""
+    """Images per second over ``seconds`` of a run, one value per equal slice; the run's mean as a dashed line."""
     top = max(float(rates.max(initial=0)), mean, 1e-9)
     frame = _Frame(900, 200, (0, max(seconds, 1e-9)), (0, top * 1.05))
     edges = np.linspace(0, max(seconds, 1e-9), len(rates) + 1)

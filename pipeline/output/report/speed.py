@@ -23,7 +23,7 @@ class RunSpeed:
         began: Unix time at which the first shard was begun; start-up lies before it.
         seconds: from then until the last shard was committed.
         idle: seconds in between in which no shard was in work anywhere.
-        rates: images a second, one value for each of ``len(rates)`` equal slices of the run.
+        rates: images per second, one value for each of ``len(rates)`` equal slices of the run.
         device_seconds: in which a batch was on a device, added up over all workers.
         tflop_per_image: 10^12 floating point operations of the method for one picture; ``None`` where they were not
             counted.
@@ -46,7 +46,7 @@ class RunSpeed:
 
     @property
     def mean(self) -> float:
-        """Images a second over the whole run."""
+        """Images per second over the whole run."""
         return self.images / max(self.seconds, 1e-9)
 
     @property
@@ -56,7 +56,7 @@ class RunSpeed:
 
     @property
     def unhindered(self) -> float | None:
-        """Images a second if no device had ever waited: the method alone; ``None`` where that was not recorded."""
+        """Images per second if no device had ever waited: the method alone; ``None`` where that was not recorded."""
         return self.images * self.workers / self.device_seconds if self.device_seconds > 0 else None
 
     @property
@@ -196,7 +196,7 @@ def _speed(name: str, rows: pa.Table) -> RunSpeed:
 
 
 def rates(started: np.ndarray, ended: np.ndarray, images: np.ndarray, seconds: float, bins: int) -> np.ndarray:
-    """Images a second in ``bins`` equal slices of [0, seconds]; a shard's images are spread evenly over its time.
+    """Images per second in ``bins`` equal slices of [0, seconds]; a shard's images are spread evenly over its time.
 
     The slices add up to all images: nothing is lost at the edges.
     """

@@ -1,4 +1,4 @@
-"""The guided-diffusion UNet: official shapes, resampling variants, half precision, encoder and decoder apart."""
+"""The guided-diffusion UNet: official shapes, resampling variants, half precision, encoder and decoder alone."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from jobs.cli import app
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.stable_diffusion import StableDiffusion
-from methods.pix2pix_zero.banks import SENTENCES, bundled_banks, read_bank, swapped, template_bank
 from methods.pix2pix_zero.directions import load_concept, load_direction
+from methods.pix2pix_zero.prompts import SENTENCES, bundled_prompts, read_prompts, swapped, template_prompts
 from methods.weights import BUNDLED
 
 
@@ -155,20 +155,20 @@ def test_sizes_are_refused_one_by_one(tiny: str) -> None:
         method.prepare(Inputs("k", None))
 
 
-def test_bundled_banks_can_be_read_and_differ() -> None:
-    banks = {name: read_bank(SENTENCES / f"{name}.txt") for name in bundled_banks()}
-    assert {"cat", "dog", "day", "night", "clear", "fog", "rain", "snow"} <= set(banks)
-    for name, sentences in banks.items():
+def test_bundled_prompts_can_be_read_and_differ() -> None:
+    lists = {name: read_prompts(SENTENCES / f"{name}.txt") for name in bundled_prompts()}
+    assert {"cat", "dog", "day", "night", "clear", "fog", "rain", "snow"} <= set(lists)
+    for name, sentences in lists.items():
         assert len(sentences) >= 40
         assert len(set(sentences)) == len(sentences), name
-    assert not set(banks["day"]) & set(banks["night"])
+    assert not set(lists["day"]) & set(lists["night"])
 
 
 def test_words_are_swapped_whole() -> None:
     assert swapped(["A cat, two Cats"], "cat", "dog", "f") == ["A dog, two dogs"]
     with pytest.raises(InputError, match="f: sentence 2 has no 'cat' to replace"):
         swapped(["a cat", "a category"], "cat", "dog", "f")
-    assert len(set(template_bank("cat"))) == len(template_bank("cat")) == 420
+    assert len(set(template_prompts("cat"))) == len(template_prompts("cat")) == 420
 
 
 def test_a_direction_is_made_with_a_model_in_one_file(tmp_path: Path) -> None:
@@ -185,16 +185,16 @@ def test_a_direction_is_made_with_a_model_in_one_file(tmp_path: Path) -> None:
 
 
 def test_directions_from_the_command_line(tiny: str, tmp_path: Path, model: StableDiffusion) -> None:
-    out, bank = tmp_path / "d.safetensors", tmp_path / "cats.txt"
-    bank.write_text("a cat in the snow\ntwo cats\n")
+    out, prompts = tmp_path / "d.safetensors", tmp_path / "cats.txt"
+    prompts.write_text("a cat in the snow\ntwo cats\n")
     runner = CliRunner()
     result = runner.invoke(
-        app, ["directions", "make", "cat", "dog", "--sentences", str(bank), "--base", tiny, "-o", str(out), "--json"]
+        app, ["directions", "make", "cat", "dog", "--sentences", str(prompts), "--base", tiny, "-o", str(out), "--json"]
     )
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["sentences"] == [2, 2]
     wanted = model.text.embed(["a dog in the snow", "two dogs"]) - model.text.embed(["a cat in the snow", "two cats"])
     torch.testing.assert_close(load_direction(str(out), model.text), wanted.mean(0, keepdim=True), atol=1e-6, rtol=0)
     assert load(tiny, source=None, target=None, direction=str(out)) is not None
-    result = runner.invoke(app, ["directions", "make", "cat", "dog", "--template", "--sentences", str(bank)])
+    result = runner.invoke(app, ["directions", "make", "cat", "dog", "--template", "--sentences", str(prompts)])
     assert result.exit_code == 2

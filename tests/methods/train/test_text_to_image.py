@@ -136,7 +136,7 @@ def test_the_exported_file_is_a_model(tmp_path: Path) -> None:
     model = zero.model  # type: ignore[attr-defined]
     assert model.scaling_factor == pytest.approx(1 / objective.deviation)
     assert model.text.padded(["a street at night"])[0].tolist() == objective._ids("a street at night").tolist()
-    # words of the banks are one token each, others still have some
+    # words of the prompts are one token each, others still have some
     assert len(model.text.ids("street")) == 3
     assert len(model.text.ids("xylophone")) > 4
     for method in (zero, guided):

@@ -170,7 +170,7 @@ def test_a_checkpoint_of_other_networks_is_refused_in_one_line(base: str) -> Non
     with pytest.raises(InputError, match="'unet"):
         objective.load_state_dict(lacking)
     with pytest.raises(InputError, match="an earlier version wrote it"):
-        objective.load_state_dict({"networks": {}, "optimizer": {}, "judge_optimizer": {}})
+        objective.load_state_dict({"networks": {}, "optimizer": {}, "discriminator_optimizer": {}})
 
 
 @pytest.mark.parametrize(

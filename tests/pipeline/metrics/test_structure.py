@@ -23,12 +23,12 @@ def test_the_same_scene_is_nearer_than_any_other(streets: dict[str, list[np.ndar
     days = [self_similarity(picture) for picture in streets["day"]]
     changed = [self_similarity(picture) for picture in streets[condition]]
     distance = np.array([[np.square(a - b).mean() for b in changed] for a in days])
-    apart = np.array([[np.square(a - b).mean() for b in days] for a in days])
+    distances = np.array([[np.square(a - b).mean() for b in days] for a in days])
     same = np.diag(distance)[:, None]
     off = ~np.eye(SCENES, dtype=bool)
     # areas under the ROC curve: against other scenes in the same new light, and against other scenes by day
     assert (same < distance[off][None]).mean() > 0.97
-    assert (same < apart[off][None]).mean() > 0.95
+    assert (same < distances[off][None]).mean() > 0.95
 
 
 def test_what_it_sees_and_what_not(streets: dict[str, list[np.ndarray]]) -> None:

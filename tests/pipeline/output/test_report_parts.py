@@ -195,7 +195,7 @@ def test_a_ceiling_is_what_data_sheets_say_over_what_was_counted():
     found = Ceiling.of(same, "bfloat16", 1)
     assert found.most == pytest.approx(2 * h100.half / 2)
     assert found.said == f"2 x H100 ({h100.half} TFLOP/s in bfloat16, of its data sheet)"
-    # 8 images a second of its device time, at 2 TFLOP each
+    # 8 images per second of its device time, at 2 TFLOP each
     assert found.tflops == pytest.approx(16)
     assert (found.counted, found.rate) == ("2.000 TFLOP", "16.00 TFLOP/s")
     assert Ceiling.of(same, "float32", 1).most == pytest.approx(2 * h100.single / 2)

@@ -130,7 +130,7 @@ def test_a_tar_of_archives_is_named(tmp_path):
 
 
 def test_rows_that_name_one_picture_say_why_it_is_taken_once(tmp_path):
-    """As in a table of boxes, one a row."""
+    """As in a table of boxes, one per row."""
     (tmp_path / "a.jpg").write_bytes(JPG)
     (tmp_path / "boxes.csv").write_text("filename,class,xmin\na.jpg,car,1\na.jpg,bus,2\n")
     first, second = (sample.problem for sample in samples(SourceSpec(uri=str(tmp_path / "boxes.csv"))))

@@ -56,7 +56,7 @@ def both(root: Path, method: dict[str, Any], caplog: pytest.LogCaptureFixture) -
     return [record.getMessage() for record in caplog.records if "networks compiled" in record.getMessage()]
 
 
-def apart(root: Path) -> int:
+def difference(root: Path) -> int:
     """The greatest difference of a pixel, in grey levels."""
     plain, compiled = (data_rows(root / f"out-{compiled}") for compiled in (False, True))
     pairs = [[codec.decode(rows[key]["image"]).pixels.astype(int) for rows in (plain, compiled)] for key in plain]
@@ -74,7 +74,7 @@ def test_torch_s_own_compiler_fills_batches_up_and_keeps_what_it_made(
     assert len(said) == 1
     assert said[0].startswith("networks compiled for 2 pictures of 48x32 at once")
     assert [*cache.rglob("*.so")]
-    assert apart(tmp_path) <= 1
+    assert difference(tmp_path) <= 1
 
 
 @pytest.mark.soak
@@ -85,4 +85,4 @@ def test_the_bundled_model_compiled_is_the_same_to_a_grey_level(
     """Minutes of C++ compilation."""
     assert len(both(tmp_path, MINI, caplog)) == 1
     assert [*cache.rglob("*.so")]
-    assert apart(tmp_path) <= 1
+    assert difference(tmp_path) <= 1

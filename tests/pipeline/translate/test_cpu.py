@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import resource, sys, threading, torch
 from pipeline.translate.cpu import configure_cpu
-if sys.argv[1] == "settled":
+if sys.argv[1] == "kept":
     configure_cpu(1)
 block = torch.nn.Sequential(torch.nn.Conv2d(32, 32, 3, 1, 1), torch.nn.SiLU(), torch.nn.Conv2d(32, 32, 3, 1, 1))
 picture = torch.zeros(1, 32, 256, 256)
@@ -39,13 +39,13 @@ def page_faults(how: str) -> tuple[list[int], int]:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
-    settled, threads = page_faults("settled")
+    kept, threads = page_faults("kept")
     plain, _ = page_faults("plain")
     assert threads == 1
     pages_of_a_map = 32 * 256 * 256 * 4 // 4096
     # The usual pass asks for no page. Now and then one does ask for a block: small allocations in between may have left
     # no gap of its size, and the pool grows by one.
-    assert statistics.median(settled) < pages_of_a_map / 10
+    assert statistics.median(kept) < pages_of_a_map / 10
     # the control: without the setting the usual pass asks for blocks again, each time
     assert statistics.median(plain) > pages_of_a_map
-    assert sum(settled) < sum(plain) / 2
+    assert sum(kept) < sum(plain) / 2

@@ -1,4 +1,4 @@
-"""Operations of a picture: counted as they are, once a process, without a trace in what is translated."""
+"""Operations of a picture: counted as they are, once per process, without a trace in what is translated."""
 
 from __future__ import annotations
 

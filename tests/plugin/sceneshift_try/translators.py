@@ -67,7 +67,7 @@ class Smooth(Null):
 
 
 class Sleeper(Null):
-    """A device that is busy for a fixed time a batch and leaves the CPU alone."""
+    """A device that is busy for a fixed time per batch and leaves the CPU alone."""
 
     info = info.SLEEPER
 

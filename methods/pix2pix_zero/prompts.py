@@ -1,4 +1,4 @@
-"""Banks of sentences: what a concept's mean embedding is made of. No torch."""
+"""Prompts of a concept, of which its mean embedding is made. No torch."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ _FORMS = ("a photo of a {}", "a close-up of a {}", "a picture of one {}", "a {}"
 _PLACES = ("", " in the street", " in a room", " on a field", " near the water", " in the morning", " seen from afar")
 
 
-def bundled_banks() -> list[str]:
-    """Names of the banks in this package."""
+def bundled_prompts() -> list[str]:
+    """Names of the lists of prompts in this package."""
     return sorted(path.stem for path in SENTENCES.glob("*.txt"))
 
 
-def bank_of(name: str) -> Path | None:
-    """The bundled bank of that name, or ``None`` for what is a path or a URI."""
+def prompts_of(name: str) -> Path | None:
+    """The bundled prompts of that name, or ``None`` for what is a path or a URI."""
     if not re.fullmatch(r"[a-z_]+", name):
         return None
-    if name not in bundled_banks():
+    if name not in bundled_prompts():
         raise InputError(
-            f"no sentences for '{name}' are bundled, there are: {', '.join(bundled_banks())}; "
+            f"no sentences for '{name}' are bundled, there are: {', '.join(bundled_prompts())}; "
             "name a .txt file of sentences, or a .pt or .safetensors file of embeddings"
         )
     return SENTENCES / f"{name}.txt"
 
 
-def read_bank(path: Path) -> list[str]:
-    """One sentence a line, blank lines left out. Raises InputError: unreadable, or no sentence in it."""
+def read_prompts(path: Path) -> list[str]:
+    """One sentence per line, blank lines left out. Raises InputError: unreadable, or no sentence in it."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text ({type(error).__name__})") from None
     sentences = [line.strip() for line in lines if line.strip()]
     if not sentences:
-        raise InputError(f"{path}: found no sentence, expected one a line")
+        raise InputError(f"{path}: found no sentence, expected one per line")
     return sentences
 
 
-def template_bank(word: str) -> list[str]:
+def template_prompts(word: str) -> list[str]:
     """Sentences about a thing from patterns: all look alike but for the word. Good for things, poor for weather."""
     return [form.format(f"{look} {word}") + place for form, look, place in itertools.product(_FORMS, _LOOKS, _PLACES)]
 
