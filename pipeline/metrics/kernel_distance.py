@@ -30,7 +30,7 @@ def mmd(x: np.ndarray, y: np.ndarray, kernel: Kernel, resamples: int) -> tuple[f
 
     A bootstrap sample counts how often each row is drawn; a row does not meet itself, as in the estimate. Memory is
     that of 1000 rows of kernel values, whatever n and m. The error is nan without resamples, and of fewer than six
-    rows a side.
+    rows per side.
     """
     x, y = x.astype(np.float64), y.astype(np.float64)
     random = np.random.default_rng(0)
