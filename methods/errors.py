@@ -31,5 +31,10 @@ class Unanswered(ConnectionError):
 
 
 def first_line(error: BaseException | str, limit: int = 200) -> str:
-    """The first line of what an error says, at most ``limit`` characters; its type where it says nothing."""
-    return ((str(error).strip() or type(error).__name__).splitlines())[0][:limit]
+    """The first line of what an error says, at most ``limit`` characters; its type where it says nothing.
+
+    A line that ends with a colon announces the next one, which follows: torch names tensors that do not fit there.
+    """
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    said = f"{lines[0].rstrip()} {lines[1].strip()}" if lines[0].rstrip().endswith(":") and len(lines) > 1 else lines[0]
+    return said[:limit]

@@ -167,13 +167,18 @@ class _Checker:
 def _unknown(name: str, columns: Collection[str]) -> str:
     providers = {column: each.name for each in metrics.registered().values() for column in each.columns}
     if name in providers:
-        return f"column '{name}' is not measured by this job: add '{providers[name]}' to metrics"
+        return f"column '{name}' is not measured by this job: {_obtained(providers[name])}"
     close = difflib.get_close_matches(name, [*columns, *providers], n=1)
     if not close:
         return f"unknown column '{name}': known: {', '.join(sorted(columns)) or 'none, as the job has no metrics'}"
     if close[0] in columns:
         return f"unknown column '{name}': did you mean '{close[0]}'?"
-    return f"unknown column '{name}': did you mean '{close[0]}'? Then add '{providers[close[0]]}' to metrics"
+    return f"unknown column '{name}': did you mean '{close[0]}'? Then {_obtained(providers[close[0]])}"
+
+
+def _obtained(metric: str) -> str:
+    # the check of labels is asked for where the labels are, with a detector
+    return "name a detector in source.labels.check" if metric == "label_check" else f"add '{metric}' to metrics"
 
 
 def _truth(node: ast.expr, values: Mapping[str, float]) -> bool:

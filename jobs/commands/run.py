@@ -11,6 +11,8 @@ from jobs.quiet import quiet_native_stderr
 from jobs.verbosity import verbosity
 from methods.counting import counted, does
 from pipeline import quantity
+from pipeline.job_record import stored_job
+from pipeline.output.report.survival import Survival
 from pipeline.paths import DATA, IMAGES, MERGED_INDEX, REPORT_FILE
 from pipeline.run.driver import Order, Outcome, run_job
 from pipeline.run.lock import Busy, shows_life
@@ -177,6 +179,9 @@ def _tell(console: Console, outcome: Outcome) -> None:
         )
     if lines := describe_labels(outcome.summary.labels):
         console.table(["labels"], [(line,) for line in lines])
+    record = stored_job(store)
+    if record is not None and (survival := Survival.of(record, outcome.summary)):
+        console.table(["do the labels hold"], [(line,) for line in survival.notes])
     columns = outcome.summary.columns
     if columns:
         table = [

@@ -150,5 +150,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_first_line_of_any_error() -> None:
     assert first_line(ValueError("\n  one\ntwo")) == "one"
+    assert first_line(ValueError("of Net: \n\tMissing: a\n\tb")) == "of Net: Missing: a"
+    assert first_line(ValueError("of Net:")) == "of Net:"
     assert first_line(ValueError()) == first_line(ValueError("  ")) == "ValueError"
     assert len(first_line(ValueError("x" * 999))) == 200

@@ -127,6 +127,8 @@ def test_messages_say_what_to_do() -> None:
     assert rejection("ssim > 1", ("psnr",)).endswith("column 'ssim' is not measured by this job: add 'ssim' to metrics")
     assert "add 'featdist_efflite0' to metrics" in rejection("featdist_efflite0_target < 3")
     assert "did you mean 'ssim_target'? Then add 'ssim' to metrics" in rejection("ssimtarget > 1", ("psnr",))
+    for text, columns in (("labels.survival > 0.9", ("psnr",)), ("labels.survivl > 0.9", ("psnr",))):
+        assert rejection(text, columns).endswith("name a detector in source.labels.check")
     assert "known: psnr, ssim, structure" in rejection("zzzzzzz > 1")
     assert "no metrics" in rejection("zzzzzzz > 1", ())
     assert "psnr > 12" in rejection("psnr")

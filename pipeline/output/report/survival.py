@@ -162,6 +162,12 @@ def _uncompared(record: JobRecord, tree: Mapping[str, Any]) -> list[str]:
 
 
 def _result(line: SurvivalLine) -> str:
+    if line.boxes == line.unchecked:
+        return (
+            "No labelled object could be compared: nothing is known of whether labels hold. labels.survival is 1 where "
+            f"nothing was found before, so a filter on it keeps every picture; {counted(line.invented, 'object')} "
+            f"{_were(line.invented)} invented where a picture has labels"
+        )
     if not line.found:
         return (
             f"The detector found none of {counted(line.boxes - line.unchecked, 'checked object')} in the source: "

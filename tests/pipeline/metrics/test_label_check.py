@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from jobs.commands.run import run_command
+from jobs.console import Console
 from methods.counting import counted, does
 from methods.errors import InputError
 from methods.nn.detection.base import Detections
@@ -19,7 +21,7 @@ from pipeline.metrics.label_check import LabelCheck
 from pipeline.output.export.run import ExportOptions, export_folder
 from pipeline.run.driver import run_job
 from pipeline.storage import Store
-from tests.support.datasets import picture
+from tests.support.datasets import picture, street_samples, write_tar
 from tests.support.jobs import index_rows, job
 from tests.support.labelled import write_labelled
 
@@ -109,6 +111,35 @@ def test_what_is_not_compared_is_said_by_class(tmp_path: Path, detector: str) ->
         assert f"boat ({found['boat']})" in text
         assert compared in text
     assert not [note for note in outcome.job.notes if "labels.check" in note]
+
+
+@pytest.mark.parametrize(
+    ("category", "said"),
+    [
+        ("person", "none of 2 checked objects in the source"),
+        ("llama", "of a class that the detector does not know"),
+        (None, "No labelled object could be compared"),
+    ],
+)
+def test_a_run_ends_with_what_was_found(
+    tmp_path: Path, detector: str, category: str | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing could be compared survival is 1 everywhere, and a filter on it keeps all: that is said."""
+    samples = street_samples(["a", "b"])
+    for members in samples.values():
+        box = {"bbox": [4.0, 4, 20, 20], "category_id": 1, "category": category, "area": 400, "iscrowd": 0}
+        if category is not None:
+            members["json"] = json.dumps({"annotations": [box]}).encode()
+    write_tar(tmp_path / "in" / "a.tar", samples)
+    spec = job(tmp_path / "in", tmp_path / "out", source__labels={"check": {"detector": detector}})
+    file = tmp_path / "job.yaml"
+    file.write_text(json.dumps(spec.as_tree()))
+    assert run_command(Console(False), file, [], local=True, fresh=False, steal_lock=False) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "do the labels hold" in printed
+    for text in (printed, (tmp_path / "out" / "README.md").read_text()):
+        assert said in text
+        assert ("No labelled object could be compared" in text) == (category != "person")
 
 
 def test_classes_restrict_the_check(tmp_path: Path, detector: str) -> None:
