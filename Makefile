@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo gallery test test-long soak test-cluster check audit bench s3-demo street-day2night lock clean
+.PHONY: demo gallery test test-long soak test-cluster test-fetched check audit bench s3-demo street-day2night lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -35,6 +35,10 @@ soak: $(STAMP)
 test-cluster: $(STAMP)
 	tests/cluster/install.sh $(VENV)/cluster $(PYTHON) $(VENV)/bootstrap/bin/uv
 	$(BIN)/python -m pytest -m cluster tests/cluster
+
+# What needs a network once: a detector of photographs from an npm package (npm, 29 MB), kept below .venv. Minutes.
+test-fetched: $(STAMP)
+	$(BIN)/python -m pytest -m fetched -rs tests/fetched
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -45,11 +45,11 @@ guard()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests, soak tests and those that need programs of a cluster run only where they are asked for.
+    """Long tests, soak tests and those that need a cluster's programs or a registry run only where they are asked for.
 
     With two test processes, one has the cluster and all who need it, which come first; modules stay whole.
     """
-    for marker in ("long", "soak", "cluster"):
+    for marker in ("long", "soak", "cluster", "fetched"):
         if marker not in config.option.markexpr:
             items[:] = [item for item in items if item.get_closest_marker(marker) is None]
     needing = {item.path for item in items if "ray_cluster" in getattr(item, "fixturenames", ())}

@@ -89,4 +89,6 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     share, squared = successes / trials, _Z * _Z
     middle = (share + squared / (2 * trials)) / (1 + squared / trials)
     half = _Z / (1 + squared / trials) * (share * (1 - share) / trials + squared / (4 * trials * trials)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # the formula gives 0 and 1 at the ends, but for the last bit
+    low = max(0.0, middle - half) if successes else 0.0
+    return low, min(1.0, middle + half) if successes < trials else 1.0

@@ -14,6 +14,7 @@ import numpy as np
 
 from methods.counting import counted
 from pipeline.metrics.base import Measured, Pictures, SetFigures
+from pipeline.metrics.bounds import bounds, within
 from pipeline.metrics.set_features import RANK, FeatureReader, chosen, rank
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class SetMetric:
         value, error = self.distance(output, other)
         figures = {name: value, f"{name}_count": float(len(output))}
         if math.isfinite(error):
-            figures |= {f"{name}_low": value - _NORMAL * error, f"{name}_high": value + _NORMAL * error}
+            low, high = within((value - _NORMAL * error, value + _NORMAL * error), value, *bounds(name))
+            figures |= {f"{name}_low": low, f"{name}_high": high}
         fewest = min(len(output), len(other))
         if fewest >= self.enough:
             return SetFigures(figures)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.metrics.bounds import within
+
 # Student's t at 97.5 % for few degrees of freedom; from five on the expansion below is good to 0.2 %.
 _T_FEW = {1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764}
 
@@ -52,16 +54,19 @@ class Summary:
         self.count = count
         self.min, self.max = min(self.min, other.min), max(self.max, other.max)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, least: float = -math.inf, largest: float = math.inf) -> dict[str, Any]:
         """JSON-ready: with ``std`` (n - 1) and ``ci95``, the 95 % confidence interval of the mean (Student's t).
 
         What cannot be said of so few values is ``None``.
+
+        Args:
+            least, largest: what values there can be at all; the interval does not go beyond.
         """
         std = math.sqrt(self.m2 / (self.count - 1)) if self.count > 1 else None
         ci95 = None
         if std is not None:
             half = t975(self.count - 1) * std / math.sqrt(self.count)
-            ci95 = [self.mean - half, self.mean + half]
+            ci95 = list(within((self.mean - half, self.mean + half), self.mean, least, largest))
         return {
             "count": self.count,
             "nan_count": self.nan_count,

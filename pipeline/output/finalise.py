@@ -17,6 +17,7 @@ from pipeline.findings import merge, read_findings
 from pipeline.job import Job
 from pipeline.job_record import stored_job
 from pipeline.labels.source import tables_of
+from pipeline.metrics.bounds import bounds
 from pipeline.output.card import write_card
 from pipeline.output.export.single import write_labels
 from pipeline.output.gathering import Gathered, gather
@@ -90,7 +91,7 @@ def _summary(job: Job, found: Gathered, merged: pa.Table | None) -> RunSummary:
     return RunSummary(
         rows=RowCounts(sum(found.counts.values()), **found.counts),
         reasons=found.reasons,
-        columns={name: ColumnFigures.of(summary.as_dict()) for name, summary in found.columns.items()},
+        columns={name: ColumnFigures.of(summary.as_dict(*bounds(name))) for name, summary in found.columns.items()},
         dataset=figures,
         dataset_notes=tuple(notes),
         label_check=_label_check(found),

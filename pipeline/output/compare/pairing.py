@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.metrics.bounds import bounds, within
 from pipeline.metrics.direction import Better, better
 from pipeline.metrics.summary import t975
 from pipeline.sink.schema import METRIC
@@ -92,6 +93,9 @@ def paired_figures(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndar
 def _figures(metric: str, first: np.ndarray, second: np.ndarray) -> PairedFigures:
     apart = second - first
     way = better(metric)
+    # two values of a share are at most 1 apart
+    lowest, highest = bounds(metric)
+    mean, least = float(apart.mean()), lowest - highest
     up, down = int((apart > 0).sum()), int((apart < 0).sum())
     wins, losses = {"higher": (up, down), "lower": (down, up), None: (0, 0)}[way]
     return PairedFigures(
@@ -99,8 +103,8 @@ def _figures(metric: str, first: np.ndarray, second: np.ndarray) -> PairedFigure
         pairs=len(apart),
         first=float(first.mean()),
         second=float(second.mean()),
-        difference=float(apart.mean()),
-        interval=mean_interval(apart),
+        difference=mean,
+        interval=None if (interval := mean_interval(apart)) is None else within(interval, mean, least, -least),
         better=way,
         wins=wins,
         losses=losses,

@@ -1,0 +1,1 @@
+"""What needs files from a package registry: `make test-fetched`."""
