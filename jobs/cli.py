@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from jobs.arguments import Json, Output, Set, Since, Spec, Specs, window_override
+from jobs.arguments import Json, Output, Set, Since, Spec, Specs, ended, window_override
 from jobs.cli_cluster import add_cluster_commands
 from jobs.cli_results import add_result_commands
 from jobs.console import Console, run_safely
@@ -130,14 +130,16 @@ def plan(
 def preview(
     specs: Specs,
     count: Annotated[int, typer.Option("--count", "--samples", "-n", min=1, max=64, help="How many samples.")] = 4,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.")] = Path("preview.png"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write, NAME.png.")] = Path("preview.png"),
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Translate a few samples by one job or several, side by side with their sources; says what a picture takes."""
     from jobs.commands.preview import preview_command
 
-    run_safely(Console(json), lambda console: preview_command(console, specs, list(set_ or []), count, out))
+    run_safely(
+        Console(json), lambda console: preview_command(console, specs, list(set_ or []), count, ended(out, ".png"))
+    )
 
 
 @app.command()
@@ -291,13 +293,13 @@ def init(
     method: Annotated[str, typer.Argument(help="The translation method; `sceneshift methods` lists them.")] = (
         "cyclegan_turbo"
     ),
-    out: Annotated[Path, typer.Option("--out", "-o", help="The job file to write.")] = Path("job.yaml"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The job file to write, NAME.yaml.")] = Path("job.yaml"),
     json: Json = False,
 ) -> None:
     """Write a commented job file to begin with."""
     from jobs.commands.init import init_command
 
-    run_safely(Console(json), lambda console: init_command(console, method, out))
+    run_safely(Console(json), lambda console: init_command(console, method, ended(out, ".yaml", ".yml")))
 
 
 Workers = Annotated[int | None, typer.Option(help="Worker processes; overrides compute.workers.")]

@@ -7,20 +7,20 @@ from typing import Annotated
 
 import typer
 
-from jobs.arguments import Json, Output
+from jobs.arguments import Json, Output, ended
 from jobs.console import Console, run_safely
 from jobs.verbosity import Commands
 
 
 def compare(
     outputs: Annotated[list[str], typer.Argument(help="Two outputs or more; each is compared with the first.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("compare.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write, NAME.html.")] = Path("compare.html"),
     json: Json = False,
 ) -> None:
     """Compare outputs sample by sample: paired differences with intervals, win rates, pictures side by side."""
     from jobs.commands.compare import compare_command
 
-    run_safely(Console(json), lambda console: compare_command(console, outputs, out))
+    run_safely(Console(json), lambda console: compare_command(console, outputs, ended(out, ".html", ".htm")))
 
 
 def refilter(

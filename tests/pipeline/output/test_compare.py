@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from jobs.arguments import ended
 from jobs.cli import app
 from methods.counting import counted
 from methods.errors import InputError
@@ -114,8 +115,33 @@ def test_the_command_writes_page_and_document(outputs, tmp_path):
     assert tree["samples"] == 9
     assert tree["against_first"]["B"][0]["wins"] == 9
     assert target.read_text().startswith("<!DOCTYPE html>")
+    result = CliRunner().invoke(app, ["compare", first, second, "-o", str(tmp_path / "new" / "night-v1.2"), "--json"])
+    assert json.loads(result.stdout)["page"] == str(tmp_path / "new" / "night-v1.2.html")
+    assert sorted(each.name for each in target.parent.iterdir()) == ["night-v1.2.html", "page.html"]
     assert CliRunner().invoke(app, ["compare", first]).exit_code == 2
     assert CliRunner().invoke(app, ["compare", first, str(tmp_path / "nowhere")]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "endings", "written"),
+    [
+        ("page", (".html", ".htm"), "page.html"),
+        ("page.HTM", (".html", ".htm"), "page.HTM"),
+        ("page.html", (".html", ".htm"), "page.html"),
+        ("a.b/page.txt", (".html", ".htm"), "a.b/page.txt.html"),
+        ("night", (".yaml", ".yml"), "night.yaml"),
+        ("night.yml", (".yaml", ".yml"), "night.yml"),
+        (".png", (".png",), ".png.png"),
+    ],
+)
+def test_a_file_to_write_has_its_ending(name: str, endings: tuple[str, ...], written: str) -> None:
+    assert ended(Path(name), *endings) == Path(written)
+
+
+def test_a_folder_is_no_file_to_write(outputs, tmp_path):
+    result = CliRunner().invoke(app, ["compare", *map(str, outputs), "-o", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "is a folder; name a file in it" in " ".join(result.output.split())
 
 
 def test_outputs_with_nothing_in_common_are_refused(outputs, tmp_path):
