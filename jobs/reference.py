@@ -1,4 +1,4 @@
-"""Writes docs/reference from the models and the command line: `python -m jobs.reference`. A test holds it fresh."""
+"""Writes docs/reference from models, commands and modules: `python -m jobs.reference`. A test holds it fresh."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jobs.module_map import module_map
 from jobs.parameters import Parameter, parameters
 from jobs.schema import Kind, spec_model
 
@@ -24,7 +25,7 @@ def pages() -> dict[str, str]:
     return (
         found
         | {"methods.md": _methods(), "objectives.md": _objectives(), "metrics.md": _metrics()}
-        | {"commands.md": _commands()}
+        | {"commands.md": _commands(), "modules.md": f"{_HEAD}{module_map()}"}
     )
 
 

@@ -1,4 +1,4 @@
-"""What differs from run to run: timings and workers, one row a committed shard, outside of data and index."""
+"""What differs from run to run: timings and workers, one row per committed shard, outside of data and index."""
 
 from __future__ import annotations
 

@@ -147,6 +147,17 @@ def test_arrow_reads_in_the_calling_thread() -> None:
     assert wrong == []
 
 
+def test_the_map_names_every_module() -> None:
+    """AGENTS.md leads to `docs/reference/modules.md`, which names every module and what it is for."""
+    assert "](docs/reference/modules.md)" in (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    folder, named = "", set()
+    for line in (ROOT / "docs" / "reference" / "modules.md").read_text(encoding="utf-8").splitlines():
+        folder = line.removeprefix("## ") if line.startswith("## ") else folder
+        if found := re.fullmatch(r"- `(\w+\.py)`: (.+[.!?])", line):
+            named.add(f"{folder}/{found[1]}")
+    assert named == {str(path.relative_to(ROOT)) for package in PACKAGES for path in sources(package)}
+
+
 def test_no_module_is_longer_than_a_room() -> None:
     long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for p in PACKAGES for path in sources(p)}
     assert {name: lines for name, lines in long.items() if lines > 450} == {}

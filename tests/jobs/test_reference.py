@@ -46,6 +46,7 @@ def test_every_parameter_has_a_description():
 def test_the_reference_is_fresh():
     stale = [name for name, text in pages().items() if (ROOT / FOLDER / name).read_text(encoding="utf-8") != text]
     assert not stale, "run `python -m jobs.reference`"
+    assert {path.name for path in (ROOT / FOLDER).iterdir()} == set(pages()), "pages that nothing makes"
 
 
 @pytest.mark.parametrize("method", OURS)
