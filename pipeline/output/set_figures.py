@@ -35,7 +35,7 @@ def set_figures(job: Job, shards: Collection[str], kept: Collection[int] | None)
         of_sets = [metrics.resolve(entry)[0] for entry in job.metric_entries]
         return {}, [none_of(info.name, 0, 0) for info in of_sets if info.of_set]
     built = metrics.build(job.metric_entries, device="cpu")
-    return figures_of(job, stored, built, lambda: _middle_side(job.store, shards))
+    return figures_of(job, stored, built, lambda: _middle_side(job.store, shards), filtered=kept is not None)
 
 
 def _middle_side(store: Store, shards: Collection[str]) -> float | None:
@@ -49,12 +49,18 @@ def _middle_side(store: Store, shards: Collection[str]) -> float | None:
 
 
 def figures_of(
-    job: Job, features: SetFeatures, built: Sequence[Any], side: Callable[[], float | None] = lambda: None
+    job: Job,
+    features: SetFeatures,
+    built: Sequence[Any],
+    side: Callable[[], float | None] = lambda: None,
+    *,
+    filtered: bool = False,
 ) -> tuple[dict[str, float], list[str]]:
     """As :func:`set_figures`, of features wherever they are, by metrics that are built.
 
     Args:
         side: as of :func:`reference_features`.
+        filtered: whether a filter of the output has taken pictures away; what ``combine`` is given does not follow it.
     """
     figures: dict[str, float] = {}
     of_sets = [metric for metric in built if hasattr(metric, "finish")]
@@ -67,7 +73,12 @@ def figures_of(
     unranked = [name for name in features.names if name not in ranked and not name.endswith(f"_{RANK}")]
     whole = {name: features.all(name) for name in sorted(unranked)}
     for metric in built:
-        figures.update(metric.combine(whole))
+        combined = metric.combine(whole)
+        figures.update(combined)
+        if filtered and combined:
+            notes.append(
+                f"{', '.join(sorted(combined))}: of all pictures, also of those that the filter has taken away"
+            )
     return {name: float(value) for name, value in sorted(figures.items())}, notes
 
 
