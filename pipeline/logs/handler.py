@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 
+from methods.counting import counted
 from pipeline.logs.lines import LogFormat, line_of, write_line
 
 LARGEST = 1 << 20
@@ -89,12 +90,17 @@ class BoundedLog(logging.Handler):
             self._dropped += 1
 
     def text(self) -> str:
-        """All that is kept, in order; says how many lines are not."""
+        """All that is kept, in order; the first line says how many lines are not, as a line of the file's format."""
         self.acquire()
         try:
             lines = sorted([*self._kept, *self._latest])
             dropped = self._dropped
         finally:
             self.release()
-        head = f"({dropped} earlier lines are left out)\n" if dropped else ""
-        return head + "".join(text for _, text in lines)
+        return (self._note(dropped) if dropped else "") + "".join(text for _, text in lines)
+
+    def _note(self, dropped: int) -> str:
+        """How many lines are not kept, made like any other line: whatever reads the file can read this one too."""
+        said = {"name": __name__, "levelno": logging.INFO, "levelname": "INFO"}
+        said["msg"] = counted(dropped, "earlier line", "is/are") + " left out"
+        return write_line(line_of(logging.makeLogRecord(said), self.fields), self.format_name)

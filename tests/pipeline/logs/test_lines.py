@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,19 +70,23 @@ def test_secrets_are_in_neither_message_nor_fields_nor_traceback():
         assert "hunter2" not in write_line(line, format)
 
 
-def test_the_file_is_bounded_and_keeps_first_tracebacks():
-    log = BoundedLog(logging.INFO, "text", largest=4000)
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_the_file_is_bounded_and_keeps_first_tracebacks(format):
+    log = BoundedLog(logging.INFO, format, {"job": "night"}, largest=4000)
     log.handle(record("first fault", fault=("translate", "KeyError", "x:1 f"), exc_info=failing("lane")))
     for number in range(500):
         log.handle(record(f"line {number}"))
         log.handle(record("again", fault=("translate", "KeyError", "x:1 f"), exc_info=failing("lane")))
     text = log.text()
-    assert len(text) < 4200
+    assert len(text) < 4300
     assert text.count("Traceback") == 1
-    assert "line 499" in text
-    assert "line 0\n" not in text
-    assert "earlier lines are left out" in text
-    assert next(line.message for line in read_lines(text)) == "first fault"
+    lines = list(read_lines(text))
+    if format == "json":
+        assert [json.loads(each)["message"] for each in text.splitlines()] == [line.message for line in lines]
+    assert [line.fields for line in lines] == [{"job": "night"}] * len(lines)
+    assert lines[0].message == f"{500 - (len(lines) - 2)} earlier lines are left out"
+    assert lines[1].message == "first fault"
+    assert [line.message for line in lines[2:]] == [f"line {n}" for n in range(502 - len(lines), 500)]
 
 
 def test_repeated_faults_are_shown_where_everything_is_wanted():
