@@ -26,6 +26,7 @@ def schema(kind: Kind, method: str | None = None) -> dict[str, Any]:
     tree["title"] = f"sceneshift {kind}"
     if method is not None:
         _put_in(tree, kind, method)
+    _describe_blocks(tree)
     return tree
 
 
@@ -42,6 +43,19 @@ def spec_model(kind: Kind) -> type[BaseModel]:
     from pipeline.training.distillation import DistillSpec
 
     return DistillSpec
+
+
+def _describe_blocks(tree: dict[str, Any]) -> None:
+    """Give a key that is a whole block its description, which pydantic leaves out where the block's own is the same.
+
+    Editors show what stands beside the ``$ref``, not what is behind it.
+    """
+    blocks = tree.get("$defs", {})
+    for block in (tree, *blocks.values()):
+        for key in block.get("properties", {}).values():
+            behind = blocks.get(str(key.get("$ref", "")).removeprefix("#/$defs/"), {})
+            if "description" in behind:
+                key.setdefault("description", behind["description"])
 
 
 def _put_in(tree: dict[str, Any], kind: Kind, name: str) -> None:

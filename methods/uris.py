@@ -105,7 +105,10 @@ WeightsUri = Annotated[
                 {"type": "string"},
                 {
                     "type": "object",
-                    "properties": {"uri": {"type": "string"}, "storage": StorageOptions.model_json_schema()},
+                    "properties": {
+                        "uri": {"type": "string", "description": "The URI by itself."},
+                        "storage": StorageOptions.model_json_schema(),
+                    },
                     "required": ["uri"],
                     "additionalProperties": False,
                 },

@@ -22,45 +22,47 @@ Stage = Literal["base", "upsampler"]
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class EncoderConfig(_Block):
-    """The condition encoder: a strided CNN to 16 x 16 tokens, then a transformer.
-
-    Attributes:
-        channels: widths of the five normalised convolutions; all but the first halve the resolution.
-        width, layers, heads: of the transformer.
-    """
+    """The condition encoder: a strided CNN to 16 x 16 tokens, then a transformer."""
 
     channels: tuple[int, int, int, int, int] = (32, 64, 128, 256, 512)
+    """Widths of the five normalised convolutions; all but the first halve the resolution."""
     width: int = 512
+    """Width of the transformer's tokens."""
     layers: int = 8
+    """Blocks of the transformer."""
     heads: int = 8
+    """Attention heads per block of the transformer."""
 
 
 class ModelConfig(_Block):
-    """One of the two models: its condition encoder and its UNet.
-
-    Attributes:
-        stage: ``base`` makes a small picture, ``upsampler`` enlarges one.
-        side: side of the pictures it makes.
-        schedule: noise schedule it was trained with, over 1000 steps.
-        model_channels, channel_mult, num_res_blocks, attention_downsample, num_head_channels, dropout,
-            norm_num_groups: as in :class:`methods.nn.guided_unet.UNetConfig`.
-    """
+    """One of the two models: its condition encoder and its UNet (:class:`methods.nn.guided_unet.UNetConfig`)."""
 
     stage: Stage
+    """``base`` makes a small picture, ``upsampler`` enlarges one."""
     side: int
+    """Side of the pictures it makes, in pixels."""
     schedule: Literal["linear", "squaredcos_cap_v2"]
+    """Noise schedule it was trained with, over 1000 steps."""
     encoder: EncoderConfig = EncoderConfig()
+    """The condition encoder."""
     model_channels: int = 192
+    """Width of the UNet's first level."""
     channel_mult: tuple[int, ...]
+    """Width of each level in units of ``model_channels``; every level halves the resolution."""
     num_res_blocks: int
+    """Residual blocks per level on the way down; one more on the way up."""
     attention_downsample: tuple[int, ...]
+    """Factors of downsampling at which every residual block is followed by attention."""
     num_head_channels: int = 64
+    """Channels per attention head."""
     dropout: float = 0.1
+    """Share of values dropped inside every residual block, while training."""
     norm_num_groups: int = 32
+    """Groups of every GroupNorm."""
 
     @property
     def unet(self) -> UNetConfig:

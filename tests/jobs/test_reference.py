@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -41,6 +42,24 @@ def test_every_parameter_has_a_description():
         if each.params.__module__.startswith("methods.")
     }
     assert {name: missing for name, missing in found.items() if missing} == {}
+
+
+def without_description(tree: Any, place: str = "") -> list[str]:
+    """The place of every key of a JSON Schema, however deep, beside which no description stands."""
+    if isinstance(tree, list):
+        return [each for item in tree for each in without_description(item, place)]
+    if not isinstance(tree, dict):
+        return []
+    keys = tree.get("properties", {})
+    bare = [f"{place}/{name}" for name, key in keys.items() if not key.get("description")]
+    return bare + [each for name, item in tree.items() for each in without_description(item, f"{place}/{name}")]
+
+
+@pytest.mark.parametrize("kind", ["job", "train", "distill"])
+def test_every_key_of_every_schema_has_a_description(kind):
+    objectives_of_ours = [name for name, each in objectives().items() if each.params.__module__.startswith("methods.")]
+    names = {"job": [None, *OURS], "train": [None, *objectives_of_ours], "distill": [None]}[kind]
+    assert {name: bare for name in names if (bare := without_description(schema(kind, name)))} == {}
 
 
 def test_the_reference_is_fresh():
