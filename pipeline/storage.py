@@ -405,11 +405,6 @@ class Store:
                 break
             folder = os.path.dirname(folder)
 
-    def delete_all(self, prefix: str) -> None:
-        """Remove every object below ``prefix``."""
-        for entry in self.list(prefix):
-            self.delete(entry.path)
-
     def _put_local(self, relative: str, data: bytes, *, replace: bool) -> bool:
         path = self.path(relative)
         folder = os.path.dirname(path)

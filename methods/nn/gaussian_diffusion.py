@@ -131,11 +131,6 @@ class GaussianDiffusion:
         scale, share = np.sqrt(1.0 / self.alphas_cumprod), np.sqrt(1.0 / self.alphas_cumprod - 1)
         return at(scale, index, noisy) * noisy - at(share, index, noisy) * noise
 
-    def predict_noise(self, noisy: Tensor, clean: Tensor, index: int | Tensor) -> Tensor:
-        """The noise that leads from ``clean`` to ``noisy``: the inverse of :meth:`predict_clean`."""
-        scale, share = np.sqrt(1.0 / self.alphas_cumprod), np.sqrt(1.0 / self.alphas_cumprod - 1)
-        return (at(scale, index, noisy) * noisy - clean) / at(share, index, noisy)
-
     def posterior_mean(self, clean: Tensor, noisy: Tensor, index: int | Tensor) -> Tensor:
         """Mean of q(x[i-1] | x[i], x0)."""
         return at(self.posterior_mean_coef1, index, noisy) * clean + at(self.posterior_mean_coef2, index, noisy) * noisy

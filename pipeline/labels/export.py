@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,24 +19,6 @@ Row = tuple[str, str, int, int, Labels]
 """(key, file name, width, height, labels) of one picture as it was written."""
 
 _COCO_TOP_LEVEL = {"keypoints", "num_keypoints", "score", "caption", "ignore"}
-
-
-def to_coco(rows: Iterable[Row], categories: Sequence[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """One COCO document, ready for pycocotools; see :class:`CocoRecords`.
-
-    Args:
-        rows: the pictures.
-        categories: COCO's list of the source, kept as it is and continued for names without an id.
-    """
-    kept = list(rows)
-    found = ((each.category_id, each.category) for *_, labels in kept for each in labels.annotations if coco_box(each))
-    records = CocoRecords(Categories(categories or (), found))
-    images, annotations = [], []
-    for row in kept:
-        image, mine = records.of(row)
-        images.append(image)
-        annotations += mine
-    return {"images": images, "annotations": annotations, "categories": records.categories.declared}
 
 
 class CocoRecords:

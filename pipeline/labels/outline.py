@@ -99,15 +99,6 @@ def fill(polygons: list[Polygon], size: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def fill_loops(loops: list[Polygon], size: tuple[int, int]) -> np.ndarray:
-    """As :func:`fill`, by the even-odd rule over all loops together, so that a loop within another is a hole."""
-    width, height = size
-    mask = np.zeros((height, width), bool)
-    for loop in loops:
-        mask ^= _fill_one(loop, width, height)
-    return mask
-
-
 def _fill_one(polygon: Polygon, width: int, height: int) -> np.ndarray:
     x, y = np.asarray(polygon[0::2]), np.asarray(polygon[1::2])
     x_next, y_next = np.roll(x, -1), np.roll(y, -1)

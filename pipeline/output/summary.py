@@ -89,18 +89,3 @@ class RunSummary:
             "findings": [each.as_dict() for each in self.findings],
             "labels": dict(self.labels),
         }
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any]) -> RunSummary:
-        """What :meth:`as_tree` gave. Raises KeyError or TypeError for anything else."""
-        return cls(
-            rows=RowCounts(**tree["rows"]),
-            reasons=tree.get("reasons", {}),
-            columns={name: ColumnFigures.of(each) for name, each in tree.get("columns", {}).items()},
-            dataset=tree.get("dataset", {}),
-            dataset_notes=tuple(tree.get("dataset_notes", ())),
-            label_check=tree.get("label_check"),
-            duplicate_keys=tree.get("duplicate_keys"),
-            findings=tuple(map(Finding.from_dict, tree.get("findings", []))),
-            labels=tree.get("labels", {}),
-        )

@@ -330,16 +330,6 @@ def broken_file(file: SourceFile, error: str, message: str) -> Pending:
     return Pending(f"{posixpath.basename(file.relative)}#end", None, Rejection("read", error, message), damaged=True)
 
 
-def without_fetch(sample: Sample) -> Pending:
-    """A pending sample whose bytes are already here."""
-    return Pending(sample.key, lambda: (sample, ()), sample.problem)
-
-
-def shard_of(file: SourceFile, part: int, samples: Iterable[Sample], last: bool) -> Shard:
-    """A shard built by hand, for tests and for re-running parts of one."""
-    return Shard(file.shard_id(part), file.relative, part, tuple(samples), last)
-
-
 def only(shard: Shard, indices: Collection[int]) -> Shard:
     """The same shard with only some of its samples; never committed, used to find what kills a process."""
     return replace(shard, samples=tuple(s for i, s in enumerate(shard.samples) if i in indices))

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from methods.counting import counted
 from methods.errors import InputError
@@ -23,8 +22,6 @@ from pipeline.labels.unread import ENDINGS, TextFormat, text_format
 from pipeline.labels.yolo import NAME_FILES
 from pipeline.spec import SourceSpec
 from pipeline.storage import filesystem, redact
-
-RootName = Literal["yolo", "voc", "cityscapes", "bdd100k", "coco", "kitti"]
 
 _TEXTS = 20
 """Texts beside pictures that are read to tell labels from captions."""

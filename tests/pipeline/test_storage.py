@@ -84,7 +84,6 @@ def test_what_is_not_there(store):
     assert store.list() == []
     assert store.read_or_none("a") is None
     store.delete("a")
-    store.delete_all("a")
     with pytest.raises(InputError, match="out/a: does not exist; check the address"):
         store.read("a")
 
@@ -92,8 +91,9 @@ def test_what_is_not_there(store):
 def test_deleting_takes_what_it_names_and_nothing_else(store):
     for name in ("index/a", "index/b/c", "indexes/d"):
         store.put(name, b"1")
-    store.delete_all("index")
-    assert [entry.path for entry in store.list()] == ["indexes/d"]
+    store.delete("index/a")
+    assert [entry.path for entry in store.list()] == ["index/b/c", "indexes/d"]
+    store.delete("index/b/c")
     store.delete("indexes/d")
     assert store.list() == []
 
@@ -196,7 +196,8 @@ def test_any_other_fsspec_store_will_do():
     assert store.list("index") == [Entry("index/a", 1), Entry("index/b", 1)]
     assert store.read("index/b") == b"2"
     assert store.uri("index/b") == "memory://bucket/out/index/b"
-    store.delete_all("index")
+    store.delete("index/a")
+    store.delete("index/b")
     assert store.list() == []
 
 

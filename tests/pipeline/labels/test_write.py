@@ -18,7 +18,8 @@ from pipeline import labels
 from pipeline.labels import Annotation, Labels, Transform, rle
 from pipeline.labels.arrow import LABELS_TYPE, from_arrow_value, to_arrow_value
 from pipeline.labels.categories import Categories
-from pipeline.labels.export import to_bdd100k, to_coco
+from pipeline.labels.export import to_bdd100k
+from tests.support.coco_documents import to_coco
 from tests.support.label_files import labels_of, table_of
 
 MASK = np.zeros((60, 80), np.uint8)

@@ -19,13 +19,13 @@ from PIL import Image
 
 from pipeline.job_record import JobRecord
 from pipeline.output.card import write_card
-from pipeline.output.summary import RunSummary
 from pipeline.run.driver import run_job
 from pipeline.sink.huggingface import parquet_features, webdataset_features
 from pipeline.sink.schema import data_schema
 from pipeline.sources.layout import Layout
 from tests.support.datasets import encoded, picture, street_samples, write_parquet, write_tar
 from tests.support.jobs import job
+from tests.support.summaries import summary_of
 
 BOX = {"annotations": [{"bbox": [2.0, 3.0, 10.5, 12.0], "category_id": 1, "area": 126.0, "iscrowd": 0}]}
 
@@ -72,7 +72,7 @@ def parts(card: str) -> tuple[dict[str, Any], str]:
 
 
 def card_of(tree: dict[str, Any], metrics: dict[str, Any], schema: pa.Schema | None) -> str:
-    return write_card(JobRecord.model_validate(tree), RunSummary.from_tree(metrics), schema)
+    return write_card(JobRecord.model_validate(tree), summary_of(metrics), schema)
 
 
 def described(out: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -23,12 +23,12 @@ from pipeline.output.report import originals, write_report
 from pipeline.output.report.ceiling import Ceiling
 from pipeline.output.report.originals import read_originals
 from pipeline.output.report.speed import run_speeds
-from pipeline.output.summary import RunSummary
 from pipeline.run.driver import run_job
 from pipeline.runlog import read_runs
 from pipeline.storage import Store
 from tests.support.datasets import encoded, picture, street_samples, write_parquet, write_tar
 from tests.support.jobs import job
+from tests.support.summaries import summary_of
 
 EVIL = "<script>alert(1)<|script>&amp;"
 
@@ -104,7 +104,7 @@ def again(out: Path, **changes: Any) -> Page:
         "record": stored_job(store),
         "store": store,
         "index": pq.read_table(out / "index.parquet"),
-        "summary": RunSummary.from_tree(json.loads(store.read("metrics.json"))),
+        "summary": summary_of(json.loads(store.read("metrics.json"))),
         "runs": read_runs(store),
     }
     return Page(write_report(**(arguments | changes)))
@@ -288,7 +288,7 @@ def test_an_index_too_large_to_merge_is_sampled(out):
     metrics = json.loads((out / "metrics.json").read_text())
     metrics["rows"]["attempted"] = 9_000_000
     metrics["reasons"] = {"truncated": 70, "unseen": 9}
-    page = again(out, index=None, summary=RunSummary.from_tree(metrics))
+    page = again(out, index=None, summary=summary_of(metrics))
     text = " ".join(page.text.split())
     assert "come from 18 of its 9,000,000 rows" in text
     assert "truncated prepare 70" in text
@@ -298,7 +298,7 @@ def test_an_index_too_large_to_merge_is_sampled(out):
 
 def test_an_output_without_rows_or_runs_has_a_report(tmp_path, out):
     metrics = {"rows": {"attempted": 0, "ok": 0, "filtered": 0, "rejected": 0}, "reasons": {}, "columns": {}}
-    page = again(out, store=Store(str(tmp_path)), index=None, runs=None, summary=RunSummary.from_tree(metrics))
+    page = again(out, store=Store(str(tmp_path)), index=None, runs=None, summary=summary_of(metrics))
     assert "nothing to show" in page.text
     assert "No run log" in page.text
     assert page.pictures() == []

@@ -217,7 +217,7 @@ def test_listing_goes_on_beyond_one_page(bucket):
     parts = committed_parts(store)
     assert len(parts) == 401
     assert all(found == {0, 1, 2} for found in parts.values())
-    store.delete_all("indexes")
+    store.delete("indexes/other")
     assert store.list("indexes") == []
 
 
