@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from jobs.streets.whole_file import whole_file
+
 FORMATS = ("webdataset", "parquet", "folder")
 COLUMNS = {
     "jpg": "image",
@@ -48,7 +50,8 @@ class Folder:
     def add(self, key: str, members: Mapping[str, bytes]) -> None:
         """Write a sample's files."""
         for suffix, data in members.items():
-            replace_file(self._folder / f"{key}.{suffix}", data)
+            with whole_file(self._folder / f"{key}.{suffix}") as file:
+                file.write(data)
             self.files += 1
 
     def close(self) -> None:
@@ -76,7 +79,8 @@ class _Sequence(ABC):
         """Write the samples that wait."""
         if self._samples:
             name = f"{self._folder.name}-{self.files:06d}.{self.ending}"
-            replace_file(self._folder / name, self._pack(self._samples))
+            with whole_file(self._folder / name) as file:
+                file.write(self._pack(self._samples))
             self._samples = []
             self.files += 1
 
@@ -133,10 +137,3 @@ _CONTAINERS: dict[str, type[WebDataset] | type[Parquet] | type[Folder]] = {
 def open_container(format: str, folder: Path, scenes_per_file: int) -> Container:
     """A container of one of :data:`FORMATS` for the condition that ``folder`` is named after."""
     return _CONTAINERS[format](folder, scenes_per_file)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
-    waiting = path.with_name(f".{path.name}.part")
-    waiting.write_bytes(data)
-    waiting.replace(path)

@@ -4,17 +4,18 @@ import difflib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from jobs.streets.annotations import coco_annotations, coco_categories
 from jobs.streets.conditions import condition as find_condition
-from jobs.streets.containers import FORMATS, Container, open_container, replace_file
+from jobs.streets.containers import FORMATS, Container, open_container
 from jobs.streets.dataset_card import GENERATOR, dataset_card
 from jobs.streets.encode import EncodedScene, RenderJob, render_scene, to_json
+from jobs.streets.whole_file import whole_file
 from methods.errors import InputError
 
 SMALLEST, LARGEST, MOST_PIXELS = 32, 2048, 1280 * 1280
@@ -100,7 +101,8 @@ def write_dataset(
             writer.finish_bdd100k()
             description = f"street scenes, {name}, seeds {seed} to {seed + scenes - 1}"
             _write_coco(root / name / "labels_coco.json", jobs, annotations, description)
-    replace_file(root / "README.md", dataset_card(declared, len(annotations)).encode())
+    with whole_file(root / "README.md") as file:
+        file.write(dataset_card(declared, len(annotations)).encode())
     files = [path for path in root.rglob("*") if path.is_file()]
     total = sum(path.stat().st_size for path in files)
     return DatasetSummary(root, chosen, scenes, scenes * len(chosen), len(annotations), len(files), total)
@@ -158,7 +160,8 @@ def _claim(out: str, declared: dict[str, Any]) -> Path:
     try:
         for name in declared["conditions"]:
             (root / name).mkdir(parents=True, exist_ok=True)
-        replace_file(card, text)
+        with whole_file(card) as file:
+            file.write(text)
     except OSError as error:
         raise InputError(f"output: '{out}' cannot be written: {error.strerror}: name another folder.") from error
     return root
@@ -184,8 +187,7 @@ class _ConditionWriter:
 
     def __init__(self, folder: Path, format: str, scenes_per_file: int, stack: ExitStack) -> None:
         self.container: Container = open_container(format, folder, scenes_per_file)
-        self._labels = folder / "labels_bdd100k.json"
-        self._growing = stack.enter_context(_waiting(self._labels))
+        self._growing = stack.enter_context(whole_file(folder / "labels_bdd100k.json"))
         self._separator = b"[\n"
 
     def add(self, scene: EncodedScene, name: str) -> None:
@@ -196,30 +198,14 @@ class _ConditionWriter:
 
     def finish_bdd100k(self) -> None:
         self._growing.write(b"\n]\n")
-        self._growing.close()
-        Path(self._growing.name).replace(self._labels)
-
-
-@contextmanager
-def _waiting(path: Path) -> Iterator[IO[bytes]]:
-    """A file under a name nobody reads yet; removed when it was not finished."""
-    waiting = path.with_name(f".{path.name}.part")
-    try:
-        with waiting.open("wb") as file:
-            yield file
-    finally:
-        waiting.unlink(missing_ok=True)
 
 
 def _write_coco(path: Path, jobs: list[RenderJob], annotations: list[bytes], description: str) -> None:
     """A COCO file, line by line: image ids count from 1 in the order of the scenes."""
-    with ExitStack() as stack:
-        file = stack.enter_context(_waiting(path))
+    with whole_file(path) as file:
         file.write(b'{"info":' + to_json({"description": description}) + b',"licenses":[],"categories":')
         file.write(to_json(coco_categories()) + b',\n"images":[\n')
         for i, job in enumerate(jobs, 1):
             image = {"id": i, "file_name": f"{job.key}.{job.suffix}", "width": job.width, "height": job.height}
             file.write(to_json(image) + (b",\n" if i < len(jobs) else b"\n"))
         file.write(b'],\n"annotations":[\n' + b",\n".join(annotations) + b"\n]}\n")
-        file.close()
-        Path(file.name).replace(path)

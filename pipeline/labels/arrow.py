@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.labels.compact_json import compact_json
 from pipeline.labels.records import Annotation, Labels, Rle
 
 ANNOTATION_TYPE = pa.struct(
@@ -39,7 +40,7 @@ def to_arrow_value(labels: Labels) -> dict[str, Any]:
     return {
         "width": labels.width,
         "height": labels.height,
-        "attributes": _to_json(labels.attributes),
+        "attributes": compact_json(labels.attributes),
         "annotations": [
             {
                 "id": each.id,
@@ -51,7 +52,7 @@ def to_arrow_value(labels: Labels) -> dict[str, Any]:
                 "segmentation": each.segmentation,
                 "rle_size": None if each.rle is None else each.rle["size"],
                 "rle_counts": None if each.rle is None else each.rle["counts"],
-                "attributes": _to_json(each.attributes),
+                "attributes": compact_json(each.attributes),
             }
             for each in labels.annotations
         ],
@@ -89,7 +90,3 @@ def _annotation(value: dict[str, Any]) -> Annotation:
 
 def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
-
-
-def _to_json(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -18,6 +18,7 @@ from typing import Any
 from methods.errors import BadSample, InputError
 from pipeline.labels import fields
 from pipeline.labels.bitmask import INSTANCES, PANOPTIC, read_bitmask
+from pipeline.labels.compact_json import compact_json
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.json_stream import JsonStream
 from pipeline.labels.records import Annotation, Labels
@@ -56,14 +57,14 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
     for number, name in enumerate(sorted(known), start=len(names)):
         stem, folder = posixpath.splitext(posixpath.basename(name))[0], posixpath.basename(posixpath.dirname(name))
         # As the frames of a label file are called, so that both are known to be of one picture.
-        frame = _dumped({"name": f"{stem}.jpg"})
+        frame = compact_json({"name": f"{stem}.jpg"})
         writer.add(f"{stem}.jpg", frame, file=number, id="0", hint=folder, drawn={_BITMASK: files.uri(name)})
     if known:
         classes = PANOPTIC if any("pan_seg" in files.uri(name) for name in known) else INSTANCES
         writer.categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     for number, (name, member) in enumerate(_label_maps(files, pngs), start=len(names) + len(known)):
         stem, folder = posixpath.splitext(posixpath.basename(name))[0], posixpath.basename(posixpath.dirname(name))
-        frame = _dumped({"name": f"{stem}.jpg"})
+        frame = compact_json({"name": f"{stem}.jpg"})
         writer.add(f"{stem}.jpg", frame, file=number, id="0", hint=folder, masks={member: files.uri(name)})
     writer.finish(merge=_merged)
 
@@ -132,7 +133,7 @@ def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -
         called = alone.get("name") or (posixpath.splitext(base)[0] if not files.single else None)
         if not isinstance(called, str):
             raise ValueError("frame 0 has no name")
-        writer.add(called, _dumped(alone), file=number, id="0", hint=hint)
+        writer.add(called, compact_json(alone), file=number, id="0", hint=hint)
         writer.classes |= _classes(alone)
 
 
@@ -148,7 +149,7 @@ def _merged(texts: list[str]) -> str:
     for frame in frames:
         made |= {key: value for key, value in frame.items() if key not in ("frames", "labels") and value is not None}
     made["labels"] = [each for frame in frames for each in objects(frame)]
-    return _dumped(made)
+    return compact_json(made)
 
 
 def parse_frame(frame: dict[str, Any], raw: str) -> Labels:
@@ -287,7 +288,3 @@ def _shape(value: Any, category: str, what: str) -> tuple[list[float], str, bool
     if not isinstance(types, str) or len(types) != len(vertices) or set(types) - {"L", "C"}:
         raise ValueError(f"{what}.types is not one L or C a vertex")
     return flat, types, closed
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -13,6 +13,7 @@ from typing import Any
 
 from methods.errors import InputError
 from pipeline.labels import fields
+from pipeline.labels.compact_json import compact_json
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.json_stream import JsonStream, JsonValue
 from pipeline.labels.records import Annotation, Labels, Rle
@@ -57,7 +58,7 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
             f"{files.where('' if len(names) > 1 else names[0])}: several pictures have the id {shared[0]} "
             f"({', '.join(shared[1])}), so that their annotations cannot be distinguished; give each an id of its own"
         )
-    texts = {key: _dumped(category) for key, category in categories.items()}
+    texts = {key: compact_json(category) for key, category in categories.items()}
     order = {key: number for number, key in enumerate(texts)}
 
     def compose(image: str, annotations: list[str], used: set[str]) -> str:
@@ -153,7 +154,7 @@ def _merged(texts: list[str]) -> str:
     image: dict[str, Any] = {}
     for record in records:
         image |= record["image"]
-    return _dumped({"image": image, "annotations": [*annotations.values()], "categories": [*categories.values()]})
+    return compact_json({"image": image, "annotations": [*annotations.values()], "categories": [*categories.values()]})
 
 
 def parse_record(record: dict[str, Any], raw: str, declares: bool = False) -> Labels:
@@ -327,7 +328,3 @@ def _segment(found: dict[str, Any], names: dict[str, str] | None, what: str, lef
         id=read.id,
         attributes={**read.attributes, "segment_id": number},
     )
-
-
-def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

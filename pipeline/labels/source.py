@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from methods.errors import InputError
+from methods.files import replacing
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import FORMATS, LabelFormat, recognise
 from pipeline.labels.table import LabelTable, TableInfo, TableWriter
@@ -64,14 +64,8 @@ def converted(source: TableSource) -> Path:
     name = f"labels-{stamp.hexdigest()[:24]}.sqlite"
     with _once(name) as path:
         if not path.exists():
-            hidden = path.with_name(f".{name}-{secrets.token_hex(4)}")
-            writer = TableWriter(hidden, format)
-            try:
+            with replacing(path) as hidden, contextlib.closing(TableWriter(hidden, format)) as writer:
                 FORMATS[format].read(files, writer)
-                os.replace(hidden, path)
-            finally:
-                writer.close()
-                hidden.unlink(missing_ok=True)
     return path
 
 
@@ -120,13 +114,8 @@ def fetched(name: str, store: Store, source: TableSource) -> Path:
             os.utime(path)
             return path
         if store.exists(f"{OWN}/{name}"):
-            hidden = path.with_name(f".{name}-{secrets.token_hex(4)}")
-            try:
-                with explained(store.uri(name)):
-                    store.fs.get_file(store.path(f"{OWN}/{name}"), str(hidden))
-                os.replace(hidden, path)
-            finally:
-                hidden.unlink(missing_ok=True)
+            with replacing(path) as hidden, explained(store.uri(name)):
+                store.fs.get_file(store.path(f"{OWN}/{name}"), str(hidden))
             return path
     return converted(source)
 

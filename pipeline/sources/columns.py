@@ -15,6 +15,11 @@ _PLAIN |= {"binary_view": "binary", "bool_": "bool", "float64": "double", "float
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[A-Za-z_]\w*(?:\[[^\]]*\])?|-?\d+|[<>:,()\[\]])')
 
 
+def is_list(type: pa.DataType) -> bool:
+    """Whether it is one of the list types, of any length or a fixed one."""
+    return isinstance(type, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
+
+
 def kind_of(type: pa.DataType) -> Kind | None:
     """How a column of this type passes through; ``None`` for types that an output cannot hold."""
     if isinstance(type, pa.BaseExtensionType):
@@ -33,7 +38,7 @@ def kind_of(type: pa.DataType) -> Kind | None:
         value, index = kind_of(type.value_type), kind_of(type.index_type)
         ordered = ", ordered" if type.ordered else ""
         return None if value is None else f"dictionary<{value}, {index}{ordered}>"
-    if isinstance(type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
+    if is_list(type):
         item = kind_of(type.value_type)
         size = f"[{type.list_size}]" if isinstance(type, pa.FixedSizeListType) else ""
         return None if item is None else f"list<{item}>{size}"

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from methods.errors import first_line
+from pipeline.sources.columns import is_list
 
 
 def to_json(value: Any, type: pa.DataType) -> Any:
@@ -43,7 +44,7 @@ def _walk(value: Any, type: pa.DataType, leaf: Callable[[Any, pa.DataType], Any]
     if pa.types.is_map(type):
         pairs = value.items() if isinstance(value, dict) else value
         return [(_walk(key, type.key_type, leaf), _walk(item, type.item_type, leaf)) for key, item in pairs]
-    if _is_list(type):
+    if is_list(type):
         return [_walk(each, type.value_type, leaf) for each in value]
     return leaf(value, type)
 
@@ -70,7 +71,3 @@ def _leaf_from_json(value: Any, type: pa.DataType) -> Any:
     if pa.types.is_decimal(type):
         return decimal.Decimal(value)
     return float(value) if pa.types.is_floating(type) else pa.scalar(value, type).as_py()
-
-
-def _is_list(type: pa.DataType) -> bool:
-    return isinstance(type, pa.ListType | pa.LargeListType | pa.FixedSizeListType)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.sources.columns import is_list
+
 _CLASS_NAMES = ("category", "category_id", "label", "labels", "class", "class_id", "classes", "categories")
 
 
@@ -38,19 +40,15 @@ def _names(type: pa.DataType) -> list[str]:
     return [type.field(n).name for n in range(type.num_fields)]
 
 
-def _is_list(type: pa.DataType) -> bool:
-    return isinstance(type, pa.ListType | pa.LargeListType | pa.FixedSizeListType)
-
-
 def _is_list_of_structs(type: pa.DataType) -> bool:
-    return _is_list(type) and pa.types.is_struct(type.value_type)
+    return is_list(type) and pa.types.is_struct(type.value_type)
 
 
 def _objects_of(type: pa.DataType) -> list[str] | None:
     """The fields of one object, of a struct of lists or a list of structs that has boxes and categories."""
     if _is_list_of_structs(type):
         names = _names(type.value_type)
-    elif pa.types.is_struct(type) and all(_is_list(type.field(n).type) for n in range(type.num_fields)):
+    elif pa.types.is_struct(type) and all(is_list(type.field(n).type) for n in range(type.num_fields)):
         names = _names(type)
     else:
         return None

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from methods.errors import InputError
@@ -70,19 +70,13 @@ class ExportFolder:
     def link(self, path: str, source: str) -> None:
         """Make ``path`` the same file as the local ``source``: a hard link, or a symbolic one across disks."""
         target = self._store.path(path)
-        with explained(target):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            hidden = _hidden(target)
+        with explained(target), _replacing(target) as hidden:
             try:
                 os.link(source, hidden)
             except OSError as error:
                 if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                     raise
                 os.symlink(os.path.abspath(source), hidden)
-            os.replace(hidden, target)
-            with contextlib.suppress(FileNotFoundError):
-                # Replacing a link by another link to the same file does nothing, and leaves the first name.
-                os.unlink(hidden)
 
     def complete(self) -> None:
         """Note that everything is there."""
@@ -99,22 +93,32 @@ def put_file(store: Store, path: str, data: bytes | BinaryIO) -> None:
         store.put(path, data)
     elif store.local:
         target = store.path(path)
-        hidden = _hidden(target)
-        with explained(target):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(hidden, "wb") as out:
-                shutil.copyfileobj(data, out, 1 << 20)
-                out.flush()
-                os.fsync(out.fileno())
-            os.replace(hidden, target)
+        with explained(target), _replacing(target) as hidden, open(hidden, "wb") as out:
+            shutil.copyfileobj(data, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
     else:
         # An object appears when its writer is closed.
         with explained(store.uri(path)), store.fs.open(store.path(path), "wb") as out:
             shutil.copyfileobj(data, out, 8 << 20)
 
 
-def _hidden(target: str) -> str:
-    return os.path.join(os.path.dirname(target), f"{HIDDEN}{secrets.token_hex(6)}")
+@contextlib.contextmanager
+def _replacing(target: str) -> Iterator[str]:
+    """A path to write to, moved to ``target`` at the end.
+
+    Not :func:`methods.files.replacing`: listings of a store pass over this name, should a killed export leave it.
+    """
+    folder = os.path.dirname(target)
+    os.makedirs(folder, exist_ok=True)
+    hidden = os.path.join(folder, f"{HIDDEN}{secrets.token_hex(6)}")
+    try:
+        yield hidden
+        os.replace(hidden, target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            # Also after the move: replacing a link by another link to the same file does nothing, and leaves its name.
+            os.unlink(hidden)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pipeline import codec
 from pipeline.job_record import JobRecord
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.output.report.choose import Choice
-from pipeline.output.report.originals import Place, read_originals
+from pipeline.output.report.originals import Place, place_of, read_originals
 from pipeline.paths import data_path
 from pipeline.sink.files import to_path
 from pipeline.sink.schema import METRIC, passthrough_columns
@@ -103,19 +103,15 @@ def load_gallery(choices: Sequence[Choice], record: JobRecord, store: Store) -> 
         if choice.row["status"] == "ok":
             by_shard.setdefault(choice.row["shard"], []).append(choice.row)
     reader = _Reader(record, store)
-    stored: dict[Place, _Stored] = {_place(choice.row): _Stored() for choice in choices}
+    stored: dict[Place, _Stored] = {place_of(choice.row): _Stored() for choice in choices}
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda shard: reader.shard(shard, by_shard[shard]), by_shard):
             stored.update(found)
-        lacking = [choice.row for choice in choices if stored[_place(choice.row)].source is None]
+        lacking = [choice.row for choice in choices if stored[place_of(choice.row)].source is None]
         originals = read_originals(lacking, record, store)
-        pairs = list(pool.map(lambda choice: _pair(choice, stored[_place(choice.row)], originals), choices))
+        pairs = list(pool.map(lambda choice: _pair(choice, stored[place_of(choice.row)], originals), choices))
     fitting = list(_fitting(pairs))
     return replace(_coloured(fitting), left_out=len(pairs) - len(fitting))
-
-
-def _place(row: Mapping[str, Any]) -> Place:
-    return row["shard"], row["key"], row["variant"]
 
 
 class _Reader:
@@ -130,7 +126,7 @@ class _Reader:
     def shard(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, _Stored]:
         """The stored pictures of rows of one shard; empty where the data file cannot be read."""
         read = self._tar if self.format == "webdataset" else self._parquet
-        found = {_place(row): _Stored() for row in rows}
+        found = {place_of(row): _Stored() for row in rows}
         try:
             read(data_path(shard, self.format), rows, found)
         except Exception:
@@ -155,13 +151,13 @@ class _Reader:
                         values = table.slice(row["row"] - start, 1).to_pylist()[0]
                         image = values["image"]
                         image = self.store.read(to_path(path, image)) if isinstance(image, str) else image
-                        found[_place(row)] = _Stored(image, values.get("source_image"), values.get(target))
+                        found[place_of(row)] = _Stored(image, values.get("source_image"), values.get(target))
                 start += count
 
     def _tar(self, path: str, rows: Sequence[Mapping[str, Any]], found: dict[Place, _Stored]) -> None:
         with self.store.open(path, block_size=1 << 20) as raw:
             for row in rows:
-                stored = found[_place(row)]
+                stored = found[place_of(row)]
                 raw.seek(row["offset"])
                 stored.output = raw.read(row["size"])
                 # The sample's other members follow; a tar can be read on from the end of any member.
@@ -186,7 +182,7 @@ class _Reader:
 
 def _pair(choice: Choice, stored: _Stored, originals: Mapping[Place, bytes | str]) -> Pair:
     row = choice.row
-    source = stored.source if stored.source is not None else originals[_place(row)]
+    source = stored.source if stored.source is not None else originals[place_of(row)]
     pictures = [_picture("source", source)]
     if row["status"] == "ok":
         pictures.append(_picture("output", stored.output or "the data file cannot be read"))

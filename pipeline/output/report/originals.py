@@ -48,7 +48,8 @@ def read_originals(
     return found
 
 
-def _place(row: Mapping[str, Any]) -> Place:
+def place_of(row: Mapping[str, Any]) -> Place:
+    """The place of an index row."""
     return row["shard"], row["key"], row["variant"]
 
 
@@ -65,11 +66,11 @@ class _Reader:
         try:
             images = self._loose(rows) if self.format in _LOOSE else self._packed(shard, rows)
         except _TooLong:
-            images = {_place(row): "source not shown: reading it again takes too long" for row in rows}
+            images = {place_of(row): "source not shown: reading it again takes too long" for row in rows}
         except Exception:
             # Whatever a store or a damaged file answers, a report must not fail a job that is done.
-            images = {_place(row): _UNREADABLE for row in rows}
-        return {_place(row): _same(images.get(_place(row)), row) for row in rows}
+            images = {place_of(row): _UNREADABLE for row in rows}
+        return {place_of(row): _same(images.get(place_of(row)), row) for row in rows}
 
     def _loose(self, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
         images: dict[Place, bytes | str] = {}
@@ -77,9 +78,9 @@ class _Reader:
             if time.monotonic() > self.deadline:
                 raise _TooLong
             try:
-                images[_place(row)] = Store(row["source_uri"], self.spec.source.storage).read("")
+                images[place_of(row)] = Store(row["source_uri"], self.spec.source.storage).read("")
             except Exception:
-                images[_place(row)] = _UNREADABLE
+                images[place_of(row)] = _UNREADABLE
         return images
 
     def _packed(self, shard: str, rows: Sequence[Mapping[str, Any]]) -> dict[Place, bytes | str]:
@@ -95,7 +96,7 @@ class _Reader:
         }
         places: dict[int, list[Place]] = {}
         for row in rows:
-            places.setdefault(note.part * self.shard_size + order[row["key"], row["variant"]], []).append(_place(row))
+            places.setdefault(note.part * self.shard_size + order[row["key"], row["variant"]], []).append(place_of(row))
         file = SourceFile(uri=rows[0]["source_uri"], relative=note.source)
         source = open_source(self.spec.source, self.format, self.shard_size)
         images: dict[Place, bytes | str] = {}
