@@ -64,7 +64,17 @@ def label_files(base: str, rest: Iterable[str], spec: SourceSpec, pictures: Coll
         for path in others[:_LOOKED_AT] if suffix == "json" else ():
             if (format := label_format(head_of(base, path, HEAD, spec.storage))) is not None:
                 found.append((name, format, [path]))
-    findings = [Finding("labels", name, _reason(format), len(p), tuple(p[:EXAMPLES])) for name, format, p in found]
+    unread = [each for each in found if not _all_named(base, each[2], spec.labels)]
+    named = [each for each in found if each not in unread]
+    formats = {format for _, format, _ in named}
+    if spec.labels.format != "auto":
+        unread += [each for each in named if each[1] != spec.labels.format]
+    elif read or len(formats) > 1 or not formats <= FORMATS.keys():
+        # of several formats in one place one is read, and here nobody knows yet which
+        unread += named
+    findings = [
+        Finding("labels", name, _reason(format), len(paths), tuple(paths[:EXAMPLES])) for name, format, paths in unread
+    ]
     return LabelFilesFound(findings, frozenset(read.union(*(paths for _, _, paths in found))))
 
 
@@ -74,6 +84,15 @@ def _most(base: str) -> int:
 
 def _reason(format: str) -> str:
     return f"looks like {format} labels, but is not read: {advice(format)} with source.labels.uri"
+
+
+def _all_named(base: str, paths: Iterable[str], labels: LabelsSpec) -> bool:
+    """Whether all of these files lie where the job names its labels."""
+    if labels.uri is None:
+        return False
+    place = f"{labels.uri.rstrip('/')}/"
+    uris = [posixpath.join(base, path) for path in paths]
+    return all(uri.startswith(place) or fnmatchcase(uri, labels.uri) for uri in uris)
 
 
 def _stem(path: str) -> str:

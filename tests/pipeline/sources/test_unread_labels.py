@@ -28,6 +28,33 @@ TENSORFLOW = (
 )
 
 
+VOC = "<annotation><object><name>car</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+COCO = '{"images": [], "annotations": [], "categories": []}'
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "unread"),
+    [
+        ({}, {}, ["ann"]),
+        ({"uri": ""}, {}, []),
+        ({"uri": "", "format": "voc"}, {}, []),
+        ({"uri": "", "format": "kitti"}, {}, ["ann"]),
+        ({"uri": ""}, {"others/a.txt": "0 0.5 0.5 0.2 0.2\n"}, ["ann", "others"]),
+        # which of the two is read is not known yet
+        ({"uri": ""}, {"all.json": COCO}, ["ann"]),
+        ({"uri": "/elsewhere"}, {}, ["ann"]),
+    ],
+)
+def test_labels_in_the_place_that_is_named_are_not_called_unread(
+    tmp_path: Path, labels: Mapping[str, str], more: Mapping[str, str], unread: list[str]
+) -> None:
+    write_files(tmp_path, {"img/a.jpg": PHOTO, "ann/a.xml": VOC, **more})
+    given = {**labels, **({"uri": f"{tmp_path}{labels['uri']}"} if "uri" in labels else {})}
+    spec = SourceSpec(uri=str(tmp_path), labels=LabelsSpec.model_validate(given))
+    findings = FolderSource(spec, 64).survey().findings
+    assert [each.name for each in findings if each.kind == "labels"] == unread
+
+
 def palette() -> bytes:
     image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8), "P")
     image.putpalette([each for number in range(48) for each in (number, 0, 255 - number)])
