@@ -46,6 +46,12 @@ class TextToImageParams(ObjectiveParams):
     """How many pictures' latents the second stage keeps in memory; the others are encoded again."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5
     """Weight of the autoencoder's divergence."""
+    vae_perceptual: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the perceptual distance (on EfficientNet-Lite0's features, offline) in the autoencoder's loss; latent
+    diffusion was published with it (LPIPS). 0: none.
+    """
+    vae_adversarial: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of a PatchGAN's loss in the second half of the autoencoder's stage, published likewise. 0: none."""
     vae_lr: Positive = 5e-4
     """Learning rate of AdamW in this stage."""
     lr: Positive = 3e-4

@@ -23,6 +23,8 @@ from methods.nn.noise_schedule import configured_alphas
 from methods.nn.quiet_libraries import quiet
 from methods.pix2pix_zero.prompts import SENTENCES, bundled_prompts, read_prompts
 from methods.train.losses.diffusion import min_snr_weights
+from methods.train.losses.patchgan import PositionPatchGAN, hinge_for_discriminator, hinge_for_generator
+from methods.train.losses.perceptual import PerceptualDistance
 from methods.train.objective import ObjectiveInfo, Sample, Streams, Validation
 from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
@@ -39,6 +41,7 @@ from methods.train.updates import Updates
 
 _SCALE_MEMORY = 0.99
 _COLOUR = 8.0
+_CRITIC_WIDTH, _CRITIC_LR, _CRITIC_BETAS = 32, 4e-4, (0.5, 0.9)
 _SHOWN, _SHOWN_STEPS, _SHOWN_SCALE = 4, 20, 5.0
 
 
@@ -67,7 +70,12 @@ class TextToImageTraining:
         self.alphas = configured_alphas(SCHEDULER).to(device)
         self.deviation = 1.0
         self.latents = LatentCache(params.latent_cache)
+        self.perceptual = PerceptualDistance().to(device).requires_grad_(False) if params.vae_perceptual else None
+        self.critic = PositionPatchGAN(_CRITIC_WIDTH, conditions=0).to(device) if params.vae_adversarial else None
         self.vae_optimizer = torch.optim.AdamW(self.vae.parameters(), params.vae_lr)
+        self.critic_optimizer = self.critic and torch.optim.AdamW(
+            self.critic.parameters(), _CRITIC_LR, _CRITIC_BETAS, weight_decay=0.0
+        )
         self.optimizer = torch.optim.AdamW([*self.unet.parameters(), *self.text.parameters()], params.lr)
 
     @classmethod
@@ -87,9 +95,14 @@ class TextToImageTraining:
         """All three."""
         return {"vae": self.vae, "unet": self.unet, "text_encoder": self.text}
 
+    def _trained(self) -> Mapping[str, nn.Module]:
+        """All that a checkpoint holds: the critic too, which is no part of the model."""
+        return {**self.networks(), **({} if self.critic is None else {"critic": self.critic})}
+
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """That of the autoencoder, and that of the UNet with the text encoder."""
-        return {"unet": self.optimizer, "vae": self.vae_optimizer}
+        """That of the autoencoder, that of its critic if there is one, and that of the UNet with the text encoder."""
+        critic = {} if self.critic_optimizer is None else {"critic": self.critic_optimizer}
+        return {"unet": self.optimizer, "vae": self.vae_optimizer, **critic}
 
     def transform(self, stream: str, inputs: Inputs, rng: np.random.Generator) -> Sample:
         """``image`` (3, S, S) in [-1, 1] and ``ids`` (77,) int64.
@@ -111,10 +124,28 @@ class TextToImageTraining:
             losses, loss = self._noise_loss(self.latents.of(images, self._encoded), ids, generator)
             updates.step("unet", self.optimizer, loss=loss, clip=1.0)
             return losses
-        losses, loss, latents = self._vae_loss(self._cropped(images, generator), generator)
+        crops = self._cropped(images, generator)
+        losses, loss, latents, decoded = self._vae_loss(crops, generator)
+        if self.critic is not None and 2 * step >= self.params.vae_steps:
+            losses["critic"] = self._critic_step(crops, decoded.detach(), updates)
+            with computing_in(self.precision, self.device):
+                fooled = hinge_for_generator(self.critic(decoded))
+            losses["adversarial"] = fooled.item()
+            loss = loss + self.params.vae_adversarial * fooled
         updates.step("vae", self.vae_optimizer, loss=loss, clip=1.0)
         self._follow(latents, updates)
         return {**losses, "latent_deviation": self.deviation}
+
+    def _critic_step(self, real: Tensor, fake: Tensor, updates: Updates) -> float:
+        """The critic's own step; afterwards no gradient reaches it until the next one."""
+        assert self.critic is not None
+        assert self.critic_optimizer is not None
+        self.critic.requires_grad_(True)
+        with computing_in(self.precision, self.device):
+            loss = hinge_for_discriminator(self.critic(real), self.critic(fake))
+        updates.step("critic", self.critic_optimizer, loss=loss)
+        self.critic.requires_grad_(False)
+        return loss.item()
 
     def _follow(self, latents: Tensor, updates: Updates) -> None:
         """Move the running deviation towards that of an iteration's latents, of all batches and workers."""
@@ -131,8 +162,8 @@ class TextToImageTraining:
         top, left = torch.randint(self.params.size - side + 1, (2,), generator=generator).tolist()
         return images[..., top : top + side, left : left + side]
 
-    def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor, Tensor]:
-        """Losses by name, their sum and the latents, which no gradient reaches."""
+    def _vae_loss(self, images: Tensor, generator: torch.Generator) -> tuple[dict[str, float], Tensor, Tensor, Tensor]:
+        """Losses by name, their sum, the latents, which no gradient reaches, and the decoded pictures."""
         posterior = self._posterior(images)
         latents = posterior.mean + posterior.std * self._noise(posterior.mean.shape, generator)
         with computing_in(self.precision, self.device):
@@ -146,7 +177,13 @@ class TextToImageTraining:
         difference = difference + _COLOUR * (_chroma(decoded) - _chroma(images)).square().mean()
         divergence = posterior.kl().mean() / images[0].numel()
         losses = {"vae": difference.item(), "kl": divergence.item()}
-        return losses, difference + self.params.kl_weight * divergence, latents.detach()
+        loss = difference + self.params.kl_weight * divergence
+        if self.perceptual is not None:
+            with computing_in(self.precision, self.device):
+                distance = self.perceptual(decoded, images)
+            losses["perceptual"] = distance.item()
+            loss = loss + self.params.vae_perceptual * distance
+        return losses, loss, latents.detach(), decoded
 
     def _noise_loss(
         self, posterior: tuple[Tensor, Tensor], ids: Tensor, generator: torch.Generator
@@ -183,7 +220,7 @@ class TextToImageTraining:
         rows = samples["captioned"]
         images = torch.stack([_tensor(row["image"]) for row in rows]).to(self.device)
         ids = torch.stack([_tensor(row["ids"]) for row in rows]).to(self.device)
-        reconstruction, _, _ = self._vae_loss(images, generator)
+        reconstruction, *_ = self._vae_loss(images, generator)
         noise, _ = self._noise_loss(self._encoded(images), ids, generator)
         shown = images[:_SHOWN]
         decoded = self.vae.decode(self.vae.encode(shown).latent_dist.mean, return_dict=False)[0]  # type: ignore[union-attr, index]
@@ -207,14 +244,18 @@ class TextToImageTraining:
 
     def state_dict(self) -> dict[str, Any]:
         """Networks, optimizers and the latents' deviation."""
-        networks = {name: network.state_dict() for name, network in self.networks().items()}
+        networks = {name: network.state_dict() for name, network in self._trained().items()}
         optimizers = {"vae_optimizer": self.vae_optimizer.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.critic_optimizer is not None:
+            optimizers["critic_optimizer"] = self.critic_optimizer.state_dict()
         return {**networks, **optimizers, "deviation": self.deviation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        for name, network in self.networks().items():
+        for name, network in self._trained().items():
             network.load_state_dict(state[name])
+        if self.critic_optimizer is not None:
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
         self.vae_optimizer.load_state_dict(state["vae_optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.deviation = float(state["deviation"])
