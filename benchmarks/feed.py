@@ -16,10 +16,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"256": (256, 256), "512": (512, 512), "720p": (720, 1280)}
+METRICS = ("psnr", "ssim", "structure")
 ROUNDS = 9
 
 
@@ -29,16 +31,21 @@ def steps(height: int, width: int) -> dict[str, Callable[[], object]]:
     import torch
 
     from jobs.streets import Frame, Scene
+    from methods.nn.image_prep import prepare_image, to_tensor
     from pipeline import codec
     from pipeline.metrics.psnr import psnr
     from pipeline.metrics.ssim import ssim
     from pipeline.metrics.structure import structure_distance
     from pipeline.translate.pixels import pixels_of
 
-    # Asked of the file: an editable installation would find the module of its own checkout.
-    resample = codec.resize
-    if (Path(codec.__file__).parent / "resample.py").exists():
+    # Asked of the files: an editable installation would find the modules of its own checkout.
+    resample, prepare, root = codec.resize, prepare_image, Path(codec.__file__).parent.parent
+    if (root / "pipeline" / "resample.py").exists():
         from pipeline.resample import resample
+    elif (root / "methods" / "nn" / "resample.py").exists():
+        from methods.nn.resample import resample
+
+        prepare = partial(prepare_image, lanczos="fast")
     torch.set_num_threads(1)
     day = Frame(Scene(1), width, height).render("day")
     rng = np.random.default_rng(0)
@@ -46,13 +53,14 @@ def steps(height: int, width: int) -> dict[str, Callable[[], object]]:
     night = (grainy * 0.4).astype(np.uint8)
     data = codec.encode(grainy, "jpeg", 95)
     side = (512, 512 * height // width // 8 * 8)
-    tensor = torch.from_numpy(grainy.copy()).permute(2, 0, 1)[None].float().div(127.5).sub(1).contiguous()
     small = codec.resize(grainy, side)
+    tensor = to_tensor(small)[None].contiguous()
     return {
         "decode JPEG": lambda: codec.decode(data),
-        f"the method's resize to {side[0]} wide": lambda: codec.resize(grainy, side),
-        "resize back": lambda: resample(small, (width, height)),
+        f"the method's resize to {side[0]} wide": lambda: prepare(grainy, f"resize_{side[0]}x{side[1]}"),
+        "tensor of pixels": lambda: to_tensor(small),
         "pixels of a tensor": lambda: pixels_of(tensor),
+        "resize back": lambda: resample(small, (width, height)),
         "psnr": lambda: psnr(grainy, night),
         "ssim": lambda: ssim(grainy, night),
         "structure": lambda: structure_distance(grainy, night),
@@ -89,12 +97,14 @@ def table(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]] 
     for size, found in now.items():
         lines += [f"### {size}", "", "| step | before, ms | now, ms | ratio |" if before else "| step | ms |"]
         lines.append("| --- | ---: | ---: | ---: |" if before else "| --- | ---: |")
-        rows = {**found, "all": sum(found.values())}
+        around = {step: ms for step, ms in found.items() if step not in METRICS}
+        rows = {**found, "all": sum(found.values()), "all but metrics": sum(around.values())}
         for step, ms in rows.items():
             if before is None:
                 lines.append(f"| {step} | {ms:.2f} |")
             else:
-                was = sum(before[size].values()) if step == "all" else before[size][step]
+                all_before = {"all": before[size], "all but metrics": {name: before[size][name] for name in around}}
+                was = sum(all_before[step].values()) if step in all_before else before[size][step]
                 lines.append(f"| {step} | {was:.2f} | {ms:.2f} | {ms / was:.2f} |")
         lines.append("")
     return "\n".join(lines)

@@ -83,7 +83,7 @@ class CycleGANTurbo:
         """
         if inputs.image is None:
             raise BadSample("no_image", "cyclegan_turbo needs an image")
-        return to_tensor(prepare_image(inputs.image, self.params.image_prep), signed=True)
+        return to_tensor(prepare_image(inputs.image, self.params.image_prep, self.params.lanczos), signed=True)
 
     @torch.inference_mode()
     def translate(self, batch: Batch) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from methods.base import MethodParams
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 from methods.uris import WeightsUri
 
 
-class CycleGANTurboParams(MethodParams):
+class CycleGANTurboParams(PreparingParams):
     """Parameters of CycleGAN-Turbo."""
 
     direction: Literal["a2b", "b2a"] = "a2b"

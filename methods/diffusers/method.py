@@ -82,7 +82,7 @@ class DiffusersPipeline:
         if inputs.image is None:
             raise BadSample("no_image", "diffusers needs an image")
         self._prompts(inputs.caption, inputs.columns)
-        image = prepare_image(inputs.image, self.params.image_prep)
+        image = prepare_image(inputs.image, self.params.image_prep, self.params.lanczos)
         parts = [to_tensor(image, signed=False)]
         if self.params.mask is not None:
             parts.append(to_tensor(self._beside(inputs, self.params.mask), signed=False))
@@ -166,7 +166,7 @@ class DiffusersPipeline:
             found = np.where(covered, np.uint8(255), np.uint8(0))
         elif found.dtype != np.uint8:
             raise BadSample("not_8_bit", f"control picture '{name}' has 16 bits per pixel, expected 8")
-        return prepare_image(found if found.ndim == 2 else found[:, :, :3], self.params.image_prep)
+        return prepare_image(found if found.ndim == 2 else found[:, :, :3], self.params.image_prep, self.params.lanczos)
 
 
 def _pictures(inputs: Tensor) -> list[Image.Image]:

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from methods.base import MethodParams
 from methods.diffusers.prompts import places
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 from methods.uris import WeightsUri
 
 Task = Literal["image_to_image", "instruct", "inpaint", "controlnet"]
@@ -31,7 +31,7 @@ class LoraFile(MethodParams):
     """Factor on what it adds."""
 
 
-class DiffusersParams(MethodParams):
+class DiffusersParams(PreparingParams):
     """Parameters of a diffusers pipeline. Those left out have the pipeline's own defaults."""
 
     task: Task = "image_to_image"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator
+
+from methods.base import MethodParams
 
 _RESIZE = re.compile(r"resize_(\d+)(?:x(\d+))?")
 _CROP = re.compile(r"resized_crop_(\d+)")
@@ -27,3 +29,15 @@ def check_image_prep(name: str) -> str:
 
 ImagePrep = Annotated[str, AfterValidator(check_image_prep)]
 """``resize_WxH``, ``resize_N``, ``resized_crop_N``, ``multiple_of_8`` or ``no_resize``."""
+
+Lanczos = Literal["fast", "pillow"]
+"""By whom a picture is resized: torch, or Pillow as the official programs do."""
+
+
+class PreparingParams(MethodParams):
+    """What the methods share that bring pictures to a size by ``image_prep``."""
+
+    lanczos: Lanczos = "fast"
+    """Who resizes for ``image_prep``: ``fast`` is torch, seven times faster on a processor, whose pixels differ from
+    Pillow's by one level (two at most) in less than 1 of 100 values; ``pillow`` gives the very pixels of the official
+    programs."""

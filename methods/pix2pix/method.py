@@ -54,7 +54,7 @@ class Pix2Pix:
         """
         if inputs.image is None:
             raise BadSample("no_image", "pix2pix needs an image")
-        image = prepare_image(inputs.image, self.params.image_prep)
+        image = prepare_image(inputs.image, self.params.image_prep, self.params.lanczos)
         smallest = 2**self.generator.levels
         if min(image.shape[:2]) < smallest:
             raise BadSample("too_small", f"{image.shape[1]}x{image.shape[0]}: both sides must be at least {smallest}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from methods.base import MethodParams
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 
 
-class Pix2PixParams(MethodParams):
+class Pix2PixParams(PreparingParams):
     """Parameters of pix2pix."""
 
     image_prep: ImagePrep = "multiple_of_8"

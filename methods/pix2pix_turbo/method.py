@@ -98,7 +98,7 @@ class Pix2PixTurbo:
             )
         self.captions.check(caption)
         self._gamma(inputs.columns)
-        image = prepare_image(inputs.image, self.params.image_prep)
+        image = prepare_image(inputs.image, self.params.image_prep, self.params.lanczos)
         return condition(image, self.params.input, self.params.canny_low, self.params.canny_high)
 
     @torch.inference_mode()

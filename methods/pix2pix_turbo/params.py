@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from methods.base import MethodParams
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 from methods.uris import WeightsUri
 
 
-class Pix2PixTurboParams(MethodParams):
+class Pix2PixTurboParams(PreparingParams):
     """Parameters of pix2pix-Turbo."""
 
     input: Literal["image", "canny", "sketch"] = "image"

@@ -124,7 +124,7 @@ class Pix2PixZero:
         if inputs.image is None:
             raise BadSample("no_image", "pix2pix_zero needs an image")
         self.captions.check(inputs)
-        image = prepare_image(inputs.image, self.params.image_prep)
+        image = prepare_image(inputs.image, self.params.image_prep, self.params.lanczos)
         smallest = 4 * self.model.downscale
         if min(image.shape[:2]) < smallest:
             raise BadSample("too_small", f"{image.shape[1]}x{image.shape[0]}: both sides must be at least {smallest}")

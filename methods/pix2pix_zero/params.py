@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from methods.base import MethodParams
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 from methods.pix2pix_zero.prompts import bundled_prompts
 from methods.uris import UriMark, WeightsUri
 
@@ -15,7 +14,7 @@ Concept = Annotated[WeightsUri, UriMark(frozenset(bundled_prompts()))]
 """The name of a bundled list of sentences, or the URI of another one or of embeddings."""
 
 
-class Pix2PixZeroParams(MethodParams):
+class Pix2PixZeroParams(PreparingParams):
     """Parameters of pix2pix-zero; defaults are those of the release."""
 
     mode: Literal["real", "synthetic"] = "real"

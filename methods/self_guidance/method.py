@@ -125,7 +125,7 @@ class SelfGuidance:
         if self.captions.captioner is None and self.params.caption is None:
             assert inputs.caption is not None
             self._bound_or_refused(inputs.caption)
-        return to_tensor(prepare_image(inputs.image, self.params.image_prep), signed=True)
+        return to_tensor(prepare_image(inputs.image, self.params.image_prep, self.params.lanczos), signed=True)
 
     def translate(self, batch: Batch) -> Tensor:
         """(B, 3, H, W) float32 in [-1, 1].
@@ -187,7 +187,9 @@ class SelfGuidance:
         if (height, width) not in self.reference_starts:
             starts = {}
             for name, picture in self.pictures.items():
-                image = to_tensor(prepare_image(picture, f"resize_{width}x{height}"), signed=True)[None]
+                image = to_tensor(prepare_image(picture, f"resize_{width}x{height}", self.params.lanczos), signed=True)[
+                    None
+                ]
                 shape = (1, *self.model.latent_shape(height, width))
                 latents = self.model.encode(image.to(self.device), torch.zeros(shape, device=self.device))
                 starts[name] = self._inverted(latents, self.reference_prompts[name])

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from methods.base import MethodParams
-from methods.nn.image_prep_names import ImagePrep
+from methods.nn.image_prep_names import ImagePrep, PreparingParams
 from methods.self_guidance.warp_spec import UNCHANGED, Warp
 from methods.uris import WeightsUri
 
@@ -214,7 +213,7 @@ class ReferencePicture(BaseModel):
     """What it shows, in the words that ``reference_words`` name."""
 
 
-class SelfGuidanceParams(MethodParams):
+class SelfGuidanceParams(PreparingParams):
     """Parameters of self-guidance."""
 
     mode: Literal["real", "generated"] = "real"

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from methods.nn.efflite0 import load_efflite0
+from methods.nn.resample import resample
 from pipeline.metrics.encoded import EncodedPictures
-from pipeline.resample import resample
 
 _SIDE = 224
 _CUDA_BATCH = 32

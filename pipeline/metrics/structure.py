@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from methods.nn.resample import resample
 from pipeline.metrics.base import Measured, Pictures
 from pipeline.metrics.encoded import EncodedPictures
-from pipeline.resample import resample
 
 if TYPE_CHECKING:
     import torch

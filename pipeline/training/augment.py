@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from methods.base import Inputs
 from methods.errors import BadSample
+from methods.nn.resample import resample
 from pipeline import codec
-from pipeline.resample import resample
 
 Box = tuple[str, tuple[float, float, float, float]]
 """Class, and left, top, width and height in pixels."""

@@ -13,13 +13,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from methods.errors import InputError
+from methods.nn.resample import resample
 from methods.weights import fetch
 from pipeline import codec, metrics, quantity
 from pipeline import job as jobs
 from pipeline.job import Job
 from pipeline.metrics.base import Pictures
 from pipeline.records import Sample, Shard
-from pipeline.resample import resample
 from pipeline.runlog import read_runs
 from pipeline.spec import JobSpec
 from pipeline.storage import Store

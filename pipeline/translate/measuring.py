@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from methods.nn.resample import resample
 from pipeline.job import Job
 from pipeline.labels import Labels
 from pipeline.labels.check_names import MEASURED
 from pipeline.metrics.base import Metric, Pictures
-from pipeline.resample import resample
 from pipeline.translate.items import Item, Measures, Prepared
 from pipeline.translate.labelling import moved_labels
 

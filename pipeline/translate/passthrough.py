@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from methods.nn.resample import resample
 from pipeline import codec
-from pipeline.resample import resample
 from pipeline.spec import ImageSpec
 from pipeline.translate.labelling import upright_size
 

@@ -19,12 +19,12 @@ import torch
 
 from methods.base import Batch, Method, sample_seed
 from methods.errors import BadSample, first_line
+from methods.nn.resample import resample
 from methods.sharing import Together
 from pipeline import codec
 from pipeline.logs.context import about, in_context, log_context
 from pipeline.logs.faults import log_fault, rejected
 from pipeline.records import Rejection, Row, Sample, Shard, Translated
-from pipeline.resample import resample
 from pipeline.translate.items import WAITS, Item, Measures, Note, Prepared, Result
 from pipeline.translate.labelling import find_record, move_labels
 from pipeline.translate.measuring import measure, measured_pictures, with_measures

@@ -34,6 +34,7 @@ def build(
         direction=case["direction"],
         caption=caption,
         image_prep=image_prep,
+        lanczos="pillow",
         dtype=dtype,
     )
     assert isinstance(method, CycleGANTurbo)
@@ -120,3 +121,21 @@ def test_image_prep_gives_the_official_pixels(golden: Path, name: str) -> None:
     assert list(image.shape) == digest["shape"]
     assert np.array_equal(image[8:40, 16:48], expected[f"{name}.patch"].numpy())
     assert hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest() == digest["sha256"]
+    fast = prepare_image(inputs["image_uint8"].numpy(), name, "fast")
+    off = np.abs(fast.astype(int) - image)
+    assert off.max() <= 2
+    assert (off > 0).mean() < 0.01
+
+
+def test_the_fast_resize_is_the_default(official: Path, base: str, golden: Path) -> None:
+    _, inputs, _ = case_of(golden, "image_prep")
+    image = inputs["image_uint8"].numpy()
+    prepared = {}
+    for name, chosen in (("default", {}), ("fast", {"lanczos": "fast"}), ("pillow", {"lanczos": "pillow"})):
+        method = methods.load(
+            "cyclegan_turbo", weights=str(official), base=base, caption="night", image_prep="resize_64", **chosen
+        )
+        prepared[name] = method.prepare(Inputs("k", image))
+    assert torch.equal(prepared["default"], prepared["fast"])
+    assert not torch.equal(prepared["fast"], prepared["pillow"])
+    assert (prepared["fast"] - prepared["pillow"]).abs().max() <= 2.01 / 127.5

@@ -13,15 +13,15 @@ def resample(
 ) -> np.ndarray:
     """(H, W, 3) uint8 resized to ``size`` = (width, height), antialiased; the very same array if the size is right.
 
-    torch's integer filters work as Pillow's do (:func:`pipeline.codec.resize`) along the rows and then the columns,
-    rounding their weights otherwise: less than one value in 100 differs, by one level or two. Pillow itself sometimes
-    takes the columns first, which matters where a filter's overshoot is cut off at 0 or 255. torch needs a fifth of the
-    time and lets other threads go on.
+    torch's integer filters work as Pillow's do along the rows and then the columns, rounding their weights otherwise:
+    less than one value in 100 differs, by one level or two. Pillow itself sometimes takes the columns first, which
+    matters where a filter's overshoot is cut off at 0 or 255. torch needs a fifth to a seventh of the time and lets
+    other threads go on.
     """
     width, height = size
     if pixels.shape[1] == width and pixels.shape[0] == height:
         return pixels
-    # here: metrics are built by name in processes that need no torch
+    # here: metrics and parameters are read in processes that need no torch
     import torch
     import torch.nn.functional as F
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from methods.nn.resample import resample
 from pipeline import codec
-from pipeline.resample import resample
 
 side = st.integers(1, 90)
 
