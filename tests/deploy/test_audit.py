@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,12 +26,15 @@ def audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 
     def run(**answers: list[dict]) -> tuple[int, str, str]:
         printed = {service: json.dumps({"dependencies": found, "fixes": []}) for service, found in answers.items()}
-        program = tmp_path / "pip-audit"
-        program.write_text(
-            f"#!{sys.executable}\nimport sys\n"
+        answers_as = tmp_path / "answers.py"
+        answers_as.write_text(
+            "import sys\n"
             "service = next(each.partition('=')[2] for each in sys.argv if 'service=' in each)\n"
             f"print({printed!r}[service])\n"
         )
+        # Not as the interpreter of a first line: such a path ends at its first blank, and after some 127 characters.
+        program = tmp_path / "pip-audit"
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(answers_as))} "$@"\n')
         program.chmod(0o755)
         code = main(str(program), "some.lock")
         said = capsys.readouterr()
