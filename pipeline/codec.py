@@ -385,7 +385,7 @@ def _doubt(kind: str, image: ImageFile.ImageFile, data: bytes, pixels: np.ndarra
     """Whether a picture of 16 bits uses so few of them that its samples are likely to be of 10 or 12 bits."""
     deep = image.mode.startswith("I;16") or (kind == "PNG" and data[24:25] == b"\x10")
     dark = deep and 0 < int(pixels.max(initial=0)) < 16
-    return "16-bit picture that uses less than 1/16 of its range: 10 or 12 bits stored as they are?" if dark else None
+    return "of 16 bits, with less than 1/16 of their range in use: 10 or 12 bits stored as they are?" if dark else None
 
 
 def _numbers(kind: str, image: ImageFile.ImageFile, data: bytes) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from methods.counting import counted
 from pipeline.paths import FINDINGS_FILE
 from pipeline.storage import Store
 
@@ -17,6 +18,9 @@ EXAMPLES = 3
 
 FindingKind = Literal["file", "member", "column", "value", "depth", "labels"]
 
+_NOUNS: dict[FindingKind, str] = {"depth": "picture", "labels": "label file"}
+"""What one of a kind is, where the kind's name does not say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -25,7 +29,8 @@ class Finding:
     Attributes:
         kind: what it is about: files of a folder, members of a tar, columns, values, the depth of pixels, labels.
         name: which of them: an ending (``.heic``), a member or column name, a group.
-        reason: why, and what helps, as a sentence without its full stop.
+        reason: why, and what helps, without a full stop; in words that are right for one and for many, because equal
+            reasons are counted together.
         count: how many.
         examples: up to three names, the first that were met.
     """
@@ -41,7 +46,12 @@ class Finding:
         shown = ", ".join(self.examples)
         more = ", ..." if self.examples and self.count > len(self.examples) else ""
         names = f" ({shown}{more})" if shown else ""
-        return f"{self.count} x {self.kind} '{self.name}'{names}: {self.reason}"
+        if self.kind == "column":
+            # one, however many files have it
+            what = f"column '{self.name}'" + (f" of {counted(self.count, 'file')}" if self.count > 1 else "")
+        else:
+            what = f"{counted(self.count, _NOUNS.get(self.kind, self.kind))} '{self.name}'"
+        return f"{what}{names}: {self.reason}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -79,17 +79,22 @@ def advice(format: str) -> str:
     return "export them as COCO and name that file" if format in _TOOLS else "name their folder or file"
 
 
+def in_form_of(format: str) -> str:
+    """What a text of this format seems to be."""
+    return f"in the form of {format} labels"
+
+
 def _reason(format: str, is_caption: bool) -> str:
-    role = "is taken for the caption" if is_caption else "passes through unchanged"
+    role = "taken for the caption" if is_caption else "passed through unchanged"
     if format == _NAMED:
-        return f"names files that are not opened: the name {role}; {advice(format)} with source.labels.uri"
+        return f"only a name of files that are not opened, {role}; {advice(format)} with source.labels.uri"
     helps = advice(format)
     if format in ENDINGS:
         helps = "put these files in a folder and name it"
     elif format in _READ:
         helps = "a member or column called labels is read, or put these texts in a folder and name it"
     return (
-        f"looks like {format} labels, but {role}: boxes are not read and will not follow the pictures; {helps} with "
+        f"{in_form_of(format)}, but {role}: boxes are not read and will not follow the pictures; {helps} with "
         "source.labels.uri"
     )
 

@@ -85,7 +85,7 @@ def _unread(job: Job, samples: Iterable[Sample], read: str | None) -> Iterator[s
         for name, reason in unread_labels(sample_texts(sample, job), read, job.layout.caption):
             if name not in said:
                 said.add(name)
-                yield f"'{name}' of {sample.key} {reason}"
+                yield f"'{name}' of {sample.key}: {reason}"
 
 
 def _stale_captions(jobs: Sequence[Job], samples: Sequence[Sample], found: Mapping[int, SampleLabels]) -> list[str]:

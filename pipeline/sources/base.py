@@ -117,7 +117,7 @@ def assemble(
         try:
             return _text(values.get(name)) if name else None
         except UnicodeDecodeError:
-            findings.append(Finding("value", str(name), "not UTF-8 text; it is left empty", 1, (key,)))
+            findings.append(Finding("value", str(name), "not UTF-8 text; left empty", 1, (key,)))
             return None
 
     passthrough: dict[str, Any] = {}
@@ -128,7 +128,7 @@ def assemble(
             passthrough[name] = typed(value, kind) if name in doubtful or kind == "binary" else value
         except ValueError as error:
             passthrough[name] = None
-            findings.append(Finding("value", name, f"{error}; it is left empty", 1, (key,)))
+            findings.append(Finding("value", name, f"{error}; left empty", 1, (key,)))
     parts = {picture, layout.target, layout.caption, layout.labels, layout.labels_source, *layout.masks}
     for name in values:
         if name not in parts and name not in layout.carry and name not in layout.left_out:
@@ -192,7 +192,7 @@ def typed(value: Any, kind: Kind) -> Any:
             return found
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         pass
-    raise ValueError(f"a value ({str(value)[:40]}) that is no {kind}, as the first source file has it")
+    raise ValueError(f"no {kind}, as the first source file has it ({str(value)[:40]})")
 
 
 def _same(value: Any, found: Any) -> bool:

@@ -31,7 +31,8 @@ _TABLES = ("csv", "tsv", "jsonl", "parquet")
 """What Hugging Face's image folders have beside their pictures, as ``metadata.csv``."""
 _SNIFFED, _SNIFFED_AFAR = 1000, 8
 
-_CASED = "called like another file of its sample but for letter case; it is not read"
+_CASED = "not read: but for letter case called like another file of the same sample"
+_ALONE = "not read: called like no picture"
 
 
 @dataclass(frozen=True)
@@ -169,36 +170,36 @@ class FolderSource:
         for path in rest:
             kind = f".{ending(path)}" if ending(path) else "no ending"
             if path.lower().endswith(PACKED):
-                yield Finding("file", kind, "an archive that is not read; unpack it", 1, (path,))
+                yield Finding("file", kind, "packed, and not read; unpack first", 1, (path,))
             elif posixpath.basename(path).startswith("metadata.") and ending(path) in _TABLES:
-                reason = "its captions and labels are not read; to read them, name this file with source.uri"
+                reason = "not read; captions and labels in here are read where source.uri names the file"
                 yield Finding("file", kind, reason, 1, (path,))
             elif ending(path) in UNREAD_PICTURES:
                 yield Finding("file", kind, "pictures of this kind cannot be read", 1, (path,))
             elif ending(path) in IMAGE_SUFFIXES:
-                yield Finding("file", kind, f"not the picture that source.image names ({self.spec.image})", 1, (path,))
+                yield Finding("file", kind, f"not what source.image names ({self.spec.image})", 1, (path,))
             elif ending(path) in ("csv", "tsv") and tables < most:
                 tables += 1
                 boxes = is_box_table(head_of(found.base, path, HEAD, self.spec.storage))
-                reason = f"{ADVICE}, and name that file with source.labels.uri" if boxes else "belongs to no picture"
+                reason = f"{ADVICE}, and name that file with source.labels.uri" if boxes else _ALONE
                 yield Finding("labels" if boxes else "file", kind, reason, 1, (path,))
             elif is_known(path):
-                yield Finding("file", kind, "belongs to no picture", 1, (path,))
+                yield Finding("file", kind, _ALONE, 1, (path,))
             elif protocol_of(found.base) != "file" or looked >= _SNIFFED:
-                yield Finding("file", kind, "not looked into: its ending says nothing", 1, (path,))
+                yield Finding("file", kind, "not looked into, with an ending that says nothing", 1, (path,))
             else:
                 looked += 1
                 with explained(path), open(posixpath.join(found.base, path), "rb") as file:
                     picture = codec.kind_of(file.read(32))
-                reason = "belongs to no picture"
+                reason = _ALONE
                 if picture is not None:
-                    reason = f"holds a {picture} picture, but its ending says nothing; rename it"
+                    reason = f"in the form of {picture} pictures, but with an ending that says nothing; rename"
                 yield Finding("file", kind, reason, 1, (path,))
 
 
 def _late(samples: Mapping[str, Mapping[str, str]], taken: Collection[str]) -> Iterator[Finding]:
     """Files that came to a picture of an earlier plan: its group stays as it was, so nothing of theirs is read."""
-    reason = "came after what is called like it was planned; it is not read, --fresh begins anew"
+    reason = "not read: came after the picture of the same name was planned; --fresh begins anew"
     for parts in samples.values():
         late = [path for path in parts.values() if path not in taken]
         if len(late) < len(parts):

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from pipeline.findings import EXAMPLES, Finding
 from pipeline.labels.formats import FORMATS
-from pipeline.labels.unread import HEAD, advice, label_format
+from pipeline.labels.unread import HEAD, advice, in_form_of, label_format
 from pipeline.sources.endings import IMAGE_SUFFIXES, ending
 from pipeline.sources.loose import head_of
 from pipeline.spec import LabelsSpec, SourceSpec
@@ -83,7 +83,7 @@ def _most(base: str) -> int:
 
 
 def _reason(format: str) -> str:
-    return f"looks like {format} labels, but is not read: {advice(format)} with source.labels.uri"
+    return f"{in_form_of(format)}, but not read: {advice(format)} with source.labels.uri"
 
 
 def _all_named(base: str, paths: Iterable[str], labels: LabelsSpec) -> bool:

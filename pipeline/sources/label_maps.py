@@ -18,10 +18,10 @@ _ENDS = re.compile(
     r"[_-](mask|masks|seg|segmentation|label|labels|labelids|gt|annotation|color|trainids|parse|id)$", re.I
 )
 _REASON = (
-    "looks like label maps of pictures in '{photos}', but is translated as photos are; name the folder of the photos "
+    "in the form of label maps of pictures in '{photos}', but translated as photos are; name the folder of the photos "
     "alone with source.uri or source.folders"
 )
-_BESIDE = "looks like label maps of the pictures beside them, but is translated as photos are; move them elsewhere"
+_BESIDE = "in the form of label maps of the pictures beside them, but translated as photos are; move them elsewhere"
 
 
 def label_maps(pictures: Collection[str], head: Callable[[str], bytes]) -> Iterator[Finding]:

@@ -141,7 +141,7 @@ def _walk(root: str, broken: dict[str, Finding], times: dict[str, float], depth:
                 try:
                     detail = entry.stat()
                 except OSError:
-                    broken[name] = Finding("file", "link", "a symbolic link to nothing", 1, (name,))
+                    broken[name] = Finding("file", "link", "linked to nothing", 1, (name,))
                     continue
                 if entry.is_file():
                     sizes[name] = detail.st_size
@@ -152,7 +152,7 @@ def _walk(root: str, broken: dict[str, Finding], times: dict[str, float], depth:
                     if identity not in inside and (depth is None or deep < depth):
                         open_folders.append((entry.path, f"{name}/", inside | {identity}))
                 else:
-                    broken[name] = Finding("file", "special", "a pipe, socket or device, no file", 1, (name,))
+                    broken[name] = Finding("file", "special", "not read: pipe, socket or device", 1, (name,))
     return sizes
 
 
@@ -222,7 +222,7 @@ def _sifted(
     """The files to look at, and findings of those that are none: hidden ones are data for nobody."""
     kept: dict[str, int] = {}
     findings = [broken[name] for name in sorted(broken)]
-    reason = "differs from the pattern of source.uri in letter case alone; [jJ][pP][gG] matches both, as does a folder"
+    reason = "not read: another letter case than the pattern of source.uri; [jJ][pP][gG] matches both, as does a folder"
     findings += [Finding("file", f".{name.rpartition('.')[2]}", reason, 1, (name,)) for name in cased]
     for name, size in sizes.items():
         system = system_file(name)
@@ -230,7 +230,7 @@ def _sifted(
             findings.append(Finding("file", system, "left by macOS or Windows, not data", 1, (name,)))
         elif HIDDEN in name or any(part.startswith((".", OWN)) for part in name.split("/")):
             if is_picture(name) and HIDDEN not in name:
-                findings.append(Finding("file", "hidden", "its path has a part that begins with a dot", 1, (name,)))
+                findings.append(Finding("file", "hidden", "not read: a part of the path begins with a dot", 1, (name,)))
         else:
             kept[name] = size
     return kept, merge(sorted(findings, key=lambda finding: finding.examples))
@@ -282,4 +282,4 @@ def _beside(names: Iterable[str], read: tuple[str, ...]) -> Iterable[Finding]:
                 "file", kind, f"this source reads {', '.join(read)} files; `source.format` chooses", 1, (name,)
             )
         elif packed := next((each for each in PACKED if name.lower().endswith(each)), None):
-            yield Finding("file", packed, "an archive of a kind that is not read; unpack it", 1, (name,))
+            yield Finding("file", packed, "packed in a way that is not read; unpack first", 1, (name,))

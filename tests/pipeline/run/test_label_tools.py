@@ -270,8 +270,8 @@ def test_labels_that_nothing_reads_are_said(tmp_path: Path, text: str, format: s
     """In a tar no label of these formats is read: as a caption or a column it would pass unnoticed."""
     write_tar(tmp_path / "in/0.tar", {"a": {"png": PNG, member: text.encode()}})
     said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
-    role = "is taken for the caption" if member == "txt" else "passes through unchanged"
-    assert [line for line in said if f"'{member}' of a looks like {format} labels, but {role}" in line]
+    role = "taken for the caption" if member == "txt" else "passed through unchanged"
+    assert [line for line in said if f"'{member}' of a: in the form of {format} labels, but {role}" in line]
 
 
 def test_labels_that_begin_late_are_counted(tmp_path: Path) -> None:
@@ -281,8 +281,8 @@ def test_labels_that_begin_late_are_counted(tmp_path: Path) -> None:
     outcome = run_job(job(tmp_path / "in", tmp_path / "out", variants=2, output__shard_size=30), local=True)
     (found,) = [each for each in outcome.findings if each.kind == "labels"]
     assert (found.name, found.count, found.examples) == ("txt", 10, ("050", "051", "052"))
-    assert found.reason.startswith("looks like yolo labels, but is taken for the caption")
-    assert "| labels `txt` | 10 | `050`, `051`, `052` | looks like yolo" in (tmp_path / "out/README.md").read_text()
+    assert found.reason.startswith("in the form of yolo labels, but taken for the caption")
+    assert "| labels `txt` | 10 | `050`, `051`, `052` | in the form of yolo" in (tmp_path / "out/README.md").read_text()
 
 
 def test_captions_beside_pictures_stay_captions(tmp_path: Path) -> None:
@@ -295,8 +295,8 @@ def test_captions_beside_pictures_stay_captions(tmp_path: Path) -> None:
 def test_labels_of_a_second_format_in_one_folder_are_said(tmp_path: Path) -> None:
     write_files(tmp_path / "in", {"a/a.png": PNG, "a/a.txt": LINE, "b/b.png": PNG, "b/b.xml": VOC})
     said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
-    assert [line for line in said if "'xml' of b/b looks like voc labels" in line]
-    assert not [line for line in said if "looks like yolo" in line]
+    assert [line for line in said if "'xml' of b/b: in the form of voc labels" in line]
+    assert not [line for line in said if "form of yolo" in line]
 
 
 LABELME = (
@@ -314,7 +314,7 @@ def test_labels_of_a_tool_that_is_not_read_are_said(tmp_path: Path, text: str, t
     write_files(tmp_path / "in", {"a.png": PNG, "a.json": text, "b.png": PNG, "b.json": '{"camera": "left"}'})
     said = run_job(job(tmp_path / "in", tmp_path / "out"), local=True).warnings
     assert len(said) == 1
-    assert f"'json' of a looks like {tool} labels, but passes through unchanged" in said[0]
+    assert f"'json' of a: in the form of {tool} labels, but passed through unchanged" in said[0]
     assert "export them as COCO and name that file with source.labels.uri" in said[0]
 
 

@@ -296,7 +296,7 @@ def test_the_metadata_of_an_image_folder_is_a_manifest(tmp_path, ending):
     outcome, rows = run(tmp_path, {})
     assert rows["train/a"]["caption"] is None
     assert left_out(outcome) == {("file", f".{ending}"): [f"metadata.{ending}"]}
-    assert "name this file with source.uri" in outcome.summary.findings[0].reason
+    assert "read where source.uri names the file" in outcome.summary.findings[0].reason
     _, rows = run(tmp_path, {"uri": str(tmp_path / f"in/metadata.{ending}")}, output__uri=str(tmp_path / "again"))
     rows = {row["key"]: row for row in index_rows(tmp_path / "again")}
     assert rows["train/a"]["caption"] == "a street"

@@ -121,7 +121,7 @@ def test_label_maps_that_are_called_like_photos_are_said(
     files = {pattern.format(n): each for n in ("x", "y", "z") for pattern, each in ((photos, PHOTO), (maps, data))}
     (found,) = said(tmp_path, files)
     assert found[:2] == (name, 3)
-    assert "looks like label maps of" in found[2]
+    assert found[2].startswith("in the form of label maps of")
     assert words in found[2]
 
 
@@ -170,7 +170,7 @@ def test_labels_in_another_folder_are_named_by_their_format(
     findings = FolderSource(SourceSpec(uri=str(write_files(tmp_path, files))), 64).survey().findings
     (found,) = [each for each in findings if each.kind == "labels"]
     assert (found.name, found.count) == (place.rpartition("/")[0], 3)
-    assert found.reason.startswith(f"looks like {format} labels, but is not read: {helps}")
+    assert found.reason.startswith(f"in the form of {format} labels, but not read: {helps}")
     assert [each.examples for each in findings if each.kind == "file"] == [("meta.json",)]
 
 
@@ -213,21 +213,21 @@ def test_a_label_file_beside_tars_is_said_unless_it_is_read(tmp_path: Path) -> N
     for labels, count in (({}, 1), ({"uri": str(tmp_path / "in/labels.json")}, 0)):
         spec = SourceSpec(uri=str(tmp_path / "in"), labels=LabelsSpec.model_validate(labels))
         found = [each for each in open_source(spec, "webdataset", 64).survey().findings if each.kind == "labels"]
-        assert [(each.name, "looks like coco labels" in each.reason) for each in found] == [(".json", True)] * count
+        assert [(each.name, "in the form of coco labels" in each.reason) for each in found] == [(".json", True)] * count
 
 
 @pytest.mark.parametrize(
     ("member", "text", "words"),
     [
-        ("json", LABELME, "looks like LabelMe labels, but passes through unchanged"),
-        ("via", VIA, "looks like VGG Image Annotator labels, but passes through unchanged"),
+        ("json", LABELME, "in the form of LabelMe labels, but passed through unchanged"),
+        ("via", VIA, "in the form of VGG Image Annotator labels, but passed through unchanged"),
         (
             "ann.json",
             FRAME,
-            "looks like bdd100k labels, but passes through unchanged: boxes are not read and will not ",
+            "in the form of bdd100k labels, but passed through unchanged: boxes are not read and will not ",
         ),
-        ("txt", "ann/a.txt", "names files that are not opened: the name is taken for the caption"),
-        ("ann.txt", "ann/a.json", "names files that are not opened: the name passes through unchanged"),
+        ("txt", "ann/a.txt", "only a name of files that are not opened, taken for the caption"),
+        ("ann.txt", "ann/a.json", "only a name of files that are not opened, passed through unchanged"),
         ("place", "ann/a.json", None),
         ("json", '{"bbox": [1, 2, 3, 4], "type": "Feature"}', None),
     ],
@@ -236,14 +236,14 @@ def test_labels_among_the_members_of_a_tar_are_said(tmp_path: Path, member: str,
     write_tar(tmp_path / "in/0.tar", {"a": {"jpg": PHOTO, member: text.encode(), "cls": b"1"}})
     job, plan = resolve(make_job(tmp_path / "in", tmp_path / "out"))
     lines = check_labels(job, plan)
-    assert [f"'{member}' of a {words}" in line for line in lines] == [True] * (words is not None)
+    assert [f"'{member}' of a: {words}" in line for line in lines] == [True] * (words is not None)
 
 
 def test_a_column_that_names_label_files_is_said(tmp_path: Path) -> None:
     write_files(tmp_path, {"img/a.jpg": PHOTO, "list.csv": "image,labels,city\nimg/a.jpg,ann/a.json,Ulm\n"})
     job, plan = resolve(make_job(tmp_path / "list.csv", tmp_path / "out"))
     (line,) = check_labels(job, plan)
-    assert "'labels' of img/a names files that are not opened" in line
+    assert "'labels' of img/a: only a name of files that are not opened" in line
     assert "source.labels.uri" in line
 
 
@@ -251,4 +251,4 @@ def test_the_run_says_it(tmp_path: Path) -> None:
     write_files(tmp_path / "in", {"images/a.jpg": PHOTO, "annotations/a.png": MAP})
     outcome = run_job(make_job(tmp_path / "in", tmp_path / "out"), local=True)
     assert [each.name for each in outcome.findings] == ["annotations"]
-    assert "looks like label maps" in (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "(annotations/a.png): in the form of label maps" in (tmp_path / "out" / "report" / "index.html").read_text()
