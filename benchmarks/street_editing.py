@@ -5,8 +5,8 @@
 
 Each row is one setting on the same unseen days. An independent classifier (linear, on EfficientNet-Lite0's features of
 other rendered scenes) says which weather it sees; ``structure`` is the distance of the layout to the source. Pictures
-are rendered at twice the side and halved, as the small models saw them. Captions say what the source shows; with
-``--captions target`` they ask for the target weather, as plain image-to-image (SDEdit) wants it: at ``strength=1``
+are rendered as the models saw them: below 128 pixels at twice the side, and halved. Captions say what the source shows;
+with ``--captions target`` they ask for the target weather, as plain image-to-image (SDEdit) wants it: at ``strength=1``
 nothing is left of the source, and the row is what the text-to-image model paints by itself.
 """
 
@@ -41,6 +41,8 @@ from jobs.streets.conditions import CONDITIONS
 from jobs.streets.truth import truth_of
 from methods import Batch, Inputs
 from methods.base import sample_seed, to_uint8
+from methods.nn.image_prep import to_tensor
+from methods.nn.stable_diffusion import StableDiffusion
 from pipeline.metrics.base import Pictures
 from pipeline.metrics.efflite0 import shared
 from pipeline.metrics.kernel_distance import mmd, polynomial
@@ -100,16 +102,31 @@ def features(images: Images) -> torch.Tensor:
     return torch.stack([each.pooled.clone() for each in found if each is not None])
 
 
-def halved(seed: int, size: int, condition: str) -> np.ndarray:
-    """A scene rendered at twice the side, (size, size, 3) uint8."""
-    large = Image.fromarray(view(seed, 2 * size, condition))
+def rendered_side(size: int) -> int:
+    """The side at which a scene is rendered for pictures of this size: things of a pixel are drawn well at twice it."""
+    return size if size >= 128 else 2 * size
+
+
+def drawn(seed: int, size: int, condition: str) -> np.ndarray:
+    """A scene, (size, size, 3) uint8."""
+    large = Image.fromarray(view(seed, rendered_side(size), condition))
     return np.asarray(large.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def caption_of(seed: int, size: int, condition: str) -> str:
     """What the scene's dataset says of it."""
-    scene = Scene(seed)
-    return caption(scene, truth_of(Frame(scene, 2 * size, 2 * size)), CONDITIONS[condition])
+    scene, side = Scene(seed), rendered_side(size)
+    return caption(scene, truth_of(Frame(scene, side, side)), CONDITIONS[condition])
+
+
+@torch.inference_mode()
+def decoded(model: StableDiffusion, images: Images) -> Images:
+    """What a model's autoencoder leaves of pictures: nothing that passes through it can come nearer to the truth."""
+    out = []
+    for image in images:
+        x = to_tensor(image)[None]
+        out.append(to_uint8(model.decode(model.encode(x, torch.zeros(model.latent_shape(*x.shape[2:]))))))
+    return np.concatenate(out)
 
 
 def edited(method: Any, images: Images, captions: list[str]) -> Images:
@@ -180,7 +197,7 @@ def write(args: argparse.Namespace, rows: Sequence[Any], lines: Sequence[Images]
 def main() -> None:
     parser = argparse.ArgumentParser(description="Scores of the editing methods on rendered streets.")
     parser.add_argument("job", type=Path, help="a job file; its method is scored")
-    parser.add_argument("--target", choices=WEATHERS[1:], required=True)
+    parser.add_argument("--target", choices=WEATHERS, required=True)
     parser.add_argument("--scenes", type=int, default=40)
     parser.add_argument("--pool", type=int, default=60, help="scenes a weather that classifier and KID learn from")
     parser.add_argument("--size", type=int, default=64)
@@ -188,8 +205,8 @@ def main() -> None:
     args = parsed(parser, "sources, then a row of outputs per setting, then the truth")
     given = JobSpec.load(args.job).method
     test, others = range(TEST_SEED, TEST_SEED + args.scenes), range(POOL_SEED, POOL_SEED + args.pool)
-    source, truth = (rendered(halved, test, args.size, weather) for weather in ("day", args.target))
-    pools = {weather: rendered(halved, others, args.size, weather) for weather in WEATHERS}
+    source, truth = (rendered(drawn, test, args.size, weather) for weather in ("day", args.target))
+    pools = {weather: rendered(drawn, others, args.size, weather) for weather in WEATHERS}
     captions = [caption_of(seed, args.size, "day" if args.captions == "source" else args.target) for seed in test]
     classifier = WeatherClassifier(pools)
     weather, pool = WEATHERS.index(args.target), pools[args.target]
@@ -206,6 +223,7 @@ def main() -> None:
     print("| setting | named | probability | structure | PSNR to the truth | KID x 1000 | s per picture |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     rows, shown = [row("the source itself", source)], [source]
+    method: Any = None
     for setting, params in settings(args.variant).items():
         method = methods.load(given.name, preset=given.preset, weights=given.weights, **{**given.params, **params})
         begun = time.process_time()
@@ -215,6 +233,8 @@ def main() -> None:
     # grain alone keeps two pictures of one scene apart: noise of one level, not the truth itself
     other = np.clip(truth.astype(np.int16) + np.random.default_rng(0).integers(-1, 2, truth.shape), 0, 255)
     rows.append(row("the truth, one level of noise", other.astype(np.uint8)))
+    if isinstance(model := getattr(method, "model", None), StableDiffusion):
+        rows.append(row("the truth through the autoencoder", decoded(model, truth)))
     write(args, rows, [*shown, truth])
 
 

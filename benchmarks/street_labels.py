@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import methods
-from benchmarks.street_editing import features, halved, parsed, settings, write
+from benchmarks.street_editing import drawn, features, parsed, settings, write
 from benchmarks.street_models import BATCH, POOL_SEED, TEST_SEED, Images, rendered
 from jobs.streets import Frame, Scene
 from jobs.streets.truth import truth_of
@@ -142,7 +142,7 @@ def direct(size: int, steps: int, maps: np.ndarray) -> Images:
     """The label maps through a U-Net that was trained here, 8 pictures per step, to paint the mean picture."""
     seeds = range(TRAINING_SEED, TRAINING_SEED + TRAINING_SCENES)
     large = rendered(label_map, seeds, size, "day")
-    x, y = _tensor(palette()[small(large)]), _tensor(rendered(halved, seeds, size, "day"))
+    x, y = _tensor(palette()[small(large)]), _tensor(rendered(drawn, seeds, size, "day"))
     torch.manual_seed(0)
     network = UNetGenerator(DIRECT_WIDTH, DIRECT_LEVELS)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.999))
@@ -174,8 +174,8 @@ def main() -> None:
     given = JobSpec.load(args.job).method
     test, others = range(TEST_SEED, TEST_SEED + args.scenes), range(POOL_SEED, POOL_SEED + args.pool)
     large = rendered(label_map, test, args.size, "day")
-    truth, maps = rendered(halved, test, args.size, "day"), small(large)
-    pool = rendered(halved, others, args.size, "day")
+    truth, maps = rendered(drawn, test, args.size, "day"), small(large)
+    pool = rendered(drawn, others, args.size, "day")
     pool_maps = small(rendered(label_map, others, args.size, "day"))
     segmenter, pool_features = Segmenter(pool, pool_maps), features(pool).numpy()
     best = segmenter.miou(truth, maps)
