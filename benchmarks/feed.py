@@ -10,6 +10,7 @@ measured in the same run, in a process of its own, and stand beside.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -38,14 +39,15 @@ def steps(height: int, width: int) -> dict[str, Callable[[], object]]:
     from pipeline.metrics.structure import structure_distance
     from pipeline.translate.pixels import pixels_of
 
-    # Asked of the files: an editable installation would find the modules of its own checkout.
+    # Asked of the files: an editable installation would find the modules of its own checkout. Earlier ones resized by
+    # torch only on the way back, or not at all.
     resample, prepare, root = codec.resize, prepare_image, Path(codec.__file__).parent.parent
-    if (root / "pipeline" / "resample.py").exists():
-        from pipeline.resample import resample
-    elif (root / "methods" / "nn" / "resample.py").exists():
+    if (root / "methods" / "nn" / "resample.py").exists():
         from methods.nn.resample import resample
 
         prepare = partial(prepare_image, lanczos="fast")
+    elif (root / "pipeline" / "resample.py").exists():
+        resample = importlib.import_module("pipeline.resample").resample
     torch.set_num_threads(1)
     day = Frame(Scene(1), width, height).render("day")
     rng = np.random.default_rng(0)
