@@ -10,7 +10,13 @@ from jobs.training import STOPPED, run_training
 from pipeline.quantity import duration
 from pipeline.storage import Store, redact
 from pipeline.training.comparison import compare, table, write_comparison
-from pipeline.training.distillation import DistillSpec, open_teacher, spelled_as_distillation, training_spec
+from pipeline.training.distillation import (
+    DistillSpec,
+    as_distillation,
+    open_teacher,
+    spelled_as_distillation,
+    training_spec,
+)
 from pipeline.training.record import TrainingRecord
 from pipeline.training.report.page import write_training_report
 
@@ -47,7 +53,8 @@ def distill_command(
     output = Store(spec.output.uri, spec.output.storage)
     record = TrainingRecord.read(output) or TrainingRecord(trained.step, trained.ended, "model.safetensors")
     weights = output.uri(record.weights or "model.safetensors")
-    comparison = compare(spec, training, teacher, weights, console.problem)
+    with spelled_as_distillation():
+        comparison = compare(spec, training, teacher, weights, lambda text: console.problem(as_distillation(text)))
     report = write_comparison(spec, teacher, weights, comparison)
     shown = table(comparison, teacher.method_label, report["method"]["name"])
     write_training_report(training, output, record, shown)

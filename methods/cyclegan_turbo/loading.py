@@ -42,7 +42,9 @@ def _from_native(path: Path, params: CycleGANTurboParams) -> tuple[OneStepGenera
     caption = params.caption or config.default_captions[params.direction]
     if caption not in config.captions:
         known = ", ".join(f"'{known}'" for known in config.captions)
-        raise InputError(f"{path}: holds no embedding of the caption '{caption}', it has: {known}")
+        raise InputError(
+            f"method.params.caption: {path} holds no embedding of the caption '{caption}', it has: {known}"
+        )
     embedding = tensors[f"captions.{config.captions.index(caption)}"].float()[None]
     unet = build_unet(config.unet)
     vae = SkipVAE(config.vae)

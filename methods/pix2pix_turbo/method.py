@@ -56,7 +56,7 @@ class Pix2PixTurbo:
         self.captions = loaded.captions.to(device)
         self.default_caption = loaded.caption
         if params.caption is not None:
-            self.captions.only(params.caption)
+            self.captions.only(params.caption, "method.params.caption")
 
     @classmethod
     def build(

@@ -52,11 +52,18 @@ class Captions:
         if caption not in self.stored and self.base is not None:
             self._encoder().check(caption)
 
-    def only(self, caption: str) -> None:
-        """One caption serves the whole job: it is embedded now, and no text encoder stays. Raises InputError."""
+    def only(self, caption: str, key: str) -> None:
+        """One caption serves the whole job: it is embedded now, and no text encoder stays.
+
+        Args:
+            key: where the user named it, for messages.
+
+        Raises:
+            InputError: it cannot be embedded.
+        """
         if not self.knows(caption):
             held = ", ".join(f"'{known}'" for known in self.stored) or "none"
-            raise InputError(f"{self.where}: holds no embedding of the caption '{caption}', it has: {held}")
+            raise InputError(f"{key}: {self.where} holds no embedding of the caption '{caption}', it has: {held}")
         self.check(caption)
         self.stored = {caption: self([caption])[0]}
         self.base, self._text = None, None

@@ -27,12 +27,13 @@ SOURCE, OUTPUT = "source_image", "image"
 _SPELLED = (
     (r"validation\.count", "held_out"),
     (r"validation\.metrics", "metrics"),
+    (r"(validation\.)?method\.params", "student.method_params"),
     (r"validation\.method", "student.method"),
     (r"objective\.params", "student.params"),
     (r"data\.\w+(?=:)", "teacher"),
     (r"where(?=:)", "teacher.where"),
 )
-"""What a training calls a setting, and what a distillation does."""
+"""What a training, or the job that tries its weights, calls a setting, and what a distillation does."""
 
 
 class _Block(BaseModel):
@@ -79,7 +80,7 @@ class DistillSpec(TrainingRunSpec):
     """What is trained on them."""
     held_out: Every = 16
     """Pictures that are held out from training, chosen by their keys, to compare student and teacher on."""
-    metrics: list[MetricEntry] = Field(default_factory=lambda: ["psnr", "ssim", "structure"])
+    metrics: list[MetricEntry] = Field(default=["psnr", "ssim", "structure"])
     """Metrics that compare student and teacher on the held-out pairs, at every validation and at the end."""
     ema: float | None = Field(default=0.999, gt=0, lt=1)
     """Decay of the averaged weights that are validated and exported; ``null`` for none."""
@@ -111,20 +112,24 @@ def open_teacher(spec: DistillSpec) -> tuple[Store, Job]:
     return store, job
 
 
+def as_distillation(text: str) -> str:
+    """What is said of the training that a distillation makes, or of a job with its weights, in its own settings."""
+    for theirs, ours in _SPELLED:
+        text = re.sub(rf"(?<![\w.]){theirs}", ours, text)
+    return text
+
+
 @contextlib.contextmanager
 def spelled_as_distillation() -> Iterator[None]:
-    """Inside, what is wrong with the training that a distillation makes is said of the distillation's own settings.
+    """Inside, what is wrong is said of the distillation's own settings, as of :func:`as_distillation`.
 
     Raises:
-        InputError: in place of one that names the training's.
+        InputError: in place of one that names others.
     """
     try:
         yield
     except InputError as error:
-        text = str(error)
-        for theirs, ours in _SPELLED:
-            text = re.sub(rf"(?<![\w.]){theirs}", ours, text)
-        raise InputError(text) from None
+        raise InputError(as_distillation(str(error))) from None
 
 
 def training_spec(spec: DistillSpec, store: Store) -> TrainSpec:

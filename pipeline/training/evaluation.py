@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ GRID = "samples"
 _SHOWN = 4
 _CELL = 256
 _GAP = 4
+_OF_METHOD = re.compile(r"(?<![\w.])method\.(?=params\b|preset\b)")
 
 
 class Evaluation:
@@ -78,11 +80,15 @@ class Evaluation:
 
     def __call__(self, weights: Path) -> Validation:
         """Metrics by column (means) and set, and the grid of samples. Raises InputError when all are refused."""
+        with _as_validation():
+            return self._validated(weights)
+
+    def _validated(self, weights: Path) -> Validation:
         from pipeline.translate.shard import translate_shard
         from pipeline.translate.translator import Translator
 
         tree = {**self._tree, "method": {**self._tree["method"], "weights": str(weights)}}
-        with _as_validation(), self._loading(weights):
+        with self._loading(weights):
             ready = job.prepare(JobSpec.model_validate(tree))
             translator = Translator(ready)
         with contextlib.ExitStack() as open_things:
@@ -104,12 +110,17 @@ class Evaluation:
 
     @contextlib.contextmanager
     def _loading(self, weights: Path) -> Iterator[None]:
-        """What is wrong with the weights, which lie somewhere for a moment, is wrong with the choice of the method."""
+        """What is wrong with the weights, which lie somewhere for a moment, is wrong with the choice of the method.
+
+        Or with its parameters, where the message begins with one.
+        """
         try:
             yield
         except InputError as error:
             if str(weights) not in str(error):
                 raise
+            if str(error).startswith("method.params."):
+                raise InputError(str(error).replace(str(weights), "what is trained")) from None
             why, name = str(error).replace(str(weights), "its weights"), self._tree["method"]["name"]
             raise InputError(
                 f"validation.method: '{name}' does not load what objective '{self._objective}' trains ({why})"
@@ -123,8 +134,7 @@ class Evaluation:
                 if not (self._unpaired and column.endswith("_target")):
                     sums.setdefault(column, Summary()).add([value])
         found = {column: each.mean for column, each in sums.items() if each.count}
-        with _as_validation():
-            figures, notes = figures_of(ready, RowFeatures(rows), built)
+        figures, notes = figures_of(ready, RowFeatures(rows), built)
         for note in notes:
             if note not in self._said:
                 self._said.add(note)
@@ -181,11 +191,12 @@ class RowFeatures:
 
 @contextlib.contextmanager
 def _as_validation() -> Iterator[None]:
-    """What a job calls its reference has another name here."""
+    """What a job calls its reference and its method's parameters have other names here."""
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).replace("metrics_reference:", "validation.reference:")) from None
+        text = str(error).replace("metrics_reference:", "validation.reference:")
+        raise InputError(_OF_METHOD.sub(r"validation.\g<0>", text)) from None
 
 
 def _cell(data: bytes | None) -> np.ndarray:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -15,6 +17,8 @@ import methods
 from jobs.cli import app
 from methods.errors import InputError
 from pipeline.run.driver import run_job
+from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, training_spec
+from pipeline.training.run import look
 from tests.support import datasets
 from tests.support.jobs import job
 
@@ -76,7 +80,6 @@ def test_from_pairs_to_a_checkpoint_that_agrees(teacher: Path, tmp_path: Path) -
 
 
 def test_held_out_pairs_are_not_trained_on(teacher: Path, tmp_path: Path) -> None:
-    from pipeline.training.distillation import DistillSpec, StudentSpec, open_teacher, training_spec
     from pipeline.training.streams import Stream
 
     spec = DistillSpec.load(written(tmp_path, teacher, held_out=5))
@@ -138,7 +141,6 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_variants_are_more_pairs_and_stay_together(varied: Path, tmp_path: Path) -> None:
-    from pipeline.training.distillation import DistillSpec, open_teacher, training_spec
     from pipeline.training.streams import Stream
 
     spec = DistillSpec.load(written(tmp_path, varied, held_out=2))
@@ -167,7 +169,6 @@ def test_intervals_are_of_pictures_not_of_their_variants() -> None:
 
 
 def test_where_leaves_pairs_out(varied: Path, tmp_path: Path) -> None:
-    from pipeline.training.distillation import DistillSpec, open_teacher, training_spec
     from pipeline.training.streams import Stream
     from tests.support.jobs import index_rows
 
@@ -212,6 +213,39 @@ def test_wrong_input(teacher: Path, tmp_path: Path, changes: dict[str, Any], mes
     assert not (tmp_path / "student").exists()
 
 
+LIGHT = {"perceptual": "efflite0", "backbone": "efflite0", "head_width": 8, "lambda_clipsim": 0, "checkpointing": False}
+
+
+@pytest.mark.parametrize(
+    ("method_params", "message"),
+    [
+        ({}, "the weights hold no embedding of 'a street called .*': set student.method_params.caption to one"),
+        ({"caption": "b"}, "student.method_params.caption: what is trained holds no embedding of .*'b', it has: 'a'"),
+        ({"gamma": 0.5, "caption": "a"}, "student.method_params.gamma is 0.5"),
+        ({"input": "photo"}, r"student.method_params.input: .*\(got 'photo'\)"),
+    ],
+)
+def test_the_parameters_of_the_students_method_have_the_users_names(
+    teacher: Path, tmp_path: Path, method_params: dict[str, Any], message: str
+) -> None:
+    """Its first validation is a job, whose ``method.params`` nobody wrote."""
+    student = {
+        "objective": "pix2pix_turbo",
+        "params": {"networks": "mini", "adapt": "full", "caption": "a", "image_prep": "no_resize", **LIGHT},
+        "method_params": method_params,
+    }
+    path = written(tmp_path, teacher, student=student, steps=1)
+    result = CliRunner().invoke(app, ["distill", str(path)])
+    assert result.exit_code == 2, result.output
+    assert not re.search(r"(?<![\w.])(validation\.)?method\.", result.stderr)
+    assert re.search(message, result.stderr)
+    assert not (tmp_path / "student").exists()
+    # who trains on such pairs without `distill` wrote them under another key
+    spec = DistillSpec.load(path)
+    with pytest.raises(InputError, match=message.replace("student.method_params", "validation.method.params")):
+        look(training_spec(spec, open_teacher(spec)[0]), torch.device("cpu"))
+
+
 def test_teachers_without_pairs(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["distill", str(written(tmp_path, tmp_path / "nowhere"))])
     assert result.exit_code == 2
@@ -225,7 +259,6 @@ def test_teachers_without_pairs(tmp_path: Path) -> None:
 
 def test_the_examples_are_specs() -> None:
     from pipeline.spec import JobSpec
-    from pipeline.training.distillation import DistillSpec
     from pipeline.training.spec import TrainSpec
 
     examples = Path(__file__).parents[2] / "jobs" / "examples"

@@ -75,7 +75,7 @@ class Pix2PixTurboTraining:
         self.scheduler = parts.scheduler
         self.captions = parts.captions.to(device)
         if params.caption is not None:
-            self.captions.only(params.caption)
+            self.captions.only(params.caption, "objective.params.caption")
         cast(nn.Module, parts.unet).to(device)
         self.unet, self.vae = parts.unet, parts.vaes[DIRECTION].to(device)
         self.generator = OneStepGenerator(self.unet, self.vae, parts.alpha_bar)
