@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from methods.train.loop import Fitted, TrainingProgress
 from pipeline.logs.run import DEFAULT_LOGS, LogOptions, RunLogs, new_run
+from pipeline.run.writable import try_to_write
 from pipeline.storage import Store
 from pipeline.training.spec import TrainSpec
 
@@ -28,7 +29,7 @@ def run_training(
         log_options: of the log files, below `_sceneshift/logs`.
 
     Raises:
-        InputError: what cannot work; nothing has been written.
+        InputError: what cannot work, an output in which nothing can be written first of all; nothing has been written.
         JobFailed: a loss ran away, or workers died more often than the spec allows; checkpoints stay.
     """
     from pipeline.training.run import finished, train
@@ -36,6 +37,8 @@ def run_training(
     store = Store(spec.output.uri, spec.output.storage)
     if not fresh and (done := finished(store, spec)) is not None:
         return done
+    store.require_bucket()
+    try_to_write(store)
     if spec.compute.on_ray:
         from pipeline.training.ray import train_on_ray
 

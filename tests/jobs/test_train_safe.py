@@ -31,6 +31,8 @@ from methods.train.loop import TrainingProgress
 from pipeline.errors import JobFailed
 from pipeline.paths import LOCK_FILE, TRAIN_FILE
 from pipeline.spec import SourceSpec
+from pipeline.storage import Store
+from pipeline.training import place
 from pipeline.training.held_out import hold_out
 from pipeline.training.place import run_training
 from pipeline.training.run import look, train
@@ -108,6 +110,32 @@ def test_a_finished_training_does_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     again = run_training(spec)
     assert (again.step, again.started_at) == (6, 6)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_an_output_in_which_nothing_can_be_written_is_refused_before_data_and_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    monkeypatch.setattr("methods.train.registry.build", lambda *args: pytest.fail("networks were built"))
+    # a source that is not there would be found out by whatever looks at the data
+    tree_of = tree(tmp_path, output={"uri": "/proc/nothing/out"}, data={"a": {"uri": str(tmp_path / "nowhere")}})
+    for compute in ({"gpus": 0}, {"gpus": 0, "workers": 2}):
+        with pytest.raises(InputError, match=r"^/proc: no file can be made here; choose another place$"):
+            run_training(TrainSpec.parse({**tree_of, "compute": compute}), fresh=fresh)
+
+
+def test_a_finished_training_may_lie_where_it_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(tmp_path / "in", 4)
+    spec = TrainSpec.parse(tree(tmp_path))
+    run_training(spec)
+
+    def refused(store: Store) -> None:
+        raise InputError("no permission")
+
+    monkeypatch.setattr(place, "try_to_write", refused)
+    assert run_training(spec).step == 6
+    with pytest.raises(InputError, match="no permission"):
+        run_training(spec, fresh=True)
 
 
 def of_bytes(place: Path) -> dict[Path, bytes]:
