@@ -17,9 +17,12 @@ class Probe:
     """Reads one shard and translates its samples one by one, in a process that may die of it."""
 
     def __init__(self, job: Job) -> None:
+        from methods.weights import go_offline
         from pipeline.translate.translator import Translator
 
         self.job = job
+        # As a worker of the run: what a method finds on the hub alone is not found here either.
+        go_offline([*job.weights_by_uri])
         # One at a time, alone in the device: whoever is inside when the process dies did it.
         self.translator = Translator(replace(job, batch_size=1))
         self.shard: Shard | None = None
