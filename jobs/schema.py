@@ -21,12 +21,19 @@ def schema(kind: Kind, method: str | None = None) -> dict[str, Any]:
         InputError: no such method or objective; the nearest is named.
     """
     model = spec_model(kind)
-    tree = model.model_json_schema()
+    tree = model_schema(model)
     tree["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     tree["title"] = f"sceneshift {kind}"
     if method is not None:
         _put_in(tree, kind, method)
+    return tree
+
+
+def model_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a model, with a description on one line for every key."""
+    tree = model.model_json_schema()
     _describe_blocks(tree)
+    _join_lines(tree)
     return tree
 
 
@@ -58,6 +65,14 @@ def _describe_blocks(tree: dict[str, Any]) -> None:
                 key.setdefault("description", behind["description"])
 
 
+def _join_lines(tree: Any) -> None:
+    """Put every description on one line: those of a docstring end where the lines of the source do."""
+    for each in tree if isinstance(tree, list) else tree.values() if isinstance(tree, dict) else ():
+        _join_lines(each)
+    if isinstance(tree, dict) and isinstance(tree.get("description"), str):
+        tree["description"] = " ".join(tree["description"].split())
+
+
 def _put_in(tree: dict[str, Any], kind: Kind, name: str) -> None:
     """Put the parameters of a method or an objective in the place of the free-form ones."""
     if kind == "job":
@@ -72,7 +87,7 @@ def _put_in(tree: dict[str, Any], kind: Kind, name: str) -> None:
         from methods.train.registry import info
 
         found, block = info(name), "ObjectiveSpec" if kind == "train" else "StudentSpec"
-    params = found.params.model_json_schema()
+    params = model_schema(found.params)
     tree["$defs"] |= params.pop("$defs", {})
     tree["$defs"][found.params.__name__] = params
     properties = tree["$defs"][block]["properties"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.console import DONE, Console
 from jobs.parameters import parameters
+from jobs.schema import model_schema
 from methods.registry import info, registered
 
 
@@ -24,7 +25,7 @@ def methods_command(console: Console, name: str | None) -> int:
             "inputs": method.inputs,
             "shard_size": method.shard_size,
             "presets": {key: {"summary": p.summary, "weights": p.weights} for key, p in method.presets.items()},
-            "params": method.params.model_json_schema(),
+            "params": model_schema(method.params),
         }
     )
     console.say(f"[bold]{method.name}[/bold]  {method.summary}\n{method.paper}")

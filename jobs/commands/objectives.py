@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jobs.console import DONE, Console
 from jobs.parameters import parameters
+from jobs.schema import model_schema
 from methods.train.registry import info, registered
 
 
@@ -24,7 +25,7 @@ def objectives_command(console: Console, name: str | None) -> int:
             "streams": objective.streams,
             "steps": objective.steps,
             "batch_size": objective.batch_size,
-            "params": objective.params.model_json_schema(),
+            "params": model_schema(objective.params),
         }
     )
     console.say(f"[bold]{objective.name}[/bold]  {objective.summary}\n{objective.paper}")

@@ -228,11 +228,11 @@ class TrainSpec(TrainingRunSpec):
     """A source for every stream the objective draws from."""
     validation: ValidationSpec = ValidationSpec()
     """What is validated on."""
-    where: dict[str, str] = Field(default_factory=dict)
+    where: dict[str, str] = Field(default={})
     """By stream that reads an output of ``sceneshift run``, an expression over its metrics, such as
     ``structure < 0.02``; other samples are left out.
     """
-    balance: dict[str, str] = Field(default_factory=dict)
+    balance: dict[str, str] = Field(default={})
     """By stream, a column or a path into the label JSON (``attributes.weather``) or another JSON member
     (``json.weather``) whose values come equally often within each window of 512 samples of the stream's order.
     """

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 OURS = sorted(name for name, info in registered().items() if info.params.__module__.startswith("methods."))
 
 
+OUR_OBJECTIVES = [name for name, each in objectives().items() if each.params.__module__.startswith("methods.")]
+
+
 def undescribed(model: type[BaseModel], deep: bool = True) -> list[str]:
     return [each.name for each in parameters(model, deep=deep) if not each.meaning or not each.type]
 
@@ -57,9 +60,37 @@ def without_description(tree: Any, place: str = "") -> list[str]:
 
 @pytest.mark.parametrize("kind", ["job", "train", "distill"])
 def test_every_key_of_every_schema_has_a_description(kind):
-    objectives_of_ours = [name for name, each in objectives().items() if each.params.__module__.startswith("methods.")]
-    names = {"job": [None, *OURS], "train": [None, *objectives_of_ours], "distill": [None]}[kind]
+    names = {"job": [None, *OURS], "train": [None, *OUR_OBJECTIVES], "distill": [None]}[kind]
     assert {name: bare for name in names if (bare := without_description(schema(kind, name)))} == {}
+
+
+def without_default(tree: dict[str, Any]) -> list[str]:
+    """Keys that may be left out, and do not say what holds then."""
+    return [
+        f"{title}.{key}"
+        for title, block in {"": tree, **tree.get("$defs", {})}.items()
+        for key, each in block.get("properties", {}).items()
+        if key not in block.get("required", []) and "default" not in each and "const" not in each
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "kind", "names"), [("methods", "job", OURS), ("objectives", "train", OUR_OBJECTIVES)]
+)
+def test_the_parameters_that_a_command_prints_are_those_of_the_schema(command, kind, names, capsys):
+    for name in names:
+        app([command, name, "--json"], standalone_mode=False)
+        params = json.loads(capsys.readouterr().out)["params"]
+        assert without_description(params) == []
+        assert without_default(params) == []
+        assert "\\n" not in json.dumps(params)
+        whole = schema(kind, name)["$defs"]
+        assert params.pop("$defs", {}).items() <= whole.items()
+        assert params == whole[params["title"]]
+
+
+def test_keys_of_the_files_say_their_defaults():
+    assert {kind: bare for kind in ("job", "train", "distill") if (bare := without_default(schema(kind)))} == {}
 
 
 def test_the_reference_is_fresh():
