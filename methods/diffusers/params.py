@@ -54,7 +54,7 @@ class DiffusersParams(PreparingParams):
     """Classifier-free guidance towards the prompt."""
     image_guidance_scale: Annotated[float, Field(ge=1)] | None = None
     """InstructPix2Pix: guidance towards the picture."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default={})
     """Further arguments of the pipeline's call, by its own names (``eta``, ``true_cfg_scale``, ``guidance_rescale``);
     checked against its signature."""
     controlnet: WeightsUri | None = None
@@ -69,7 +69,7 @@ class DiffusersParams(PreparingParams):
     """``inpaint``: the mask column of the source; what is not 0 is painted anew."""
     scheduler: str | None = None
     """Scheduler class of diffusers in place of the model's own, such as ``DPMSolverMultistepScheduler``."""
-    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+    scheduler_options: dict[str, Any] = Field(default={})
     """Settings of the scheduler, by its own names (``use_karras_sigmas``)."""
     loras: tuple[LoraFile, ...] = ()
     """LoRA files that are merged into the model."""

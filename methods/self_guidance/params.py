@@ -221,7 +221,7 @@ class SelfGuidanceParams(PreparingParams):
     sample's noise and edits that (only the size of the source image is used)."""
     edits: Annotated[list[Edit], Field(min_length=1)]
     """What to do, such as ``{edit: move, words: [car], by: [0.2, 0]}``; the energies of all edits are summed."""
-    references: dict[str, ReferencePicture] = Field(default_factory=dict)
+    references: dict[str, ReferencePicture] = Field(default={})
     """Reference images by name, each ``{image, caption}``, for edits with ``reference``."""
     caption: str | None = None
     """What the images show, for all samples. None: each sample's own caption, or the captioner's."""
