@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import methods
@@ -17,6 +19,7 @@ from pipeline.job_record import FORMAT_VERSION, JobRecord
 from pipeline.keep import KeepExpression
 from pipeline.labels.changes import LabelChanges
 from pipeline.labels.formats import PER_SAMPLE
+from pipeline.labels.siblings import Siblings
 from pipeline.labels.source import TableSource, converted
 from pipeline.labels.table import LabelTable, TableInfo
 from pipeline.metrics.reference import Statistics, is_statistics
@@ -24,6 +27,7 @@ from pipeline.metrics.set_params import SetParams
 from pipeline.records import SourceFile
 from pipeline.sources import detect, open_source
 from pipeline.sources.base import Source
+from pipeline.sources.label_siblings import label_siblings
 from pipeline.sources.layout import Layout
 from pipeline.spec import JobSpec, SourceSpec, fingerprint
 from pipeline.storage import Store
@@ -37,7 +41,8 @@ class Job:
 
     ``fingerprint`` stands for all that decides the bytes in data/ and index/: method, weights by content, parameters,
     codec, metrics, layout. Two runs with one fingerprint write the same bytes for the same source file.
-    ``label_table`` names the table made of the dataset's label files; ``notes`` say what was recognised in the source.
+    ``label_table`` names the table made of the dataset's label files, ``label_siblings`` in what their folders differ
+    from the pictures'; ``notes`` say what was recognised in the source.
     ``generation`` counts the jobs that one output has held; ``lease`` is the right to write to it, while a job runs.
     ``metric_entries`` are the spec's metrics, their URIs ready for any machine; ``metric_weights`` says what stands for
     the content of each of those.
@@ -54,6 +59,7 @@ class Job:
     metric_columns: tuple[str, ...]
     fingerprint: str
     label_table: str | None = None
+    label_siblings: Siblings | None = None
     notes: tuple[str, ...] = ()
     generation: int = 1
     lease: Lease | None = None
@@ -180,6 +186,10 @@ def prepare(spec: JobSpec, *, stored: JobRecord | None = None) -> Job:
         if label_table is not None:
             masks = [name for name in label_table.info.masks if name not in layout.masks]
             layout = layout.model_copy(update={"masks": (*layout.masks, *masks)})
+    siblings, beside = None, None
+    if label_table is not None and source_format == "folder":
+        with contextlib.closing(LabelTable(label_table.path)) as table:
+            siblings, beside = label_siblings(spec.source, table)
     unread = _format_without_labels(spec.source, layout)
     if spec.compute.compile is True and not info.compiles:
         able = ", ".join(sorted(name for name, each in methods.registered().items() if each.compiles))
@@ -223,9 +233,11 @@ def prepare(spec: JobSpec, *, stored: JobRecord | None = None) -> Job:
         batch_size=batch_size,
         metric_columns=columns,
         fingerprint="",
-        label_table=None if label_table is None else label_table.name,
+        label_table=None if label_table is None else label_table.path.name,
+        label_siblings=siblings,
         notes=(
             *([taken] if taken else []),
+            *([beside] if beside else []),
             *([unread] if unread else []),
             *(() if label_table is None else label_table.info.notes),
             *_check_notes(spec, named),
@@ -388,7 +400,7 @@ def _metric_weights(spec: JobSpec, before: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _LabelTable:
-    name: str
+    path: Path
     info: TableInfo
 
 
@@ -398,11 +410,8 @@ def _label_table(source: SourceSpec) -> _LabelTable | None:
     if labels.uri is None:
         return None
     path = converted(TableSource(labels.uri, labels.format, source.storage))
-    table = LabelTable(path)
-    try:
-        return _LabelTable(path.name, table.info)
-    finally:
-        table.close()
+    with contextlib.closing(LabelTable(path)) as table:
+        return _LabelTable(path, table.info)
 
 
 def _offered(spec: JobSpec, layout: Layout) -> Offered:

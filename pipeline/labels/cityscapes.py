@@ -98,7 +98,7 @@ def read_cityscapes(files: LabelFiles, writer: TableWriter) -> None:
             except ValueError as error:
                 # Kept as a record that cannot be read, so that its picture says so.
                 text = f"unreadable: {error}"
-        writer.add(picture, text, file=number, masks=masks.get(picture))
+        writer.add(picture, text, file=number, masks=masks.get(picture), path=texts.get(picture))
     writer.finish()
 
 

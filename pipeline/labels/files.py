@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from methods.errors import InputError
 from pipeline.labels.document import decoded
+from pipeline.labels.names import IMAGE_ENDINGS
 from pipeline.paths import OWN
 from pipeline.storage import HIDDEN, StorageOptions, Store, explained, filesystem, protocol_of, redact
 
@@ -67,6 +68,10 @@ class LabelFiles:
     def named(self, *endings: str) -> list[str]:
         """The files with one of these endings, sorted."""
         return [name for name in self.sizes if name.lower().endswith(endings)]
+
+    def pictures(self) -> list[str]:
+        """The files with the ending of a picture, sorted."""
+        return [name for name in self.sizes if name.rpartition(".")[2].lower() in IMAGE_ENDINGS]
 
     def only(self, names: Iterable[str]) -> LabelFiles:
         """The same source with some of its files."""

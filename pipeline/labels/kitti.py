@@ -40,7 +40,7 @@ def read_kitti(files: LabelFiles, writer: TableWriter) -> None:
         writer.classes.update(line.split()[0] for line in text.splitlines() if len(line.split()) >= _VALUES)
         folder, base = posixpath.split(name)
         parts = [part.replace("label_", "image_") if part.startswith("label_") else part for part in folder.split("/")]
-        writer.add(posixpath.join(*parts, posixpath.splitext(base)[0]), text, file=number)
+        writer.add(posixpath.join(*parts, posixpath.splitext(base)[0]), text, file=number, path=name)
     writer.finish()
 
 

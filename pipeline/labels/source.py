@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import posixpath
 import shutil
 import tempfile
 import time
@@ -26,7 +27,7 @@ from pipeline.labels.table import LabelTable, TableInfo, TableWriter
 from pipeline.paths import LABEL_INFO_FILE, OWN
 from pipeline.storage import StorageOptions, Store, explained
 
-_VERSION = 5
+_VERSION = 6
 _KEEP_SECONDS = 3 * 24 * 3600
 _TABLES = 20
 
@@ -65,6 +66,7 @@ def converted(source: TableSource) -> Path:
     with _once(name) as path:
         if not path.exists():
             with replacing(path) as hidden, contextlib.closing(TableWriter(hidden, format)) as writer:
+                writer.pictures = [*{posixpath.dirname(name): name for name in files.pictures()}.values()]
                 FORMATS[format].read(files, writer)
     return path
 

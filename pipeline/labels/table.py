@@ -20,12 +20,14 @@ from typing import Any
 from methods.errors import BadSample
 from pipeline.labels.fields import identity
 from pipeline.labels.names import PictureName
+from pipeline.labels.siblings import Folders, Siblings
 
 _CACHE_KIB = 64 * 1024
 MAX_RECORD = 16 << 20
 """Bytes of the text of one picture's labels: a thousand times what a crowded street has."""
-_BY_NAME = "SELECT number, name, hint FROM pictures WHERE stem = ?"
-_BY_OTHER = "SELECT number, others.name, hint FROM others JOIN pictures USING (number) WHERE others.stem = ?"
+_BY_NAME = "SELECT number, name, hint, folder FROM pictures WHERE stem = ?"
+_BY_OTHER = "SELECT number, others.name, hint, folder FROM others JOIN pictures USING (number) WHERE others.stem = ?"
+_BY_FOLDER = "SELECT number FROM pictures WHERE stem = ? AND folder = ?"
 _BETWEEN = "\x1f"
 
 
@@ -80,6 +82,7 @@ class TableWriter:
     Attributes:
         categories, options, notes: as in :class:`TableInfo`, to be filled by the format.
         classes: names of classes that occur, to be filled by formats that do not declare all of them.
+        pictures: paths of the pictures that lie among the label files; one of each folder is enough.
     """
 
     def __init__(self, path: Path, format: str) -> None:
@@ -87,6 +90,7 @@ class TableWriter:
         self.classes: set[str] = set()
         self.options: dict[str, Any] = {}
         self.notes: list[str] = []
+        self.pictures: list[str] = []
         self._format = format
         self._masks: set[str] = set()
         self._late: dict[tuple[int, str], dict[str, str]] = {}
@@ -94,7 +98,9 @@ class TableWriter:
         for setting in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE"):
             self._db.execute(f"PRAGMA {setting}")
         self._db.execute("BEGIN")
-        self._db.execute("CREATE TABLE heads (file INTEGER, id TEXT, name TEXT, hint TEXT, text BLOB, masks TEXT)")
+        self._db.execute(
+            "CREATE TABLE heads (file INTEGER, id TEXT, name TEXT, hint TEXT, text BLOB, masks TEXT, path TEXT)"
+        )
         self._db.execute("CREATE TABLE parts (file INTEGER, id TEXT, category TEXT, text BLOB)")
 
     def add(
@@ -107,6 +113,7 @@ class TableWriter:
         hint: str = "",
         masks: dict[str, str] | None = None,
         drawn: dict[str, str] | None = None,
+        path: str | None = None,
     ) -> None:
         """Add a picture, or what one file says of it.
 
@@ -116,12 +123,16 @@ class TableWriter:
             hint: see :meth:`pipeline.labels.names.PictureName.fit`.
             masks: member name -> URI of its label maps.
             drawn: name -> URI of pictures that its annotations are read from.
+            path: the label file, where it belongs to this picture alone and is called like it.
         """
         self._masks.update(masks or {})
         all_maps = {**(drawn or {}), **(masks or {})}
         self._db.execute(
-            "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?)",
-            (file, _clean(id), _clean(name), _clean(hint), _packed(text), json.dumps(all_maps) if all_maps else ""),
+            "INSERT INTO heads VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(file, _clean(id), _clean(name), _clean(hint)),
+                *(_packed(text), json.dumps(all_maps) if all_maps else "", None if path is None else _clean(path)),
+            ),
         )
 
     def add_part(self, text: str, *, file: int, id: str, categories: Collection[str] = ()) -> None:
@@ -165,11 +176,11 @@ class TableWriter:
         self._db.execute("CREATE INDEX IF NOT EXISTS parts_of ON parts (file, id)")
         self._db.execute(
             "CREATE TABLE pictures "
-            "(number INTEGER PRIMARY KEY, stem TEXT, name TEXT, hint TEXT, record BLOB, masks TEXT)"
+            "(number INTEGER PRIMARY KEY, stem TEXT, name TEXT, hint TEXT, record BLOB, masks TEXT, folder TEXT)"
         )
         self._db.execute("CREATE TABLE others (number INTEGER, stem TEXT, name TEXT)")
         number = 0
-        for name, hint, texts, masks in self._grouped(compose):
+        for name, hint, path, texts, masks in self._grouped(compose):
             row = (
                 number,
                 PictureName.parse(name).stem,
@@ -177,13 +188,18 @@ class TableWriter:
                 hint,
                 _joined(texts, merge),
                 json.dumps(masks) if masks else "",
+                None if path is None else _folder(path),
             )
-            self._db.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?)", row)
+            self._db.execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)", row)
             others = [(number, PictureName.parse(other).stem, other) for other in PictureName.others(name)]
             self._db.executemany("INSERT INTO others VALUES (?, ?, ?)", others)
             number += 1
-        self._db.execute("CREATE INDEX by_stem ON pictures (stem)")
+        self._db.execute("CREATE INDEX by_stem ON pictures (stem, folder)")
         self._db.execute("CREATE INDEX by_other ON others (stem)")
+        self._db.execute("CREATE TABLE places (folder TEXT)")
+        self._db.executemany(
+            "INSERT INTO places VALUES (?)", [(place,) for place in sorted(map(_folder, self.pictures))]
+        )
         lost = (
             self._db.execute(
                 "SELECT count(*) FROM parts WHERE NOT EXISTS "
@@ -221,27 +237,33 @@ class TableWriter:
 
     def _grouped(
         self, compose: Callable[[str, list[str], set[str]], str]
-    ) -> Iterator[tuple[str, str, list[str | None], dict[str, str]]]:
-        """(name, hint, records, masks) per picture, by name. What one file says twice is two pictures of one name.
+    ) -> Iterator[tuple[str, str, str | None, list[str | None], dict[str, str]]]:
+        """(name, hint, path, records, masks) per picture, by name.
 
-        A record that is too large is ``None``; its annotations are not read.
+        What one file says twice is two pictures of one name. A record that is too large is ``None``; its annotations
+        are not read.
         """
-        rows = self._db.execute("SELECT file, id, name, hint, text, masks FROM heads ORDER BY name, hint, file, rowid")
+        rows = self._db.execute(
+            "SELECT file, id, name, hint, text, masks, path FROM heads ORDER BY name, hint, file, rowid"
+        )
         waiting: tuple[str, str] | None = None
         files: set[int] = set()
         texts: list[str | None] = []
         masks: dict[str, str] = {}
-        for file, id, name, hint, head, mask in rows:
+        place: str | None = None
+        for file, id, name, hint, head, mask, path in rows:
             text = self._composed(file, id, _unpacked(head), compose)
             if waiting is not None and (waiting != (name, hint) or file in files):
-                yield (*waiting, texts, masks)
+                yield (*waiting, place, texts, masks)
                 files, texts, masks = set(), [], {}
+            if not files:
+                place = path
             waiting = (name, hint)
             files.add(file)
             texts.append(text)
             masks |= (json.loads(mask) if mask else {}) | self._late.get((file, id), {})
         if waiting is not None:
-            yield (*waiting, texts, masks)
+            yield (*waiting, place, texts, masks)
 
     def _composed(
         self, file: int, id: str, head: str, compose: Callable[[str, list[str], set[str]], str]
@@ -268,9 +290,13 @@ def _joined(texts: list[str | None], merge: Callable[[list[str]], str]) -> bytes
 
 
 class LabelTable:
-    """A table that :class:`TableWriter` has written; read only, safe to use from several threads."""
+    """A table that :class:`TableWriter` has written; read only, safe to use from several threads.
 
-    def __init__(self, path: Path) -> None:
+    ``siblings`` is the name in which folders of pictures and of label files differ, where it is known to be one.
+    """
+
+    def __init__(self, path: Path, siblings: Siblings | None = None) -> None:
+        self.siblings = siblings
         # Immutable: no locks and no journal are looked for, so that a read-only or shared disk will do.
         self.path = path
         address = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
@@ -293,11 +319,16 @@ class LabelTable:
         A name may be a sample key, a path, a file name or a stem. Folders must not contradict: ``0001`` and
         ``data/train/0001.jpg`` find ``train/0001.jpg``, ``val/0001`` does not. Image endings may differ, as after a
         conversion, but the same ending is preferred. Where no name fits, those that label tools make of one are tried.
+        A picture whose label file has its folder beside (``siblings``) has that one before all others.
 
         Raises:
             BadSample: reason ``ambiguous_labels`` when several pictures fit equally well, ``bad_labels`` when the
                 record has more than :data:`MAX_RECORD`.
         """
+        for name in names:
+            number = self._beside(name)
+            if number is not None:
+                return self._record(number)
         wanted = [*names, *(other for name in names for other in PictureName.others(name))]
         for query in (_BY_NAME, _BY_OTHER):
             for name in wanted:
@@ -314,27 +345,50 @@ class LabelTable:
                 for number in numbers
             ]
 
+    def label_files(self) -> list[tuple[Folders, str]]:
+        """(folders, stem) of the label files that are of one picture each and called like it."""
+        with self._lock:
+            rows = self._db.execute("SELECT folder, stem FROM pictures WHERE folder IS NOT NULL").fetchall()
+        return [(_folders(folder), stem) for folder, stem in rows]
+
+    def places(self) -> set[Folders]:
+        """The folders in which pictures lie among the label files."""
+        with self._lock:
+            rows = self._db.execute("SELECT folder FROM places").fetchall()
+        return {_folders(folder) for (folder,) in rows}
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+    def _beside(self, name: str) -> int | None:
+        asked = PictureName.parse(_clean(name))
+        folders = None if self.siblings is None else self.siblings.labels_of(asked.folders)
+        if folders is None:
+            return None
+        with self._lock:
+            rows = self._db.execute(_BY_FOLDER, (asked.stem, "/".join(folders))).fetchall()
+        return _only([number for (number,) in rows], name)
 
     def _number(self, name: str, query: str) -> int | None:
         asked = PictureName.parse(_clean(name))
         with self._lock:
             rows = self._db.execute(query, (asked.stem,)).fetchall()
         fitting: list[tuple[tuple[int, ...], int]] = []
-        for number, theirs, hint in rows:
+        for number, theirs, hint, folder in rows:
             rank = asked.fit(PictureName.parse(theirs), hint)
-            if rank is not None:
+            if rank is not None and not self._elsewhere(asked, folder):
                 fitting.append((rank, number))
         if not fitting:
             return None
         best = max(rank for rank, _ in fitting)
-        chosen = [number for rank, number in fitting if rank == best]
-        if len(chosen) > 1:
-            raise BadSample("ambiguous_labels", f"the label file has {len(chosen)} pictures that '{name}' may mean")
-        return chosen[0]
+        return _only([number for rank, number in fitting if rank == best], name)
+
+    def _elsewhere(self, asked: PictureName, folder: str | None) -> bool:
+        if self.siblings is None or folder is None:
+            return False
+        return self.siblings.contradict(asked.folders, _folders(folder))
 
     def _record(self, number: int) -> Record:
         with self._lock:
@@ -352,6 +406,21 @@ def category_list(found: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for category in found:
         by_id.setdefault(identity(category.get("id")), category)
     return by_id
+
+
+def _only(numbers: list[int], name: str) -> int | None:
+    """The one number, or ``None``. Raises BadSample for several."""
+    if len(numbers) > 1:
+        raise BadSample("ambiguous_labels", f"the label file has {len(numbers)} pictures that '{name}' may mean")
+    return numbers[0] if numbers else None
+
+
+def _folder(path: str) -> str:
+    return "/".join(PictureName.parse(_clean(path)).folders)
+
+
+def _folders(folder: str) -> Folders:
+    return tuple(folder.split("/")) if folder else ()
 
 
 def _clean(text: str) -> str:

@@ -63,7 +63,7 @@ def read_voc(files: LabelFiles, writer: TableWriter) -> None:
             picture = f"{above}{_PICTURES}{picture}"
             above = above.rstrip("/")
         masks = {member: maps[above, folder, stem] for folder, member in MASKS.items() if (above, folder, stem) in maps}
-        writer.add(picture, text, file=number, masks=masks)
+        writer.add(picture, text, file=number, masks=masks, path=name)
     writer.options = {"from_zero": from_zero}
     writer.finish()
 

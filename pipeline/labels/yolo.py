@@ -47,6 +47,10 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
     writer.categories = [{"id": number, "name": name} for number, name in sorted(classes.items())]
     pictures = {posixpath.splitext(name)[0] for name in files.sizes if not name.endswith(".txt")}
     lengths: Counter[int] = Counter()
+    # Darknet's folder says where the labels lie; without pictures in it, it says nothing of theirs, unless labels of
+    # several sets lie side by side.
+    plain = {name: _DARKNET.sub("", name) for name in names}
+    again = Counter(plain.values())
     for number, name in enumerate(names):
         try:
             text = files.text(name)
@@ -55,8 +59,9 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
             text = f"unreadable: {error}"
         lengths.update(len(line.split()) for line in text.splitlines() if line.strip())
         picture = picture_of(name)
-        # Darknet's folder says where the labels lie; without pictures in it, it says nothing of theirs.
-        writer.add(picture if picture in pictures else _DARKNET.sub("", picture), text, file=number)
+        if picture not in pictures and again[plain[name]] == 1:
+            picture = _DARKNET.sub("", picture)
+        writer.add(picture, text, file=number, path=name)
     writer.options = {"keypoints": keypoints, "obb": set(lengths) == {9} and keypoints is None}
     writer.finish()
 

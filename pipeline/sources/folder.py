@@ -113,6 +113,11 @@ class FolderSource:
         """The keys of a group's samples, from the names of its files."""
         return list(self._groups(file.members).samples)
 
+    def all_keys(self) -> list[str]:
+        """The keys of all samples that there are now, from the names of the files."""
+        found = (found_under(uri, self.spec) for uri in self.spec.uris)
+        return [key for listing in found for key in self._groups(listing.sizes).samples]
+
     def count(self, file: SourceFile) -> int | None:
         """Known from the listing."""
         return file.samples

@@ -17,7 +17,6 @@ from methods.errors import InputError
 from pipeline.labels import bdd100k, cityscapes, yolo
 from pipeline.labels.files import LabelFiles
 from pipeline.labels.formats import FormatName, recognise
-from pipeline.labels.names import IMAGE_ENDINGS
 from pipeline.labels.unread import ENDINGS, TextFormat, text_format
 from pipeline.labels.yolo import NAME_FILES
 from pipeline.spec import SourceSpec
@@ -97,7 +96,7 @@ def resolve_root(source: SourceSpec) -> tuple[SourceSpec, str | None]:
 def _elsewhere(files: LabelFiles, root: Root) -> str:
     """What to say of pictures of the root that are not taken for photos, such as label maps."""
     tops = tuple(f"{folder}/" for folder in root.folders) or ("",)
-    others = [name for name in files.sizes if _is_picture(name) and not name.startswith(tops)]
+    others = [name for name in files.pictures() if not name.startswith(tops)]
     if not others:
         return ""
     return f"; {counted(len(others), 'other picture', 'is/are')} not taken for photos ({', '.join(others[:3])})"
@@ -119,17 +118,13 @@ def _listing(source: SourceSpec) -> LabelFiles | None:
     return None if files.named(".tar", ".tar.gz", ".tgz", ".parquet", ".pq") else files
 
 
-def _is_picture(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in IMAGE_ENDINGS
-
-
 def _under(files: LabelFiles, folder: str, *endings: str) -> list[str]:
     return [name for name in files.named(*endings) if name.startswith(f"{folder}/")]
 
 
 def _yolo(files: LabelFiles) -> Root | None:
     """``images/...`` beside ``labels/...``, at the top or in each split."""
-    pictures = {posixpath.splitext(name)[0] for name in files.sizes if _is_picture(name)}
+    pictures = {posixpath.splitext(name)[0] for name in files.pictures()}
     texts = [name for name in yolo.label_files(files) if "labels" in name.split("/")[:-1]]
     texts = [name for name in texts if yolo.picture_of(name) in pictures]
     if not texts or _format_of(files.only(texts)) != "yolo":
@@ -146,7 +141,7 @@ def _beside(format: TextFormat, files: LabelFiles, *, said: bool = False) -> Roo
     Their content decides, since captions have the same names, unless the format is ``said``. Every picture below the
     root is taken.
     """
-    pictures = {posixpath.splitext(name)[0] for name in files.sizes if _is_picture(name)}
+    pictures = {posixpath.splitext(name)[0] for name in files.pictures()}
     texts = [
         name
         for name in files.named(ENDINGS[format])
@@ -173,7 +168,7 @@ def _voc(files: LabelFiles) -> Root | None:
 def _cityscapes(files: LabelFiles) -> Root | None:
     """``leftImg8bit`` beside ``gtFine`` (or ``gtCoarse``)."""
     tops = [top for top in ("gtFine", "gtCoarse") if _under(files, top, ".json", ".png")]
-    if not tops or not any(name.startswith("leftImg8bit/") and _is_picture(name) for name in files.sizes):
+    if not tops or not any(name.startswith("leftImg8bit/") for name in files.pictures()):
         return None
     if not any(cityscapes.is_label_map(name) or name.endswith("_polygons.json") for name in files.sizes):
         return None
@@ -184,7 +179,7 @@ def _bdd100k(files: LabelFiles) -> Root | None:
     """``images/100k/...`` beside ``labels/...`` with JSON files or bitmasks."""
     labels = _under(files, "labels", ".json")
     labels += [name for name in _under(files, "labels", ".png") if bdd100k.is_bitmask(files, name)]
-    pictures = sorted({name.split("/")[1] for name in files.sizes if name.startswith("images/") and _is_picture(name)})
+    pictures = sorted({name.split("/")[1] for name in files.pictures() if name.startswith("images/")})
     if not labels or not pictures or _format_of(files.only(labels)) != "bdd100k":
         return None
     detection = sorted({"/".join(name.split("/")[:2]) for name in labels if name.count("/") > 1})
@@ -194,7 +189,7 @@ def _bdd100k(files: LabelFiles) -> Root | None:
 def _kitti(files: LabelFiles) -> Root | None:
     """``image_2`` beside ``label_2``, at the top or in ``training``; ``testing`` has pictures alone."""
     labels = [name for name in files.named(".txt") if posixpath.basename(posixpath.dirname(name)) == "label_2"]
-    folders = {posixpath.dirname(name) for name in files.sizes if _is_picture(name)}
+    folders = {posixpath.dirname(name) for name in files.pictures()}
     folders = sorted(folder for folder in folders if posixpath.basename(folder) == "image_2")
     if not labels or not folders or _format_of(files.only(labels)) != "kitti":
         return None
@@ -208,7 +203,7 @@ def _coco(files: LabelFiles) -> Root | None:
     jsons += [name for name in files.named("_annotations.coco.json") if name not in jsons]
     if not jsons or _format_of(files.only(jsons)) != "coco":
         return None
-    tops = {name.split("/")[0] for name in files.sizes if _is_picture(name) and "/" in name}
+    tops = {name.split("/")[0] for name in files.pictures() if "/" in name}
     folders = sorted(tops - {"annotations"})
     if not folders:
         return None

@@ -10,12 +10,12 @@ from typing import Any
 from methods.errors import BadSample, InputError
 from pipeline import codec
 from pipeline.job import Job
-from pipeline.labels import Labels, LabelTable, TableSource, Transform, align, open_table, parse_record, parse_sample
+from pipeline.labels import Labels, LabelTable, TableSource, Transform, align, parse_record, parse_sample
 from pipeline.labels.arrow import to_arrow_value
 from pipeline.labels.formats import with_drawn
 from pipeline.labels.names import PictureName
 from pipeline.labels.outside import without_outside
-from pipeline.labels.source import fetched
+from pipeline.labels.source import converted, fetched
 from pipeline.labels.table import Record
 from pipeline.records import Sample
 from pipeline.sources.evidence import may_hold_labels
@@ -49,7 +49,8 @@ def job_table(job: Job) -> LabelTable | None:
     if labels.uri is None:
         return None
     source = TableSource(labels.uri, labels.format, job.spec.source.storage)
-    return open_table(source) if job.label_table is None else LabelTable(fetched(job.label_table, job.store, source))
+    path = converted(source) if job.label_table is None else fetched(job.label_table, job.store, source)
+    return LabelTable(path, job.label_siblings)
 
 
 def find_record(sample: Sample, table: LabelTable) -> Record | None:

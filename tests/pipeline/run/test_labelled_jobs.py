@@ -320,3 +320,41 @@ def test_labels_that_have_changed_since_are_said_and_not_counted_by_old_numbers(
     spec = job(tmp_path / "data", tmp_path / "out", source__labels=source["labels"])
     fresh = run_job(spec, local=True, fresh=True)
     assert (fresh.warnings, fresh.summary.labels["unmatched"]) == ([], 0)
+
+
+def sequences(data: Path, folder: str, ending: str, text: str) -> None:
+    """Two sequences of two pictures each, of which the last has no label file."""
+    names = [f"{sequence}/{{}}/{stem}" for sequence in ("day/first", "day/second") for stem in ("a", "b")]
+    write_files(data, {f"{name.format('frames')}.png": photo() for name in names})
+    texts = {f"{name.format(folder)}.{ending}": text.format(number) for number, name in enumerate(names[:-1], start=1)}
+    write_files(data, texts)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_label_files_in_folders_beside_those_of_their_pictures(tmp_path, processes: int):
+    corner = "<xmin>{0}</xmin><ymin>1</ymin><xmax>30</xmax><ymax>20</ymax>"
+    xml = f"<annotation><object><name>car</name><bndbox>{corner}</bndbox></object></annotation>"
+    sequences(tmp_path / "data", "annotations", "xml", xml)
+    spec = job(tmp_path / "data", tmp_path / "out", source__labels={"uri": str(tmp_path / "data")})
+    outcome = run_job(spec, local=True, processes=processes)
+    rows = {row["key"]: row for row in index_rows(tmp_path / "out")}
+    lefts = {key: [left for left, *_ in boxes(row)] for key, row in rows.items() if row["labels"] is not None}
+    assert lefts == {"day/first/frames/a": [0], "day/first/frames/b": [1], "day/second/frames/a": [2]}
+    counted = outcome.summary.labels
+    assert (counted["pictures"], counted["without"], counted["unmatched"]) == (3, 1, 0)
+    said = "label files in folders called 'annotations' are taken for those of the pictures in 'frames' beside them"
+    assert any(said in line for line in outcome.job.notes)
+    assert not any("not read" in line for line in outcome.warnings)
+
+
+def test_label_files_that_may_be_of_two_pictures_are_an_error_where_labels_are_required(tmp_path):
+    sequences(tmp_path / "data", "labels", "txt", "{} 0.5 0.5 0.2 0.2\n")
+    for name in ("first", "second"):
+        write_files(tmp_path / "data", {f"day/{name}/images_right/{stem}.png": photo() for stem in ("a", "b")})
+    wanted = {"labels": {"uri": str(tmp_path / "data"), "format": "yolo", "required": True}}
+    with pytest.raises(InputError, match=r"8 of the pictures .* have no labels"):
+        run(tmp_path, wanted)
+    one = {"uri": str(tmp_path / "data/day/*/frames/*.png")}
+    _, rows = run(tmp_path, one | {"labels": {**wanted["labels"], "uri": str(tmp_path / "data/day")}})
+    classes = {key: row["labels"]["annotations"][0]["category"] for key, row in rows.items() if row["labels"]}
+    assert classes == {"first/frames/a": "1", "first/frames/b": "2", "second/frames/a": "3"}
