@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,11 +13,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from methods.errors import BadSample, InputError
 from pipeline import codec, quantity
+from pipeline.findings import merge
 from pipeline.job import Job, prepare
 from pipeline.keep import KeepExpression
-from pipeline.records import Row, Sample, Shard, Translated
+from pipeline.plan import FilePlan, Plan
+from pipeline.records import Row, Sample, Shard, SourceFile, Translated
+from pipeline.run.label_check import check_labels
+from pipeline.run.writable import try_to_write
 from pipeline.sources import open_source
 from pipeline.spec import JobSpec
+from pipeline.storage import Store, redact
 from pipeline.targets import naming, target_jobs
 
 CELL = 384
@@ -42,7 +47,9 @@ def preview(spec: JobSpec, count: int, out: Path) -> Path:
     return out
 
 
-def preview_jobs(specs: Sequence[JobSpec], count: int, out: Path) -> dict[str, float | None]:
+def preview_jobs(
+    specs: Sequence[JobSpec], count: int, out: Path, note: Callable[[str], None] = lambda text: None
+) -> dict[str, float | None]:
     """Translate the first ``count`` samples and write source, outputs and (if any) true target as one PNG.
 
     Each job has a column, and of a job with targets each of them. Outputs and their locks are left alone. Samples that
@@ -50,29 +57,40 @@ def preview_jobs(specs: Sequence[JobSpec], count: int, out: Path) -> dict[str, f
 
     Args:
         specs: jobs over the same samples.
+        note: called with a line for a person about each thing that a run would say too: what of the source is left
+            out, labels that do not belong to the pictures, samples that are rejected, annotations that cannot be read.
 
     Returns:
         Seconds that the method took for a picture by column, those of its first batch among them; ``None`` where it
         translated none.
 
     Raises:
-        InputError: a spec cannot work, the jobs have other samples, or the PNG cannot be written.
+        InputError: a spec cannot work, jobs have other samples, labels are of other pictures, or the PNG cannot
+            be written.
     """
     if not 1 <= count <= _MOST:
         raise InputError(f"a preview shows 1 to {_MOST} samples, not {count}")
+    # before anything is translated for it
+    try_to_write(Store(str(out.absolute().parent)))
     jobs: dict[str, Job] = {}
     for label, spec in zip(_labels(specs), specs, strict=True):
         for name, each in (target_jobs(spec) or {"": spec}).items():
             with naming(name):
                 jobs[" ".join(filter(None, (label, name)))] = prepare(each)
     first = next(iter(jobs.values()))
-    samples = tuple(islice(_samples(first, count), count))
+    samples = tuple(islice(_samples(first, count, _looked_at(first, count, jobs.values(), note)), count))
+    if not samples:
+        raise InputError(f"{redact(first.spec.source.uris[0])}: holds no sample to show")
     made: dict[str, Sequence[Row]] = {}
     seconds: dict[str, float | None] = {}
     for name, job in jobs.items():
-        own = samples if job.spec.source == first.spec.source else tuple(islice(_samples(job, count), count))
+        own = samples
+        if job.spec.source != first.spec.source:
+            own = tuple(islice(_samples(job, count, _looked_at(job, count, [], note)), count))
         done = _translate(job, own)
         made[name] = done.rows
+        for text in dict.fromkeys(_trouble(done.rows)):
+            note(f"{name}: {text}" if name else text)
         good = sum(row.status == "ok" for row in done.rows)
         seconds[name or "output"] = done.device_seconds / good if good else None
     _check_same(made)
@@ -119,10 +137,33 @@ def _begin(rows: Sequence[Row]) -> str:
     return ", ".join(f"{row.key}/{row.variant}" for row in rows[:3]) or "none"
 
 
-def _samples(job: Job, count: int) -> Iterator[Sample]:
+def _looked_at(job: Job, count: int, jobs: Iterable[Job], note: Callable[[str], None]) -> list[SourceFile]:
+    """The source's files; what a run would say of them and of their labels before it begins is said.
+
+    Args:
+        jobs: all that there are, of which some may have the same source.
+    """
+    survey = open_source(job.spec.source, job.source_format, count).survey()
+    plan = Plan(tuple(map(FilePlan, survey.files)), (), (), merge(survey.findings, job.layout.findings()))
+    beside = [each for each in jobs if each is not job and each.spec.source == job.spec.source]
+    for text in (*job.notes, *check_labels(job, plan, beside), *(finding.text() for finding in plan.findings)):
+        note(text)
+    return survey.files
+
+
+def _trouble(rows: Iterable[Row]) -> Iterator[str]:
+    """A line about each sample that is rejected, and each annotation with something that cannot be read."""
+    for row in rows:
+        if row.rejection is not None:
+            yield f"{row.key}: rejected, {row.rejection.error}: {row.rejection.message}"
+        for problem in row.label_problems:
+            yield f"{row.key}: in its labels, {problem}"
+
+
+def _samples(job: Job, count: int, files: Iterable[SourceFile]) -> Iterator[Sample]:
     """The job's samples in order, read in shards no larger than what is wanted."""
     source = open_source(job.spec.source, job.source_format, count)
-    for file in source.plan():
+    for file in files:
         for shard in source.read(file, job.layout, count):
             yield from shard.samples
 

@@ -13,7 +13,7 @@ from pipeline.spec import JobSpec
 
 def preview_command(console: Console, paths: Sequence[Path], overrides: list[str], count: int, out: Path) -> int:
     """Write the side-by-side picture of one job or several, and say what a picture takes."""
-    seconds = preview_jobs([JobSpec.load(path, overrides) for path in paths], count, out)
+    seconds = preview_jobs([JobSpec.load(path, overrides) for path in paths], count, out, console.note)
     console.result({"preview": str(out), "seconds_per_image": seconds})
     for name, each in seconds.items():
         took = "translated nothing" if each is None else f"{quantity.duration(each)} a picture on this machine"

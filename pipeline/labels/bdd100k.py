@@ -43,7 +43,8 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
     pngs = files.named(".png")
     if not names and not pngs:
         raise InputError(
-            f"{files.where('')}: no .json file and no bitmask here; give labels.uri BDD100K files, or a folder of them"
+            f"{files.where('')}: no .json file and no bitmask here; give source.labels.uri BDD100K files, "
+            "or a folder of them"
         )
     for number, name in enumerate(names):
         try:
@@ -51,7 +52,7 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
         except ValueError as error:
             raise InputError(
                 f"{files.where(name)} is no BDD100K label file: {error}; "
-                "give labels.uri a list of frames with name and labels"
+                "give source.labels.uri a list of frames with name and labels"
             ) from None
     known = {name for name in pngs if is_bitmask(files, name)} or (set() if names else set(pngs))
     for number, name in enumerate(sorted(known), start=len(names)):

@@ -10,6 +10,7 @@ import posixpath
 import re
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.document import parse_json
@@ -88,16 +89,14 @@ def read_cityscapes(files: LabelFiles, writer: TableWriter) -> None:
         elif found["kind"] in _MASKS:
             masks.setdefault(picture, {})[_MASKS[found["kind"]]] = files.uri(name)
     if not texts and not masks:
-        raise InputError(f"{files.where('')}: no Cityscapes annotation (x_gtFine_polygons.json) here; check labels.uri")
+        raise InputError(
+            f"{files.where('')}: no Cityscapes annotation (x_gtFine_polygons.json) here; check source.labels.uri"
+        )
     writer.categories = [{"id": number, "name": name} for name, number in _IDS.items()]
     for number, picture in enumerate(sorted(texts.keys() | masks.keys())):
         text = ""
         if picture in texts:
-            try:
-                text = files.text(texts[picture])
-            except ValueError as error:
-                # Kept as a record that cannot be read, so that its picture says so.
-                text = f"unreadable: {error}"
+            text = files.record(texts[picture])
         writer.add(picture, text, file=number, masks=masks.get(picture), path=texts.get(picture))
     writer.finish()
 
@@ -166,7 +165,7 @@ def _annotation(value: Any, what: str, left_out: list[str]) -> Annotation:
 def _box(value: Any, what: str) -> tuple[float, float, float, float]:
     sides = fields.numbers(value, what)
     if len(sides) != 4:
-        raise ValueError(f"{what} has {len(sides)} numbers, not 4")
+        raise ValueError(f"{what} has {counted(len(sides), 'number')}, not 4")
     return fields.box(sides[0], sides[1], sides[2], sides[3], what)
 
 

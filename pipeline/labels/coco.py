@@ -11,6 +11,7 @@ import posixpath
 import re
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.compact_json import compact_json
@@ -40,7 +41,9 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
     """
     names = files.named(".json")
     if not names:
-        raise InputError(f"{files.where('')}: no .json file here; give labels.uri a COCO file, or a folder of them")
+        raise InputError(
+            f"{files.where('')}: no .json file here; give source.labels.uri a COCO file, or a folder of them"
+        )
     categories: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names):
         with files.open(name) as file:
@@ -51,7 +54,7 @@ def read_coco(files: LabelFiles, writer: TableWriter) -> None:
             except ValueError as error:
                 raise InputError(
                     f"{files.where(name)} is no COCO label file: {error}; "
-                    "give labels.uri a file with images, annotations and categories"
+                    "give source.labels.uri a file with images, annotations and categories"
                 ) from None
     if (shared := writer.shared_id()) is not None:
         raise InputError(
@@ -254,7 +257,7 @@ def _annotation(
 def _box(value: Any, what: str) -> tuple[float, float, float, float]:
     sides = fields.numbers(value, what)
     if len(sides) != 4:
-        raise ValueError(f"{what} has {len(sides)} numbers, not 4")
+        raise ValueError(f"{what} has {counted(len(sides), 'number')}, not 4")
     return fields.box(sides[0], sides[1], sides[2], sides[3], what)
 
 

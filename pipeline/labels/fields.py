@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from methods.counting import counted
 from pipeline.labels.records import Rle
 from pipeline.labels.rle import MAX_PIXELS, compress, runs
 
@@ -166,7 +167,7 @@ def polygon(flat: list[float], what: str) -> list[float]:
     if len(flat) % 2:
         raise ValueError(f"{what} has an odd number of coordinates")
     if len(flat) < 6:
-        raise CoversNothing(f"{what} has {len(flat) // 2} points, too few for a polygon")
+        raise CoversNothing(f"{what} has {counted(len(flat) // 2, 'point')}, too few for a polygon")
     xs, ys = [x - flat[0] for x in flat[0::2]], [y - flat[1] for y in flat[1::2]]
     first = next((at for at in range(len(xs)) if xs[at] or ys[at]), 0)
     if all(x * ys[first] == y * xs[first] for x, y in zip(xs, ys, strict=True)):
@@ -186,7 +187,7 @@ def rle(value: Any, what: str, *, may_be_empty: bool = False) -> Rle:
     found = mapping(value, what)
     sides = numbers(found.get("size"), f"{what}.size")
     if len(sides) != 2:
-        raise ValueError(f"{what}.size has {len(sides)} numbers, not [height, width]")
+        raise ValueError(f"{what}.size has {counted(len(sides), 'number')}, not [height, width]")
     height, width = size(sides[0], f"{what}.size"), size(sides[1], f"{what}.size")
     if height is None or width is None:
         raise ValueError(f"{what}.size is unknown")

@@ -17,6 +17,9 @@ from pipeline.storage import HIDDEN, StorageOptions, Store, explained, filesyste
 _MAGIC = "*?["
 _MAX_SMALL = 16 << 20
 
+UNREADABLE = "unreadable: "
+"""What a record begins with in place of the text of a file that cannot be read; the reason follows."""
+
 
 @dataclass(frozen=True)
 class LabelFiles:
@@ -60,7 +63,7 @@ class LabelFiles:
             if detail.get("type", "file") == "file" and not _hidden(name.removeprefix(prefix))
         }
         if not files:
-            raise InputError(f"{redact(uri)}: no label file here; check labels.uri")
+            raise InputError(f"{redact(uri)}: no label file here; check source.labels.uri")
         stamp = hashlib.sha256(repr(sorted((n, _version(d)) for n, d in files.items())).encode()).hexdigest()
         scheme = "" if protocol_of(uri) == "file" else f"{protocol_of(uri)}://"
         return cls(scheme + base, {n: int(d.get("size") or 0) for n, d in files.items()}, single, stamp, options)
@@ -96,6 +99,16 @@ class LabelFiles:
         if self.sizes.get(name, 0) > _MAX_SMALL:
             raise ValueError(f"larger than {_MAX_SMALL >> 20} MiB, too much for the labels of one picture")
         return decoded(Store(self.base, self.options).read(name))
+
+    def record(self, name: str) -> str:
+        """The text of the labels of one picture; of a file that cannot be read :data:`UNREADABLE` and the reason.
+
+        As a record it makes its own picture say so.
+        """
+        try:
+            return self.text(name)
+        except ValueError as error:
+            return f"{UNREADABLE}{error}"
 
     def beside(self, name: str, levels: int = 2) -> str | None:
         """The text of a file of this name in the base folder or up to ``levels`` above it; the nearest, or ``None``.

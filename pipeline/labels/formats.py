@@ -11,7 +11,7 @@ from methods.errors import BadSample, InputError
 from pipeline.labels import bdd100k, cityscapes, coco, fields, kitti, openimages, voc, yolo
 from pipeline.labels import record as own
 from pipeline.labels.document import parse_text
-from pipeline.labels.files import LabelFiles
+from pipeline.labels.files import UNREADABLE, LabelFiles
 from pipeline.labels.json_stream import JsonStream
 from pipeline.labels.records import Labels
 from pipeline.labels.table import TableInfo, TableWriter
@@ -81,7 +81,13 @@ def parse_record(text: str, size: Size | None, info: TableInfo) -> Labels:
     Raises:
         BadSample: reason ``bad_labels``.
     """
-    return _guarded(lambda: FORMATS[info.format].parse(text, size, info))  # type: ignore[index]
+
+    def parsed() -> Labels:
+        if text.startswith(UNREADABLE):
+            raise ValueError(text.removeprefix(UNREADABLE))
+        return FORMATS[info.format].parse(text, size, info)  # type: ignore[index]
+
+    return _guarded(parsed)
 
 
 def with_drawn(labels: Labels, drawn: Mapping[str, bytes], size: Size | None, info: TableInfo) -> Labels:
@@ -130,7 +136,9 @@ def recognise(files: LabelFiles) -> FormatName:
     some = ", ".join(list(files.sizes)[:3])
     if files.named(".zip"):
         raise InputError(f"{files.where(files.named('.zip')[0])}: an archive that is not read; unpack it")
-    raise InputError(f"{files.where('')}: no label file of a known format here ({some}); name it with labels.format")
+    raise InputError(
+        f"{files.where('')}: no label file of a known format here ({some}); name it with source.labels.format"
+    )
 
 
 def _recognise_json(files: LabelFiles, name: str) -> FormatName:
@@ -148,7 +156,7 @@ def _recognise_json(files: LabelFiles, name: str) -> FormatName:
                     break
         except ValueError as error:
             raise InputError(
-                f"{files.where(name)} is not readable JSON ({error}); mend it or point labels.uri elsewhere"
+                f"{files.where(name)} is not readable JSON ({error}); mend it or point source.labels.uri elsewhere"
             ) from None
         if stream.lists & {"images", "annotations"}:
             return "coco"
@@ -175,7 +183,9 @@ def _recognise_text(files: LabelFiles, names: list[str]) -> FormatName:
     if all(files.sizes[name] == 0 for name in names):
         return "yolo"
     where = files.where(posixpath.commonprefix(names) if len(names) > 1 else names[0])
-    raise InputError(f"{where}: text files, but neither YOLO nor KITTI labels; name the format with labels.format")
+    raise InputError(
+        f"{where}: text files, but neither YOLO nor KITTI labels; name the format with source.labels.format"
+    )
 
 
 def _parse_json(data: bytes | str, format: LabelFormat) -> Labels:
@@ -191,7 +201,7 @@ def _parse_json(data: bytes | str, format: LabelFormat) -> Labels:
         return bdd100k.parse_frame(record, text)
     if format == "cityscapes":
         return cityscapes.parse_cityscapes(text, None, TableInfo("cityscapes", 1, [], (), (), {}, ()))
-    raise ValueError(f"labels of one sample in the format {format} are read from labels.uri only")
+    raise ValueError(f"labels of one sample in the format {format} are read from source.labels.uri only")
 
 
 def _kind(record: dict[str, Any]) -> LabelFormat:

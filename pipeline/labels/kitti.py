@@ -10,6 +10,7 @@ import posixpath
 import re
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.files import LabelFiles
@@ -30,13 +31,9 @@ def read_kitti(files: LabelFiles, writer: TableWriter) -> None:
     # Calibrations and lists of splits are text files too.
     names = [name for name in names if _FOLDER.search(files.uri(name))] or names
     if not names:
-        raise InputError(f"{files.where('')}: no KITTI label file (.txt) here; check labels.uri")
+        raise InputError(f"{files.where('')}: no KITTI label file (.txt) here; check source.labels.uri")
     for number, name in enumerate(names):
-        try:
-            text = files.text(name)
-        except ValueError as error:
-            # Kept as a record that cannot be read, so that its picture says so.
-            text = f"unreadable: {error}"
+        text = files.record(name)
         writer.classes.update(line.split()[0] for line in text.splitlines() if len(line.split()) >= _VALUES)
         folder, base = posixpath.split(name)
         parts = [part.replace("label_", "image_") if part.startswith("label_") else part for part in folder.split("/")]
@@ -54,7 +51,7 @@ def parse_kitti(text: str, size: tuple[int, int] | None, info: TableInfo) -> Lab
 def _annotation(line: str, what: str) -> Annotation:
     words = line.split()
     if len(words) not in (_VALUES, _VALUES + 1):
-        raise ValueError(f"{what} has {len(words)} values, not the {_VALUES} of KITTI")
+        raise ValueError(f"{what} has {counted(len(words), 'value')}, not the {_VALUES} of KITTI")
     numbers = [fields.number(word, what) for word in words[1:]]
     left, top, right, bottom = numbers[3:7]
     extra: dict[str, Any] = {

@@ -41,7 +41,7 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
     """
     names = [name for name in files.named(".csv") if "class-descriptions" not in posixpath.basename(name)]
     if not names:
-        raise InputError(f"{files.where('')}: no Open Images annotation (.csv) here; check labels.uri")
+        raise InputError(f"{files.where('')}: no Open Images annotation (.csv) here; check source.labels.uri")
     try:
         classes = _class_names(files)
     except (ValueError, csv.Error) as error:
@@ -70,7 +70,7 @@ def read_openimages(files: LabelFiles, writer: TableWriter) -> None:
     if lost:
         writer.notes.append(
             f"{files.where('')}: {counted(len(lost), 'mask', 'is/are')} not there ({fields.listed(lost, 3)}); "
-            "labels.uri must be a folder that has them too"
+            "source.labels.uri must be a folder that has them too"
         )
     there = {image: {path: uri for path, uri in paths.items() if uri} for image, paths in masks.items()}
     writer.add_masks(0, {image: paths for image, paths in there.items() if paths}, drawn=True)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from methods.counting import counted
 from pipeline.labels import fields
 from pipeline.labels.arrow import from_arrow_value
 from pipeline.labels.records import Annotation, Labels
@@ -69,7 +70,7 @@ def _parse(found: dict[str, Any], what: str) -> Annotation:
     mask = found.get("rle") or (shape if isinstance(shape, dict) else None)
     sides = None if box is None else fields.numbers(box, f"{what}.bbox")
     if sides is not None and len(sides) != 4:
-        raise ValueError(f"{what}.bbox has {len(sides)} numbers, not 4")
+        raise ValueError(f"{what}.bbox has {counted(len(sides), 'number')}, not 4")
     polygons = None
     if isinstance(shape, list):
         polygons = [fields.numbers(polygon, f"{what}.segmentation") for polygon in shape]

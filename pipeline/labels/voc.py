@@ -37,7 +37,7 @@ def read_voc(files: LabelFiles, writer: TableWriter) -> None:
     """
     names = files.named(".xml")
     if not names:
-        raise InputError(f"{files.where('')}: no VOC annotation (.xml) here; check labels.uri")
+        raise InputError(f"{files.where('')}: no VOC annotation (.xml) here; check source.labels.uri")
     maps: dict[tuple[str | None, str, str], str] = {}
     for name in files.named(".png"):
         above, folder = posixpath.split(posixpath.dirname(name))
@@ -48,11 +48,7 @@ def read_voc(files: LabelFiles, writer: TableWriter) -> None:
     pictures = {name: posixpath.splitext(name.rpartition(_FOLDER)[2] if _FOLDER in name else name)[0] for name in names}
     again = Counter(pictures.values())
     for number, name in enumerate(names):
-        try:
-            text = files.text(name)
-        except ValueError as error:
-            # Kept as a record that cannot be read, so that its picture says so.
-            text = f"unreadable: {error}"
+        text = files.record(name)
         from_zero = from_zero or bool(_FROM_ZERO.search(text))
         writer.classes.update(unescape(name.strip()) for name in _NAME.findall(text))
         stem = posixpath.splitext(posixpath.basename(name))[0]

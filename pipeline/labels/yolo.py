@@ -13,10 +13,11 @@ import re
 from collections import Counter
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import InputError
 from pipeline.labels import fields
 from pipeline.labels.document import parse_json, parse_yaml
-from pipeline.labels.files import LabelFiles
+from pipeline.labels.files import UNREADABLE, LabelFiles
 from pipeline.labels.records import Annotation, Labels
 from pipeline.labels.table import TableInfo, TableWriter
 
@@ -39,7 +40,7 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
     """
     names = label_files(files)
     if not names:
-        raise InputError(f"{files.where('')}: no YOLO label file (.txt) here; check labels.uri")
+        raise InputError(f"{files.where('')}: no YOLO label file (.txt) here; check source.labels.uri")
     try:
         classes, keypoints = _classes(files)
     except ValueError as error:
@@ -52,12 +53,9 @@ def read_yolo(files: LabelFiles, writer: TableWriter) -> None:
     plain = {name: _DARKNET.sub("", name) for name in names}
     again = Counter(plain.values())
     for number, name in enumerate(names):
-        try:
-            text = files.text(name)
-        except ValueError as error:
-            # Kept as a record that cannot be read, so that its picture says so.
-            text = f"unreadable: {error}"
-        lengths.update(len(line.split()) for line in text.splitlines() if line.strip())
+        text = files.record(name)
+        if not text.startswith(UNREADABLE):
+            lengths.update(len(line.split()) for line in text.splitlines() if line.strip())
         picture = picture_of(name)
         if picture not in pictures and again[plain[name]] == 1:
             picture = _DARKNET.sub("", picture)
@@ -108,7 +106,7 @@ def _object(
     words: list[str], size: tuple[int, int], names: dict[int, str], keypoints: Any, obb: bool, what: str
 ) -> Annotation:
     if len(words) < 5:
-        raise ValueError(f"{what} has {len(words)} values, fewer than the five of a box")
+        raise ValueError(f"{what} has {counted(len(words), 'value')}, fewer than the five of a box")
     number = fields.whole(words[0], f"{what}: the class")
     if number < 0:
         raise ValueError(f"{what}: the class is {number}")
@@ -122,7 +120,7 @@ def _object(
         extra: dict[str, Any] = {} if len(shares) == 4 else {"score": shares[4]}
         return Annotation(name, number, _box(shares[:4], size, what), attributes=extra)
     if len(shares) % 2 or len(shares) < 6:
-        raise ValueError(f"{what} has {len(words)} values, neither a box nor a polygon")
+        raise ValueError(f"{what} has {counted(len(words), 'value')}, neither a box nor a polygon")
     _check(shares, what)
     polygon = fields.polygon([share * size[at % 2] for at, share in enumerate(shares)], what)
     return Annotation(name, number, _extent(polygon), [polygon], attributes={"obb": True} if obb else {})

@@ -197,10 +197,11 @@ def _check_matches(job: Job, plan: Plan, samples: list[Sample], table: LabelTabl
         return []
     warnings = []
     if 2 * len(without) > len(keys):
-        have = ", ".join(table.names(list(range(min(len(table), _NAMES))))) or "no picture at all"
+        have = ", ".join(table.names(list(range(min(len(table), _NAMES)))))
+        others = f"the {counted(len(table), 'label', 'is/are')} for {have}{', ...' if len(table) > _NAMES else ''}"
         warnings.append(
             f"{_place(job)}: {len(without)} of the {known} ({_some(without)}) {does(len(without), 'has/have')} no "
-            f"labels; the {counted(len(table), 'label', 'is/are')} for {have}{', ...' if len(table) > _NAMES else ''}"
+            f"labels; {others if len(table) else 'there are none at all here'}"
         )
     elif job.source_format == "folder" and 2 * len(matched) < len(table):
         lost = [number for number in range(len(table)) if number not in matched][:_NAMES]

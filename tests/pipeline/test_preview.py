@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -14,6 +17,7 @@ from pipeline.preview import CELL, preview, preview_jobs
 from pipeline.run.driver import run_job
 from tests.support.datasets import encoded, picture, read_tree, street_samples, write_tar, write_tars
 from tests.support.jobs import job
+from tests.support.label_files import write_files
 
 
 def sheet(path: Path) -> np.ndarray:
@@ -96,6 +100,92 @@ def test_a_method_that_translates_nothing_has_no_speed(tmp_path, heads):
     assert heads == [["source", "output"]]
 
 
+VOC = (
+    "<annotation><size><width>{width}</width><height>32</height></size><object><name>car</name><bndbox><xmin>2</xmin>"
+    "<ymin>3</ymin><xmax>20</xmax><ymax>30</ymax></bndbox></object></annotation>"
+)
+COCO = {
+    "images": [{"id": 1, "file_name": "a.png", "width": 48, "height": 32}],
+    "categories": [{"id": 1, "name": "car"}],
+    "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 10, 10]}],
+}
+
+
+def noted(tmp_path: Path, files: dict[str, object], **changes: object) -> list[str]:
+    """What a preview of the pictures below ``in`` says; labels lie in ``ann``."""
+    write_files(tmp_path, {"in/a.png": encoded(picture(1), "PNG"), **files})
+    labels = {} if not any(name.startswith("ann") for name in files) else {"uri": str(tmp_path / "ann")}
+    # what a file that cannot be read is of, nobody can guess
+    labels |= {"format": "yolo"} if "ann/a.txt" in files else {}
+    said: list[str] = []
+    spec = job(tmp_path / "in", tmp_path / "out", **{"source__labels": labels, **changes})
+    preview_jobs([spec], 4, tmp_path / "p.png", said.append)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, []),
+        ({"ann/a.txt": "0 0.5 0.5 0.2 0.2\r\n"}, []),
+        ({"ann/a.txt": "\ufeff0 0.5 0.5 0.2 0.2\n"}, []),
+        ({"ann/a.xml": VOC.format(width=48)}, []),
+        ({"ann/all.json": COCO}, []),
+        ({"ann/a.txt": "0 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.2\n"}, ["a: in its labels, line.1. has 4 values, fewer"]),
+        ({"ann/a.txt": "0 0.5 0.5 0.2 0.2\n0 nan 0.5 0.2 0.2\n"}, ["a: in its labels, .*nan"]),
+        ({"ann/a.txt": "0 0.5 0.5 -0.2 0.2\n"}, ["a: in its labels, .*-0.2, which is no share"]),
+        (
+            {"ann/all.json": COCO | {"annotations": [{**COCO["annotations"][0], "category_id": 7}]}},
+            ["a: in its labels, .*7"],
+        ),
+        (
+            {"ann/all.json": {"images": [], "annotations": [], "categories": []}},
+            ["no labels; there are none at all"],
+        ),
+        ({"ann/b.xml": VOC.format(width=48)}, [r"1 of the pictures \(a\) has no labels; the 1 label is for b"]),
+        ({"ann/a.txt": "0,0.5,0.5,0.2,0.2"}, ["line.0. has 1 value, fewer than"]),
+        (
+            {"ann/a.txt": "0 0.5 0.5 0.2 0.2".encode("utf-16")},
+            ["a: rejected, bad_labels: labels: byte 0 is not UTF-8 text"],
+        ),
+        ({"ann/a.xml": "<annotation><object>"}, ["a: rejected, "]),
+        ({"in/b.png": b"no picture"}, ["b: rejected, not_an_image: "]),
+        ({"in/lab/a.xml": VOC.format(width=48)}, ["1 label file 'lab' .*in the form of voc labels, but not read"]),
+    ],
+)
+def test_what_a_run_would_say_is_said(tmp_path: Path, files: dict[str, object], words: list[str]) -> None:
+    said = noted(tmp_path, files)
+    assert len(said) == len(words), said
+    for line, pattern in zip(said, words, strict=True):
+        assert re.search(pattern, line), said
+
+
+def test_each_target_says_what_is_its_own(tmp_path: Path) -> None:
+    said = noted(tmp_path, {"in/b.png": b"no picture"}, targets={"x": {}, "y": {}})
+    assert [line.partition(", ")[0] for line in said] == ["x: b: rejected", "y: b: rejected"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_translated(tmp_path: Path, monkeypatch) -> None:
+    from pipeline import preview as module
+
+    monkeypatch.setattr(module, "prepare", lambda spec: pytest.fail("the place was not looked at first"))
+    write_tars(tmp_path / "in", 1, 1)
+    (tmp_path / "file").write_text("x")
+    for out, words in (
+        (tmp_path / "file/p.png", "part of this path is a file"),
+        (Path("/proc/p.png"), "no file can be"),
+    ):
+        with pytest.raises(InputError, match=words):
+            preview(job(tmp_path / "in", tmp_path / "out"), 1, out)
+
+
+def test_a_source_without_samples_is_said(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), tmp_path / "none.parquet")
+    with pytest.raises(InputError, match=r"none\.parquet"):
+        preview(job(tmp_path / "none.parquet", tmp_path / "out"), 1, tmp_path / "p.png")
+    assert not (tmp_path / "p.png").exists()
+
+
 def test_jobs_over_other_samples_are_refused(tmp_path):
     write_tar(tmp_path / "in" / "a.tar", street_samples(["a"]))
     write_tar(tmp_path / "other" / "a.tar", street_samples(["b"]))
@@ -171,10 +261,3 @@ def test_a_senseless_number_of_samples_is_refused(tmp_path, count):
     write_tars(tmp_path / "in", 1, 1)
     with pytest.raises(InputError, match="1 to 64"):
         preview(job(tmp_path / "in", tmp_path / "out"), count, tmp_path / "p.png")
-
-
-def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
-    write_tars(tmp_path / "in", 1, 1)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"p\.png: cannot be written"):
-        preview(job(tmp_path / "in", tmp_path / "out"), 1, tmp_path / "file" / "p.png")

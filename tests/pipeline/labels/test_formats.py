@@ -58,6 +58,42 @@ def test_yolo_detect(tmp_path: Path) -> None:
     assert other.annotations[0].category == "7"
 
 
+@pytest.mark.parametrize(
+    ("format", "good", "bad", "text"),
+    [
+        ("yolo", "labels/a.txt", "labels/b.txt", "0 0.5 0.5 0.2 0.2\n"),
+        (
+            "kitti",
+            "label_2/a.txt",
+            "label_2/b.txt",
+            "Car 0.00 0 1.85 10 20 30 40 1.67 1.87 3.69 -16.53 2.39 58.49 1.57\n",
+        ),
+        ("voc", "Annotations/a.xml", "Annotations/b.xml", "<annotation><filename>a.jpg</filename></annotation>"),
+        (
+            "cityscapes",
+            "gtFine/a_gtFine_polygons.json",
+            "gtFine/b_gtFine_polygons.json",
+            '{"imgHeight": 100, "imgWidth": 200, "objects": []}',
+        ),
+    ],
+)
+def test_a_text_in_another_encoding_is_its_pictures_fault_alone(
+    tmp_path: Path, format: Any, good: str, bad: str, text: str
+) -> None:
+    table = opened(tmp_path, {good: text, bad: text.encode("utf-16")}, format=format)
+    assert labels_of(table, "a", size=SIZE) is not None
+    with pytest.raises(BadSample, match=r"^labels: byte 0 is not UTF-8 text$"):
+        labels_of(table, "b", size=SIZE)
+
+
+def test_rotated_boxes_stay_so_beside_a_text_in_another_encoding(tmp_path: Path) -> None:
+    box = "0 0.5 0 1 0.5 0.5 1 0 0.5\n"
+    table = opened(tmp_path, {"labels/a.txt": box, "labels/b.txt": box.encode("utf-16")})
+    found = labels_of(table, "a", size=SIZE)
+    assert found is not None
+    assert found.annotations[0].attributes == {"obb": True}
+
+
 def test_yolo_segment_pose_and_rotated_boxes(tmp_path: Path) -> None:
     segment = opened(tmp_path / "s", {"labels/a.txt": "1 0 0 0.5 0 0.5 0.5 0.25 0.75 0 0.5\n", "classes.txt": "x\ny\n"})
     found = labels_of(segment, "a", size=SIZE)
