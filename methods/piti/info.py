@@ -24,7 +24,7 @@ INFO = MethodInfo(
         "paper": Preset("as released, with the guidance of the paper's text", params={"guidance": "normalised"}),
         "preview": Preset("few steps, to look at a dataset", params={"steps": "25", "upsampler_steps": "10"}),
         "street_labels": Preset(
-            "label maps of rendered streets to streets by day; bundled, 32 px",
+            "label maps of rendered streets to streets by day; bundled, 64 px",
             "bundled://street-piti",
             {"condition": "bdd100k", "steps": "200"},
             STREET_LABELS["day"],

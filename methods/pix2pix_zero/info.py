@@ -27,14 +27,14 @@ def _weather(source: str, target: str, summary: str) -> Preset:
 
 def _streets(weather: str) -> Preset:
     return Preset(
-        f"rendered streets, day to {weather}; bundled, 32 px",
+        f"rendered streets, day to {weather}; bundled, 128 px",
         "bundled://street-text-to-image",
         {
             "direction": f"bundled://street-direction-{weather}",
-            "image_prep": "resize_32x32",
+            "image_prep": "resize_128x128",
             "steps": 25,
             "guidance_amount": 1.0,
-            "guidance_scale": 3.5,
+            "guidance_scale": 1.5,
             # latents of 8 x 8: too few values for statistics of white noise
             "regularisation_rounds": 0,
         },

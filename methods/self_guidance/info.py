@@ -40,7 +40,7 @@ INFO = MethodInfo(
         ),
         "street_move_cars": Preset(
             "generated streets by day, their cars moved to the right; bundled, 32 px",
-            "bundled://street-text-to-image",
+            "bundled://street-text-to-image-32",
             {
                 "mode": "generated",
                 "image_prep": "resize_32x32",

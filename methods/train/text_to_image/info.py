@@ -42,6 +42,10 @@ class TextToImageParams(ObjectiveParams):
     """Bound of the weights min(snr, gamma) / snr of the noise's error (arXiv 2303.09556); none weighs every timestep
     alike, as published.
     """
+    beta_end: Annotated[float, Field(gt=0.00085, lt=1)] = 0.012
+    """Noise of the last timestep; Stable Diffusion has 0.012, at which the mean of a whole picture is still seen
+    through the noise: nights then stay as bright as the days that they are made from (arXiv 2305.08891).
+    """
     latent_cache: Annotated[int, Field(ge=0)] = 0
     """How many pictures' latents the second stage keeps in memory; the others are encoded again."""
     kl_weight: Annotated[float, Field(ge=0)] = 1e-5

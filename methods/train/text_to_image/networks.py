@@ -16,21 +16,25 @@ from torch import nn
 
 from methods.train.text_to_image.info import TextToImageParams
 
-SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "steps_offset": 1,
-    "set_alpha_to_one": False,
-    "clip_sample": False,
-    "prediction_type": "epsilon",
-}
 TOKENS = 77
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 _HEADS = 4
 _LOG_VARIANCE = -5.0
+
+
+def scheduler_config(params: TextToImageParams) -> dict[str, object]:
+    """Of diffusers' DDIMScheduler; all but the last timestep's noise is Stable Diffusion's."""
+    return {
+        "_class_name": "DDIMScheduler",
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": params.beta_end,
+        "beta_schedule": "scaled_linear",
+        "steps_offset": 1,
+        "set_alpha_to_one": False,
+        "clip_sample": False,
+        "prediction_type": "epsilon",
+    }
 
 
 def build_vae(params: TextToImageParams) -> AutoencoderKL:

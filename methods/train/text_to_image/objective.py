@@ -30,10 +30,10 @@ from methods.train.precision import computing_in
 from methods.train.text_to_image.info import INFO, TextToImageParams
 from methods.train.text_to_image.latent_cache import LatentCache
 from methods.train.text_to_image.networks import (
-    SCHEDULER,
     TOKENS,
     build_unet,
     build_vae,
+    scheduler_config,
     text_encoder_config,
     write_tokenizer,
 )
@@ -67,7 +67,8 @@ class TextToImageTraining:
         self.vae = build_vae(params).to(device)  # type: ignore[arg-type]
         self.unet = build_unet(params).to(device)  # type: ignore[arg-type]
         self.text = CLIPTextModel(CLIPTextConfig(**text_encoder_config(params, size))).to(device)  # type: ignore[arg-type]
-        self.alphas = configured_alphas(SCHEDULER).to(device)
+        self.scheduler = scheduler_config(params)
+        self.alphas = configured_alphas(self.scheduler).to(device)
         self.deviation = 1.0
         self.latents = LatentCache(params.latent_cache)
         self.perceptual = PerceptualDistance().to(device).requires_grad_(False) if params.vae_perceptual else None
@@ -234,7 +235,7 @@ class TextToImageTraining:
         x = self._noise((len(ids), self.params.latent_channels, side, side), generator)
         nothing = self._ids("").to(self.device).expand(len(ids), -1)
         embeddings = self.text(torch.cat([nothing, ids]))[0]
-        for each in sampling_plan(SCHEDULER, _SHOWN_STEPS):
+        for each in sampling_plan(self.scheduler, _SHOWN_STEPS):
             unconditional, conditional = self.unet(torch.cat([x, x]), each.timestep, embeddings, return_dict=False)[
                 0
             ].chunk(2)
@@ -277,7 +278,7 @@ class TextToImageTraining:
                 for name, network in self.networks().items():
                     network.save_pretrained(folder / name)  # type: ignore[operator]
                 (folder / "scheduler").mkdir()
-                (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER))
+                (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(self.scheduler))
                 (folder / "tokenizer").mkdir()
                 for name, text in self.tokenizer_files.items():
                     (folder / "tokenizer" / name).write_text(text)

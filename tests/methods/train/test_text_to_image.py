@@ -107,6 +107,32 @@ def test_each_stage_moves_its_own_networks() -> None:
     assert moved() == {"unet", "text_encoder"}
 
 
+def test_an_autoencoder_with_a_perceptual_distance_and_a_critic(tmp_path: Path) -> None:
+    extra = {"vae_steps": 6, "vae_perceptual": 0.3, "vae_adversarial": 0.1}
+    whole = built(**extra)
+    assert set(whole.networks()) == {"vae", "unet", "text_encoder"}
+    assert whole.critic is not None
+    before = [p.detach().clone() for p in whole.critic.parameters()]
+    losses = run(whole, range(3))
+    assert set(losses[-1]) == {"vae", "kl", "perceptual", "latent_deviation"}
+    assert all(torch.equal(a, b) for a, b in zip(before, whole.critic.parameters(), strict=True))
+    losses = run(whole, range(3, 8))
+    assert set(losses[0]) == {"vae", "kl", "perceptual", "critic", "adversarial", "latent_deviation"}
+    assert set(losses[-1]) == {"noise"}
+    assert all(not torch.equal(a, b) for a, b in zip(before, whole.critic.parameters(), strict=True))
+    first, second = built(**extra), built(**extra)
+    run(first, range(4))
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert run(second, range(4, 8))[-1] == losses[-1]
+    again = [built(**extra), built(**{**extra, "vae_adversarial": 0.0})]
+    moved = []
+    for objective in again:
+        run(objective, range(4))
+        moved.append(next(iter(objective.vae.decoder.conv_out.parameters())).detach())
+    assert not torch.equal(*moved)
+
+
 def test_validation_moves_nothing(tmp_path: Path) -> None:
     objective = built()
     run(objective, range(7))
