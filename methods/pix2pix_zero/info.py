@@ -25,7 +25,7 @@ def _weather(source: str, target: str, summary: str) -> Preset:
     return Preset(f"driving pictures, {summary}", _SD, {"source": source, "target": target}, STREET_LABELS[target])
 
 
-def _streets(weather: str) -> Preset:
+def _streets(weather: str, guidance: float) -> Preset:
     return Preset(
         f"rendered streets, day to {weather}; bundled, 128 px",
         "bundled://street-text-to-image",
@@ -34,8 +34,8 @@ def _streets(weather: str) -> Preset:
             "image_prep": "resize_128x128",
             "steps": 25,
             "guidance_amount": 1.0,
-            "guidance_scale": 1.5,
-            # latents of 8 x 8: too few values for statistics of white noise
+            "guidance_scale": guidance,
+            # latents of 16 x 16: too few values for statistics of white noise
             "regularisation_rounds": 0,
         },
         STREET_LABELS[weather],
@@ -63,8 +63,8 @@ INFO = MethodInfo(
         "clear_to_fog": _weather("clear", "fog", "clear weather to fog"),
         "clear_to_rain": _weather("clear", "rain", "clear weather to rain"),
         "clear_to_snow": _weather("clear", "snow", "clear weather to snow"),
-        "street_night": _streets("night"),
-        "street_snow": _streets("snow"),
+        "street_night": _streets("night", 1.5),
+        "street_snow": _streets("snow", 3.0),
     },
     rounded=True,
     inputs=("image", "caption"),
