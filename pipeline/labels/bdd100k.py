@@ -11,16 +11,19 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from methods.counting import counted
 from methods.errors import BadSample, InputError
 from pipeline.labels import fields
 from pipeline.labels.bitmask import INSTANCES, PANOPTIC, read_bitmask
 from pipeline.labels.compact_json import compact_json
-from pipeline.labels.files import LabelFiles
+from pipeline.labels.files import UNREADABLE, LabelFiles
 from pipeline.labels.json_stream import JsonStream
+from pipeline.labels.names import PictureName
 from pipeline.labels.records import Annotation, Labels
 from pipeline.labels.table import TableInfo, TableWriter
 
@@ -46,9 +49,10 @@ def read_bdd100k(files: LabelFiles, writer: TableWriter) -> None:
             f"{files.where('')}: no .json file and no bitmask here; give source.labels.uri BDD100K files, "
             "or a folder of them"
         )
+    again = Counter(map(_last_two, names))
     for number, name in enumerate(names):
         try:
-            _read_file(files, name, number, writer)
+            _read_file(files, name, number, writer, alone=again[_last_two(name)] == 1)
         except ValueError as error:
             raise InputError(
                 f"{files.where(name)} is no BDD100K label file: {error}; "
@@ -99,12 +103,19 @@ def with_bitmask(labels: Labels, drawn: Mapping[str, bytes], size: tuple[int, in
     return replace(labels, width=sides[0], height=sides[1], annotations=[*labels.annotations, *found])
 
 
-def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -> None:
+def _last_two(name: str) -> str:
+    return "/".join(name.split("/")[-2:])
+
+
+def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter, *, alone: bool) -> None:
+    """Add what a file holds. Where it is not ``alone`` in being called so in a folder of this name, that of one picture
+    is for the picture of its own folders.
+    """
     folder, base = posixpath.split(name)
     split = _SPLIT.search(base)
     hint = split.group(1) if split else posixpath.basename(folder)
     frames = 0
-    alone: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     with files.open(name) as file:
         stream = JsonStream(file)
         for entry in stream:
@@ -118,24 +129,27 @@ def _read_file(files: LabelFiles, name: str, number: int, writer: TableWriter) -
                 writer.classes |= _classes(frame)
                 frames += 1
             elif entry.listed:
-                alone.setdefault(str(entry.key), []).append(entry.value)
+                whole.setdefault(str(entry.key), []).append(entry.value)
             elif entry.key is not None:
-                alone[entry.key] = entry.value
+                whole[entry.key] = entry.value
     if stream.kind == "value":
         raise ValueError("the document is neither a list nor an object")
     if stream.kind == "object" and not frames:
-        alone |= {key: [] for key in stream.lists if key not in alone}
-        if not {"labels", "frames", "attributes", "name"} & alone.keys():
-            raise ValueError(f"it has {fields.listed(alone)} and no frames")
-        if not isinstance(alone.get("frames", []), list):
+        whole |= {key: [] for key in stream.lists if key not in whole}
+        if not {"labels", "frames", "attributes", "name"} & whole.keys():
+            raise ValueError(f"it has {fields.listed(whole)} and no frames")
+        if not isinstance(whole.get("frames", []), list):
             raise ValueError("frames is not a list")
-        if alone.get("frames") == [] and "name" not in alone:
+        if whole.get("frames") == [] and "name" not in whole:
             return
-        called = alone.get("name") or (posixpath.splitext(base)[0] if not files.single else None)
+        called = whole.get("name") or (posixpath.splitext(base)[0] if not files.single else None)
         if not isinstance(called, str):
             raise ValueError("frame 0 has no name")
-        writer.add(called, compact_json(alone), file=number, id="0", hint=hint)
-        writer.classes |= _classes(alone)
+        own = PictureName.parse(called).stem == posixpath.splitext(base)[0]
+        if not alone:
+            called = posixpath.join(folder, posixpath.basename(called))
+        writer.add(called, compact_json(whole), file=number, id="0", hint=hint, path=name if own else None)
+        writer.classes |= _classes(whole)
 
 
 def _is_frame(value: Any) -> bool:
@@ -144,10 +158,19 @@ def _is_frame(value: Any) -> bool:
 
 
 def _merged(texts: list[str]) -> str:
-    """One frame from those that several files (detection, lanes, drivable areas) have of a picture."""
+    """One frame from those that several files (detection, lanes, drivable areas) have of a picture.
+
+    Of files that cannot be about one picture, because they contradict each other or more than one has boxes, none is
+    taken: their picture says so.
+    """
     frames = [json.loads(text) for text in texts]
+    if sum(any("box2d" in each for each in objects(frame) if isinstance(each, dict)) for frame in frames) > 1:
+        return f"{UNREADABLE}{counted(len(frames), 'label file')} are called like its own, and more than one has boxes"
     made: dict[str, Any] = {}
     for frame in frames:
+        for key in ("videoName", "attributes", "size"):
+            if frame.get(key) and made.get(key) and frame[key] != made[key]:
+                return f"{UNREADABLE}label files that are called like its own contradict each other in {key}"
         made |= {key: value for key, value in frame.items() if key not in ("frames", "labels") and value is not None}
     made["labels"] = [each for frame in frames for each in objects(frame)]
     return compact_json(made)

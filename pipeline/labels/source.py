@@ -27,7 +27,7 @@ from pipeline.labels.table import LabelTable, TableInfo, TableWriter
 from pipeline.paths import LABEL_INFO_FILE, OWN
 from pipeline.storage import StorageOptions, Store, explained
 
-_VERSION = 6
+_VERSION = 7
 _KEEP_SECONDS = 3 * 24 * 3600
 _TABLES = 20
 

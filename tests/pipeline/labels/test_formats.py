@@ -349,8 +349,11 @@ def test_two_categories_of_one_name_keep_their_numbers(tmp_path: Path) -> None:
     assert table.categories == categories
 
 
+BOX2D = {"id": 1, "category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 31, "y2": 22}}
+
+
 def test_bdd100k_in_a_folder_and_in_several_files(tmp_path: Path) -> None:
-    box = {"id": 1, "category": "car", "box2d": {"x1": 1, "y1": 2, "x2": 31, "y2": 22}}
+    box = BOX2D
     old = {"name": "f0", "attributes": {}, "frames": [{"timestamp": 0, "objects": [box]}]}
     table = opened(tmp_path / "2018", {"train/f0.json": old, "train/f1.json": {**old, "name": None}})
     assert table.info.format == "bdd100k"
@@ -370,6 +373,30 @@ def test_bdd100k_in_a_folder_and_in_several_files(tmp_path: Path) -> None:
     assert found is not None
     assert sorted(each.category for each in found.annotations) == ["car", "car", "lane/road curb"]
     assert found.attributes == {"weather": "clear"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reason"),
+    [
+        (
+            {"labels": [BOX2D]},
+            {"labels": [BOX2D]},
+            "2 label files are called like its own, and more than one has boxes",
+        ),
+        (
+            {"videoName": "x"},
+            {"videoName": "y"},
+            "label files that are called like its own contradict each other in vid",
+        ),
+        ({"attributes": {"weather": "clear"}}, {"attributes": {"weather": "snowy"}}, "contradict each other in attrib"),
+    ],
+)
+def test_bdd100k_of_two_sequences_is_not_put_together(tmp_path: Path, first: Any, second: Any, reason: str) -> None:
+    files = {f"labels/{name}.json": [{"name": "0001.jpg", **frame}] for name, frame in (("a", first), ("b", second))}
+    table = opened(tmp_path, files)
+    with pytest.raises(BadSample, match=reason) as error:
+        labels_of(table, "0001")
+    assert error.value.reason == "bad_labels"
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,16 @@ VOC = f"<annotation><object><name>{{}}</name>{BOX}</object></annotation>"
 YOLO = "{} 0.5 0.5 0.2 0.4\n"
 KITTI = "{} 0.25 1 -1.57 10.5 20 20.5 30 1.5 1.6 3.7 -0.65 1.71 46.7 -1.59\n"
 POLYGONS = '{{"imgWidth": 48, "imgHeight": 32, "objects": [{{"label": "{}", "polygon": [[1, 1], [9, 1], [9, 9]]}}]}}'
-TEXTS = {"voc": VOC, "yolo": YOLO, "kitti": KITTI, "cityscapes": POLYGONS}
+FRAME = (
+    '{{"name": "{name}", "frames": [{{"timestamp": 0, "objects": '
+    '[{{"category": "{}", "id": 1, "box2d": {{"x1": 5, "y1": 5, "x2": 25, "y2": 25}}}}]}}]}}'
+)
+TEXTS = {"bdd100k": FRAME, "voc": VOC, "yolo": YOLO, "kitti": KITTI, "cityscapes": POLYGONS}
 
 
 def tree(folder: Path, pictures: Iterable[str], labels: Mapping[str, str], format: str) -> Path:
     """Empty pictures, and label files with one object of a class."""
-    files = {name: TEXTS[format].format(said) for name, said in labels.items()}
+    files = {name: TEXTS[format].format(said, name=Path(name).stem) for name, said in labels.items()}
     return write_files(folder, {**dict.fromkeys(pictures, b""), **files})
 
 
@@ -79,6 +83,8 @@ def found(table: LabelTable, key: str) -> str | None:
         ("kitti", "{}/images/a.png", "{}/labels/a.txt"),
         ("kitti", "{}/image_02/a.png", "{}/label_02/a.txt"),
         ("kitti", "image_02/{}/a.png", "label_02/{}/a.txt"),
+        ("bdd100k", "{}/frames/a.jpg", "{}/labels/a.json"),
+        ("bdd100k", "images/{}/clip/a.jpg", "annotations/{}/clip/a.json"),
         ("cityscapes", "{}/images/a_leftImg8bit.png", "{}/annotations/a_gtFine_polygons.json"),
         ("cityscapes", "{}/leftImg8bit/{}_a_leftImg8bit.png", "{}/gtFine/{}_a_gtFine_polygons.json"),
     ],
@@ -187,6 +193,7 @@ PLACES = ("x", "y", "north/x", "north/y", "x/x")
 NAMES: dict[LabelFormat, tuple[tuple[str, str], ...]] = {
     "voc": (("frames", "annotations"), ("images", "Annotations"), ("JPEGImages", "xml"), ("rgb", "frames_of_people")),
     "yolo": (("images", "labels"), ("frames", "labels"), ("img", "txt"), ("labels", "images")),
+    "bdd100k": (("images", "labels"), ("frames", "annotations")),
     "kitti": (("image_2", "label_2"), ("images", "labels"), ("left", "right")),
 }
 
@@ -198,7 +205,7 @@ def sets(draw: st.DrawFn) -> tuple[LabelFormat, str, dict[str, str], set[str], s
     pictures, labels = draw(st.sampled_from(NAMES[format]))
     order = draw(st.sampled_from(("{place}/{name}/{stem}", "{name}/{place}/{stem}")))
     chosen = draw(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(STEMS)), min_size=1, unique=True))
-    ending = ".xml" if format == "voc" else ".txt"
+    ending = {"voc": ".xml", "bdd100k": ".json"}.get(format, ".txt")
     pairs = {
         order.format(name=pictures, place=place, stem=stem): order.format(name=labels, place=place, stem=stem) + ending
         for place, stem in chosen
@@ -215,8 +222,9 @@ def test_pairs_are_exactly_those_of_the_same_folder_and_stem(made: Any) -> None:
     format, pictures, pairs, there, labels = made
     whole = {key for key in there if pairs[key] in labels}
     assume(there and labels)
-    # Of VOC's own folder the names above it are no names of pictures, as long as nothing else says so.
-    assume(whole or not any("Annotations" in label for label in labels))
+    # Of VOC's own folder the names above it are no names of pictures, as long as nothing else says so; BDD100K's files
+    # are called by the frame inside.
+    assume(whole or not any("Annotations" in label or label.endswith(".json") for label in labels))
     numbers = {label: str(number) for number, label in enumerate(sorted(pairs.values()), start=1)}
     said = numbers if format == "yolo" else {label: f"c{number}" for label, number in numbers.items()}
     with tempfile.TemporaryDirectory() as folder:
