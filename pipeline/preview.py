@@ -61,7 +61,7 @@ def preview_jobs(
             out, labels that do not belong to the pictures, samples that are rejected, annotations that cannot be read.
 
     Returns:
-        Seconds that the method took for a picture by column, those of its first batch among them; ``None`` where it
+        Seconds per picture that the method took, by column, those of its first batch among them; ``None`` where it
         translated none.
 
     Raises:
@@ -99,7 +99,7 @@ def preview_jobs(
         for number, row in enumerate(zip(*made.values(), strict=True))
     ]
     outputs = [
-        name if took is None else f"{name}, {quantity.duration(took)} a picture" for name, took in seconds.items()
+        name if took is None else f"{name}, {quantity.duration(took)} per picture" for name, took in seconds.items()
     ]
     heads = ["source", *outputs, *(["true target"] if first.layout.target else [])]
     png = io.BytesIO()

@@ -38,6 +38,6 @@ class PreparingParams(MethodParams):
     """What the methods share that bring pictures to a size by ``image_prep``."""
 
     lanczos: Lanczos = "fast"
-    """Who resizes for ``image_prep``: ``fast`` is torch, seven times faster on a processor, whose pixels differ from
+    """Who resizes for ``image_prep``: ``fast`` is torch, six times faster on a processor, whose pixels differ from
     Pillow's by one level (two at most) in less than 1 of 100 values; ``pillow`` gives the very pixels of the official
     programs."""

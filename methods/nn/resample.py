@@ -15,7 +15,7 @@ def resample(
 
     torch's integer filters work as Pillow's do along the rows and then the columns, rounding their weights otherwise:
     less than one value in 100 differs, by one level or two. Pillow itself sometimes takes the columns first, which
-    matters where a filter's overshoot is cut off at 0 or 255. torch needs a fifth to a seventh of the time and lets
+    matters where a filter's overshoot is cut off at 0 or 255. torch needs a fifth to a sixth of the time and lets
     other threads go on.
     """
     width, height = size

@@ -197,7 +197,7 @@ def test_preview_writes_a_picture_and_nothing_else(tmp_path):
     done = cli("preview", job_file(tmp_path), "-n", "2", "-o", tmp_path / "p.png")
     assert done.returncode == 0, done.stderr
     assert Image.open(tmp_path / "p.png").size[0] > 2 * 48
-    assert " a picture on this machine" in done.stdout + done.stderr
+    assert " per picture on this machine" in done.stdout + done.stderr
     assert not (tmp_path / "out").exists()
 
 
