@@ -73,7 +73,7 @@ def test_several_jobs_stand_side_by_side_with_what_a_picture_takes(tmp_path, hea
     assert [(y, x) for y, x in at(image, 255 - one.astype(int))] == [found[1]]
     (names,) = heads
     assert names[0] == "source"
-    assert names[1:] == [f"{name}, {quantity.duration(took)} a picture" for name, took in seconds.items()]
+    assert names[1:] == [f"{name}, {quantity.duration(took)} per picture" for name, took in seconds.items()]
 
 
 @pytest.fixture
