@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo gallery test test-long soak test-cluster test-fetched check audit bench s3-demo street-day2night street-text-to-image street-piti lock clean
+.PHONY: demo gallery test test-long soak test-cluster test-fetched check audit bench s3-demo street-day2night street-text-to-image street-ddpm street-piti lock clean
 
 demo: $(STAMP)
 	$(BIN)/python -m jobs.demo
@@ -84,13 +84,18 @@ $(DAY2NIGHT)/pairs/256/README.md: | $(STAMP)
 $(DAY2NIGHT)/test/README.md: | $(STAMP)
 	$(PAIRS) --scenes 8 --size 128 --seed 7200000
 
-# Make bundled://street-text-to-image and bundled://street-piti again, each in two stages: an hour and a half of one core.
+# Make bundled://street-text-to-image (two hours and a half of one core), bundled://street-ddpm and bundled://street-piti
+# (an hour and a half each) again, in two stages each.
 STREETS := demo-out/train
 WEATHERS = $(BIN)/sceneshift sample-data $(@D) --conditions day,night,fog,rain,snow
 
 street-text-to-image: $(STREETS)/streets-128/README.md $(STREETS)/test-128/README.md
 	$(BIN)/sceneshift train jobs/examples/train_street_text_to_image.yaml
 	$(BIN)/sceneshift train jobs/examples/train_street_text_to_image_nights.yaml
+
+street-ddpm: $(STREETS)/streets-64/README.md $(STREETS)/test-64/README.md
+	$(BIN)/sceneshift train jobs/examples/train_street_ddpm.yaml
+	$(BIN)/sceneshift train jobs/examples/train_street_ddpm_64.yaml
 
 street-piti: $(STREETS)/streets-64/README.md $(STREETS)/test-64/README.md $(STREETS)/streets-128/README.md \
 		$(STREETS)/test-128/README.md

@@ -17,7 +17,7 @@ _STREET = {"image_size": 32, "num_head_channels": 32, "norm_num_groups": 8, "t_e
 def _street(weather: str) -> Preset:
     summary = f"rendered streets, day to {weather}; bundled, 32 px"
     attributes = [{"block": f"bundled://street-asyrp-{weather}"}]
-    return Preset(summary, "bundled://street-ddpm", {**_STREET, "attributes": attributes}, STREET_LABELS[weather])
+    return Preset(summary, "bundled://street-ddpm-32", {**_STREET, "attributes": attributes}, STREET_LABELS[weather])
 
 
 def _weight_uris(params: AsyrpParams, weights: str | None) -> Sequence[str]:

@@ -21,7 +21,7 @@ _STREET = {
     "lambda_ssim": 0.0,
     "lambda_contra_ssim": 0.0,
     "lambda_dir_cls": 0.0,
-    "image_size": 32,
+    "image_size": 64,
     "num_head_channels": 32,
     "norm_num_groups": 8,
     "clip_models": ["bundled://street-clip"],
@@ -31,7 +31,7 @@ _STREET = {
 
 
 def _street(weather: str, prompt: str) -> Preset:
-    summary = f"rendered streets, day to {weather}; bundled, 32 px"
+    summary = f"rendered streets, day to {weather}; bundled, 64 px"
     return Preset(summary, "bundled://street-ddpm", {**_STREET, "prompt": prompt}, STREET_LABELS[weather])
 
 

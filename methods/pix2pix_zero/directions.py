@@ -19,6 +19,9 @@ from methods.pix2pix_zero.prompts import prompts_of, read_prompts
 
 FORMAT = "sceneshift-direction-1"
 _BATCH = 32
+_SAME_ENCODER = 0.05
+"""How far the state of the first token may be from the encoder's own, as a share of its length: bfloat16 moves it by
+0.002, another training of the same network by most of it."""
 
 
 def mean_embedding(text: TextEncoder, sentences: Sequence[str]) -> Tensor:
@@ -59,13 +62,15 @@ def load_direction(uri: str, text: TextEncoder) -> Tensor:
     path = store.fetch(uri)
     tensors, metadata = _tensors(path)
     if metadata.get("format") == FORMAT:
-        for name in ("source", "target"):
+        names = ("source", "target")
+        for name in names:
             if name not in tensors:
                 raise InputError(f"{path}: '{name}' missing, found {', '.join(tensors) or 'nothing'}")
+        for name in names:
             _check(tensors[name], text, f"{path} ({name})")
         return tensors["target"].float() - tensors["source"].float()
     direction = _only_tensor(path)
-    _check(direction, text, str(path))
+    _check_shape(direction, text, str(path))
     return direction.float().mean(0, keepdim=True)
 
 
@@ -76,6 +81,19 @@ def save_direction(path: Path, source: Tensor, target: Tensor, about: Mapping[st
 
 
 def _check(embedding: Tensor, text: TextEncoder, where: str) -> None:
+    _check_shape(embedding, text, where)
+    # The first token sees itself alone, so its state is the same in every sentence: it tells text encoders apart.
+    own = text.embed(["a"])[0, 0].float().cpu()
+    apart = float((embedding.float().mean(0)[0] - own).norm() / own.norm())
+    if apart > _SAME_ENCODER:
+        raise InputError(
+            f"{where}: found embeddings of another text encoder than the one in {text.folder} (the first token differs "
+            f"by {100 * apart:.0f} %, expected at most {100 * _SAME_ENCODER:.0f} %): make them again with this model "
+            "(sceneshift directions make, with --base)"
+        )
+
+
+def _check_shape(embedding: Tensor, text: TextEncoder, where: str) -> None:
     shape, wanted = tuple(embedding.shape), (text.length, text.width)
     if embedding.ndim != 3 or not embedding.is_floating_point() or not embedding.numel():
         raise InputError(f"{where}: found a tensor {shape} {embedding.dtype}, expected embeddings (n, 77, {wanted[1]})")

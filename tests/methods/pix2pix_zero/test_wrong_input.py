@@ -18,7 +18,7 @@ from jobs.cli import app
 from methods.base import Inputs
 from methods.errors import BadSample, InputError
 from methods.nn.stable_diffusion import StableDiffusion
-from methods.pix2pix_zero.directions import load_concept, load_direction
+from methods.pix2pix_zero.directions import load_concept, load_direction, mean_embedding, save_direction
 from methods.pix2pix_zero.prompts import SENTENCES, bundled_prompts, read_prompts, swapped, template_prompts
 from methods.weights import BUNDLED
 
@@ -106,6 +106,7 @@ def _files(folder: Path) -> dict[str, Path]:
     torch.save(torch.zeros(77), folder / "flat.pt")
     torch.save({"a": torch.zeros(1, 77, 32)}, folder / "dict.pt")
     torch.save(torch.full((1, 77, 32), float("nan")), folder / "nan.pt")
+    torch.save(torch.zeros(1, 77, 32), folder / "other.pt")
     (folder / "text.pt").write_text("hello")
     torch.save(_Code(), folder / "code.pt")
     (folder / "blank.txt").write_text("\n \n")
@@ -121,6 +122,7 @@ def _files(folder: Path) -> dict[str, Path]:
         ("flat.pt", r"found a tensor \(77,\) torch.float32, expected embeddings"),
         ("dict.pt", "found a dict, expected one tensor"),
         ("nan.pt", "values that are not numbers"),
+        ("other.pt", r"of another text encoder than the one in .* differs by 100 %"),
         ("text.pt", "no readable pickle|cannot be read"),
         ("code.pt", "refused, it holds code"),
         ("blank.txt", "found no sentence"),
@@ -143,6 +145,29 @@ def test_half_a_direction_and_none_at_all(model: StableDiffusion, tmp_path: Path
         load_direction(str(path), model.text)
     with pytest.raises(InputError, match="no such file"):
         load_direction(str(tmp_path / "nowhere.safetensors"), model.text)
+
+
+def test_a_direction_of_the_same_network_trained_otherwise_is_refused(
+    tiny: str, tmp_path: Path, model: StableDiffusion
+) -> None:
+    """Its shapes fit; it would move pictures nowhere, without a word."""
+
+    def trained_on(path: Path) -> None:
+        tensors = load_file(path)
+        moved = {
+            name: value + 0.3 * torch.randn_like(value) if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+        save_file(moved, path)
+
+    torch.manual_seed(0)
+    other = broken(tiny, tmp_path, "text_encoder/model.safetensors", trained_on)
+    text = StableDiffusion(other, torch.device("cpu"), torch.float32).text
+    means = [mean_embedding(text, [sentence]) for sentence in ("a cat", "a dog")]
+    save_direction(tmp_path / "direction.safetensors", means[0], means[1], {})
+    with pytest.raises(InputError, match="found embeddings of another text encoder"):
+        load_direction(str(tmp_path / "direction.safetensors"), model.text)
+    assert load_direction(str(tmp_path / "direction.safetensors"), text).abs().sum() > 0
 
 
 def test_sizes_are_refused_one_by_one(tiny: str) -> None:
